@@ -1,0 +1,49 @@
+# Flags that every hsd target shares, and the helpers that make one folder one object library.
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+add_library(hsd_flags INTERFACE)
+target_compile_options(hsd_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla
+                       -Wstrict-prototypes -Wmissing-prototypes -Werror -ffp-contract=off)
+target_compile_definitions(hsd_flags INTERFACE _GNU_SOURCE)
+target_include_directories(hsd_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+target_link_libraries(hsd_flags INTERFACE Threads::Threads m)
+if(HSD_SANITIZE)
+  target_compile_options(hsd_flags INTERFACE -fsanitize=${HSD_SANITIZE} -fno-omit-frame-pointer
+                         -fno-sanitize-recover=all -g)
+  target_link_options(hsd_flags INTERFACE -fsanitize=${HSD_SANITIZE})
+endif()
+if(HSD_FUZZ)
+  target_compile_options(hsd_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# hsd_folder(NAME source...): the objects of one folder. They are joined into libhsd by engine/.
+function(hsd_folder name)
+  add_library(hsd_${name} OBJECT ${ARGN})
+  target_link_libraries(hsd_${name} PUBLIC hsd_flags)
+  set_property(GLOBAL APPEND PROPERTY HSD_FOLDERS hsd_${name})
+endfunction()
+
+# hsd_test(NAME SOURCES file... OBJECTS folder... [LIBS lib...]): one cmocka program, one ctest.
+# OBJECTS names the folders whose objects are linked, for example base kernels.
+function(hsd_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;OBJECTS;LIBS" ${ARGN})
+  add_executable(test_${name} ${arg_SOURCES})
+  target_link_libraries(test_${name} PRIVATE hsd_flags PkgConfig::CMOCKA ${arg_LIBS})
+  foreach(folder ${arg_OBJECTS})
+    target_link_libraries(test_${name} PRIVATE hsd_${folder})
+    target_sources(test_${name} PRIVATE $<TARGET_OBJECTS:hsd_${folder}>)
+  endforeach()
+  add_test(NAME ${name} COMMAND test_${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT})
+endfunction()
