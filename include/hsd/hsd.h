@@ -1,0 +1,10 @@
+/// @file hsd.h
+/// Everything a host application needs.
+#ifndef HSD_HSD_H
+#define HSD_HSD_H
+
+#include <hsd/engine.h>
+#include <hsd/model.h>
+#include <hsd/status.h>
+
+#endif
