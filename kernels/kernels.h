@@ -137,7 +137,7 @@ typedef struct hsdi_kernels {
     void (*add)(const float *x, int x_stride, int n_rows, int n, float *y, int y_stride);
     /// Index of the largest of x [n]; the lowest index among equals; NaN counts as -inf.
     int (*argmax)(const float *x, int n);
-    /// sum of exp(x[i] - max) as double-rounded float order fixed by n; returns log of it plus max.
+    /// max + log(sum of exp(x[i] - max)); the order of the sum depends on n alone.
     float (*log_sum_exp)(const float *x, int n);
 } hsdi_kernels;
 
