@@ -1,0 +1,105 @@
+/// The target pipeline: prompt in, the target's own tokens out, with 0..n draft workers to help.
+///
+/// Whatever the workers do - nothing, nonsense, dying - the tokens are those of HSD_MODE_AR.
+/// One object serves one session, generation after generation; its links stay open in between.
+#ifndef HSDI_PIPELINES_TARGET_H
+#define HSDI_PIPELINES_TARGET_H
+
+#include <base/log.h>
+#include <hsd/engine.h>
+#include <pipelines/stage.h>
+#include <pipelines/transport/context.h>
+#include <stdatomic.h>
+
+enum { HSDI_TARGET_MAX_WORKERS = 16 };
+
+/// Thread: create, generate and destroy on one thread at a time (the same one, or handed over
+/// with a full barrier); hsdi_target_get_stats from any thread.
+/// Lifetime: the context and the stage must outlive it.
+typedef struct hsdi_target hsdi_target;
+
+/// Fill with hsdi_target_config_init, then change fields. Borrowed for the call.
+typedef struct hsdi_target_config {
+    hsd_mode mode;           ///< AR, SERIAL or MIRROR; AR opens no links
+    hsdi_draft_config draft; ///< sent to the workers; `mode` is overwritten with the one above
+    int n_proxies;           ///< proxies per row sent in mirror mode, 0..64; 0 or no exit: none
+    const char *const *endpoints; ///< draft workers; strings are copied
+    int n_endpoints;              ///< 0..HSDI_TARGET_MAX_WORKERS
+    uint64_t vocab_hash;  ///< a worker with another one is refused; 0 on either side: not compared
+    uint64_t fingerprint; ///< of the target model, told to the workers
+    int handshake_ms;      ///< wait in create for workers to answer; default 1000
+    int first_deadline_ms; ///< wait for the first window of a generation; default 2000
+    int deadline_ms;       ///< wait for any other window; default 2000
+    int n_late_lost;       ///< windows in a row that may be late before a worker is lost; default 3
+    int retry_ms;          ///< how often a lost worker is called; default 250
+    int spin_us;           ///< busy waiting before sleeping; default 30
+    hsdi_log log;
+} hsdi_target_config;
+
+void hsdi_target_config_init(hsdi_target_config *config);
+
+/// One generation.
+typedef struct hsdi_target_job {
+    const int32_t *prompt; ///< [n_prompt], borrowed until generate returns
+    int n_prompt;          ///< 1 .. n_ctx-1
+    int n_tokens; ///< most tokens to generate; 0: until prompt and output fill n_ctx positions
+    /// Called for each token in order, on the calling thread, after the workers have been told.
+    /// Return false to stop.
+    bool (*emit)(void *user, int32_t token);
+    /// True for a token that ends the text (it is emitted, then the generation ends). May be NULL.
+    bool (*is_end)(void *user, int32_t token);
+    void *user;
+    const atomic_bool *cancel; ///< checked at every pass and in every wait; may be NULL
+} hsdi_target_job;
+
+/// Counters since the last generate began; times in nanoseconds. Fields as in hsd_stats.
+typedef struct hsdi_target_stats {
+    int n_prompt, n_tokens;
+    int64_t steps, drafted, accepted;
+    int64_t hits, misses, own_hits, proxy_hits;
+    int64_t late, workers_lost;
+    int64_t ignored; ///< frames that did not fit: damaged, stale, out of range
+    int64_t reopened; ///< times a worker was opened again in the middle of a generation
+    int64_t prefill_ns, decode_ns;
+    int64_t wait_ns;         ///< waiting for windows
+    int64_t overhead_p50_ns; ///< median per step, neither in the stage, in emit, nor waiting
+} hsdi_target_stats;
+
+/// Link to the workers and shake hands. A worker that does not answer in time is logged and
+/// called again later; it is no error.
+///
+/// Errors : HSD_EINVAL with the field's name; HSD_EVOCAB when a worker's vocabulary differs;
+///          HSD_EUNSUPPORTED endpoint; HSD_ENOMEM; HSD_ETRANSPORT.
+/// Owner  : *out is owned by the caller; `stage` is copied, what it points to is borrowed.
+HSD_NODISCARD hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *config,
+                                            const hsdi_target_stage *stage, hsdi_target **out,
+                                            hsd_error *err);
+
+/// Tells the workers. Sets *target to NULL. NULL is allowed.
+void hsdi_target_destroy(hsdi_target **target);
+
+/// Generate until an end token, n_tokens, a full context, or a stop.
+///
+/// Result : HSD_OK; HSD_ECANCELED when emit or `cancel` stopped it.
+/// Errors : HSD_EINVAL, HSD_ETOOLONG for the prompt; whatever the target stage returns.
+HSD_NODISCARD hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
+                                              hsd_error *err);
+
+/// Copy of the counters. Any thread; at most one step old while a generation runs.
+void hsdi_target_get_stats(hsdi_target *target, hsdi_target_stats *out);
+
+/// Number of workers that answered and are in use.
+int hsdi_target_n_workers(const hsdi_target *target);
+
+/// Is there a usable worker at `endpoint`? Connects, shakes hands, disconnects.
+///
+/// Errors : HSD_ETRANSPORT when nobody answers in time, with the endpoint's name; HSD_EVOCAB;
+///          HSD_EPROTOCOL for another version.
+HSD_NODISCARD hsd_status hsdi_target_probe(hsdi_context *context, const char *endpoint,
+                                           const hsdi_target_config *config, int timeout_ms,
+                                           hsd_error *err);
+
+/// Cells that a target stage needs for a context of n_ctx positions.
+int hsdi_target_cells_needed(int n_ctx, int window);
+
+#endif
