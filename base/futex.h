@@ -1,0 +1,35 @@
+/// Waiting that spins briefly and then sleeps.
+///
+/// A thread that waits by spinning alone takes a whole core away from whoever the wait depends
+/// on; one that only sleeps pays a wake-up of tens of microseconds per step. Both waits here spin
+/// for a bounded number of polls and then sleep on a futex.
+#ifndef HSDI_BASE_FUTEX_H
+#define HSDI_BASE_FUTEX_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/// A counter that threads can wait on. Zero-initialise.
+typedef struct hsdi_gate {
+    _Alignas(64) _Atomic uint32_t value;
+    _Atomic uint32_t n_sleeping;
+} hsdi_gate;
+
+/// Wait until gate->value differs from `seen`; returns the new value. Acquire.
+uint32_t hsdi_gate_wait(hsdi_gate *gate, uint32_t seen, int n_spins);
+
+/// Set the value and wake everybody who sleeps. Release.
+void hsdi_gate_set(hsdi_gate *gate, uint32_t value);
+
+/// Barrier for a number of threads that may change from one use to the next.
+typedef struct hsdi_barrier {
+    _Alignas(64) _Atomic uint32_t n_arrived;
+    hsdi_gate phase;
+} hsdi_barrier;
+
+void hsdi_barrier_wait(hsdi_barrier *barrier, uint32_t n_threads, int n_spins);
+
+/// Polls that take some tens of microseconds on one core; 1 when the process has a single core.
+int hsdi_spin_default(void);
+
+#endif

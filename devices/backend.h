@@ -1,0 +1,71 @@
+/// What a backend implements. The front end (device.c) has checked every argument.
+///
+/// Each object starts with its public part, below; a backend appends its own fields by embedding
+/// it as the first member. `create` functions allocate, `destroy` functions free.
+#ifndef HSDI_DEVICES_BACKEND_H
+#define HSDI_DEVICES_BACKEND_H
+
+#include "devices/device.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+typedef struct hsdi_backend hsdi_backend;
+
+struct hsdi_device {
+    const hsdi_backend *ops;
+    hsdi_device_info info;
+    pthread_mutex_t turn;        ///< held during a submission
+    _Atomic int64_t n_submitted; ///< guarded by nothing: a counter
+};
+
+struct hsdi_weight {
+    const hsdi_backend *ops;
+    hsdi_type type;
+    int n_out, n_in, uses;
+    size_t size_bytes; ///< on the device
+};
+
+struct hsdi_cache {
+    const hsdi_backend *ops;
+    int n_layers, n_cells, width;
+    size_t size_bytes;
+};
+
+struct hsdi_buffer {
+    const hsdi_backend *ops;
+    int n_rows, width;
+};
+
+struct hsdi_graph {
+    hsdi_device *device;
+    int n_rows_max, in_width, out_width, n_vocab, n_ctx;
+    int n_layers;    ///< highest cache layer used plus one; 0: no cache
+    int cache_width; ///< n_kv * d_head
+};
+
+struct hsdi_backend {
+    const char *name;
+    void (*device_close)(hsdi_device *device);
+    hsd_status (*weight_create)(hsdi_device *device, const struct hsdi_weight *shape,
+                                const void *data, hsdi_weight **out, hsd_error *err);
+    void (*weight_destroy)(hsdi_weight *weight);
+    hsd_status (*cache_create)(hsdi_device *device, const struct hsdi_cache *shape,
+                               hsdi_cache **out, hsd_error *err);
+    void (*cache_destroy)(hsdi_cache *cache);
+    hsd_status (*buffer_create)(hsdi_device *device, const struct hsdi_buffer *shape,
+                                hsdi_buffer **out, hsd_error *err);
+    void (*buffer_destroy)(hsdi_buffer *buffer);
+    float *(*buffer_map)(hsdi_buffer *buffer);
+    hsd_status (*graph_compile)(hsdi_device *device, const hsdi_graph_desc *desc,
+                                const struct hsdi_graph *shape, hsdi_graph **out, hsd_error *err);
+    void (*graph_destroy)(hsdi_graph *graph);
+    /// Run and wait. The device's turn is held.
+    hsd_status (*graph_run)(hsdi_graph *graph, const hsdi_job *job, hsd_error *err);
+};
+
+/// Fill the public part of a new device.
+void hsdi_device_init(hsdi_device *device, const hsdi_backend *ops, int n_threads);
+void hsdi_device_fini(hsdi_device *device);
+
+#endif

@@ -1,0 +1,130 @@
+/// Memory of the CPU device: weights, caches, row buffers.
+#include "base/arena.h"
+#include "base/error.h"
+#include "devices/cpu/context.h"
+
+#include <stdlib.h>
+
+void hsdi_cpu_weight_destroy(hsdi_weight *weight)
+{
+    hsdi_cpu_weight *w = (hsdi_cpu_weight *)weight;
+    free(w->packed);
+    free(w->vector);
+    free(w);
+}
+
+typedef struct pack_job {
+    const hsdi_kernels *kernels;
+    const hsdi_cpu_weight *w;
+    const void *data;
+} pack_job;
+
+static void pack_part(void *arg, int i_thread, int n_threads)
+{
+    const pack_job *j = arg;
+    int n_groups = (j->w->base.n_out + HSDI_GROUP - 1) / HSDI_GROUP;
+    int begin = (int)((int64_t)n_groups * i_thread / n_threads);
+    int end = (int)((int64_t)n_groups * (i_thread + 1) / n_threads);
+    j->kernels->pack(j->w->base.type, j->w->base.n_out, j->w->base.n_in, j->data, j->w->packed,
+                     begin, end);
+}
+
+hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
+                                  const void *data, hsdi_weight **out, hsd_error *err)
+{
+    hsdi_cpu_device *cpu = (hsdi_cpu_device *)device;
+    hsdi_cpu_weight *w = calloc(1, sizeof *w);
+    if (!w) {
+        return hsdi_fail(err, HSD_ENOMEM, "weight", "[%d, %d]", shape->n_out, shape->n_in);
+    }
+    w->base = *shape;
+    const hsdi_type_info *info = hsdi_type_find(shape->type);
+    w->row_bytes = (int64_t)shape->n_in / info->block_elems * info->block_bytes;
+    if (shape->uses & HSDI_USE_ROWS) {
+        w->rows = data;
+    }
+    if (shape->uses & HSDI_USE_VECTOR) {
+        w->vector = hsdi_aligned_alloc((size_t)shape->n_in * sizeof(float));
+        w->base.size_bytes += (size_t)shape->n_in * sizeof(float);
+        if (w->vector) {
+            hsdi_dequant_row(shape->type, data, shape->n_in, w->vector);
+        }
+    }
+    if (shape->uses & HSDI_USE_MATMUL) {
+        size_t size = cpu->kernels->pack_bytes(shape->type, shape->n_out, shape->n_in);
+        w->base.size_bytes += size;
+        w->packed = hsdi_aligned_alloc(size);
+        if (w->packed) {
+            pack_job job = {cpu->kernels, w, data};
+            pthread_mutex_lock(&device->turn);
+            hsdi_cpu_pool_run(cpu->pool, device->info.n_threads, pack_part, &job);
+            pthread_mutex_unlock(&device->turn);
+        }
+    }
+    if (((shape->uses & HSDI_USE_VECTOR) && !w->vector) ||
+        ((shape->uses & HSDI_USE_MATMUL) && !w->packed)) {
+        hsdi_cpu_weight_destroy(&w->base);
+        return hsdi_fail(err, HSD_ENOMEM, "weight", "[%d, %d]", shape->n_out, shape->n_in);
+    }
+    *out = &w->base;
+    return HSD_OK;
+}
+
+hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
+                                 hsdi_cache **out, hsd_error *err)
+{
+    (void)device;
+    hsdi_cpu_cache *c = calloc(1, sizeof *c);
+    if (c) {
+        c->base = *shape;
+        c->base.size_bytes = (size_t)shape->n_layers * 2 * (size_t)shape->n_cells *
+                             (size_t)shape->width * sizeof(float);
+        // Virtual memory only: pages come with the first write, so a long context costs nothing
+        // until it is used.
+        c->data = aligned_alloc(64, (c->base.size_bytes + 63) / 64 * 64);
+    }
+    if (!c || !c->data) {
+        free(c);
+        return hsdi_fail(err, HSD_ENOMEM, "cache", "%d layers of %d cells of %d elements",
+                         shape->n_layers, shape->n_cells, shape->width);
+    }
+    *out = &c->base;
+    return HSD_OK;
+}
+
+void hsdi_cpu_cache_destroy(hsdi_cache *cache)
+{
+    hsdi_cpu_cache *c = (hsdi_cpu_cache *)cache;
+    free(c->data);
+    free(c);
+}
+
+hsd_status hsdi_cpu_buffer_create(hsdi_device *device, const struct hsdi_buffer *shape,
+                                  hsdi_buffer **out, hsd_error *err)
+{
+    (void)device;
+    hsdi_cpu_buffer *b = calloc(1, sizeof *b);
+    if (b) {
+        b->base = *shape;
+        b->data = hsdi_aligned_alloc((size_t)shape->n_rows * (size_t)shape->width * sizeof(float));
+    }
+    if (!b || !b->data) {
+        free(b);
+        return hsdi_fail(err, HSD_ENOMEM, "buffer", "%d rows of %d elements", shape->n_rows,
+                         shape->width);
+    }
+    *out = &b->base;
+    return HSD_OK;
+}
+
+void hsdi_cpu_buffer_destroy(hsdi_buffer *buffer)
+{
+    hsdi_cpu_buffer *b = (hsdi_cpu_buffer *)buffer;
+    free(b->data);
+    free(b);
+}
+
+float *hsdi_cpu_buffer_map(hsdi_buffer *buffer)
+{
+    return ((hsdi_cpu_buffer *)buffer)->data;
+}

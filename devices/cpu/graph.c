@@ -1,0 +1,491 @@
+/// Graphs on the CPU: a flat list of kernel calls with barriers where rows meet.
+///
+/// Operations that touch one row at a time are split by rows in one fixed way, so that a run of
+/// them needs no barrier inside. A product is split by output channels, attention by heads.
+#include "base/arena.h"
+#include "base/error.h"
+#include "devices/cpu/context.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/// Below this many elements every thread prepares all rows for itself: cheaper than a barrier.
+enum { PRIVATE_PREP_MAX = 4096, MAX_ACTS = HSDI_GRAPH_MAX_PARTS };
+
+typedef struct step {
+    hsdi_op op;
+    int n_in;                 ///< MATMUL: elements per prepared row
+    int act_of[MAX_ACTS];     ///< MATMUL: which prepared copy each part reads
+    hsdi_type act_type[MAX_ACTS];
+    size_t act_bytes[MAX_ACTS];
+    int n_acts;
+    int n_groups;             ///< MATMUL: output groups of all parts
+    bool aliased;             ///< MATMUL: y may overlap x
+} step;
+
+typedef struct cpu_graph {
+    struct hsdi_graph base;
+    hsdi_arena arena;
+    int n_steps;
+    step *steps;
+    int n_values;
+    const int *width;   ///< [n_values]
+    float **value;      ///< [n_values] -> [n_rows_max, width]
+    hsdi_heads heads;
+    float *rope_table;  ///< [n_ctx, n_rot]: cos, then sin
+    float *rope_rows;   ///< [n_rows_max, n_rot] of this job
+    size_t act_stride;  ///< bytes of one prepared copy of all rows
+    char *acts;         ///< [MAX_ACTS] shared prepared rows
+    char **private_acts; ///< [n_threads] -> prepared rows of one thread
+    size_t private_stride;
+    float **row_tmp;    ///< [n_threads] -> one row before a product
+    void **attn_tmp;    ///< [n_threads]
+} cpu_graph;
+
+typedef struct run {
+    cpu_graph *g;
+    const hsdi_job *job;
+    const hsdi_kernels *k;
+    hsdi_cpu_pool *pool;
+} run;
+
+static const hsdi_cpu_weight *cpu_weight(const struct hsdi_weight *w)
+{
+    return (const hsdi_cpu_weight *)w;
+}
+
+/// First element of a view and the distance between its rows.
+static float *view_base(const run *r, const hsdi_view *v, int *stride)
+{
+    float *base;
+    if (v->value == HSDI_VALUE_IN) {
+        base = ((hsdi_cpu_buffer *)r->job->in)->data;
+        *stride = r->job->in->width;
+    } else if (v->value == HSDI_VALUE_OUT) {
+        base = ((hsdi_cpu_buffer *)r->job->out)->data;
+        *stride = r->job->out->width;
+    } else {
+        base = r->g->value[v->value];
+        *stride = r->g->width[v->value];
+    }
+    return base + v->offset;
+}
+
+static void split(int n, int i_thread, int n_threads, int *begin, int *end)
+{
+    *begin = (int)((int64_t)n * i_thread / n_threads);
+    *end = (int)((int64_t)n * (i_thread + 1) / n_threads);
+}
+
+static void embed_rows(const run *r, const step *s, int begin, int end, float *tmp)
+{
+    const hsdi_cpu_weight *w = cpu_weight(s->op.parts[0].w);
+    int stride;
+    float *y = view_base(r, &s->op.y, &stride);
+    for (int i = begin; i < end; i++) {
+        float *row = y + (int64_t)i * stride;
+        bool add = s->op.kind == HSDI_OP_EMBED_POS;
+        int64_t index = add ? r->job->pos[i] : r->job->tokens[i];
+        const char *src = (const char *)w->rows + index * w->row_bytes;
+        hsdi_dequant_row(w->base.type, src, w->base.n_in, add ? tmp : row);
+        if (add) {
+            r->k->add(tmp, s->op.y.width, 1, s->op.y.width, row, stride);
+        }
+    }
+}
+
+static void head_norm_rows(const run *r, const step *s, int begin, int end)
+{
+    int stride;
+    int d = r->g->heads.d_head;
+    float *y = view_base(r, &s->op.y, &stride);
+    for (int i = begin; i < end; i++) {
+        float *row = y + (int64_t)i * stride;
+        r->k->rms_norm(row, d, cpu_weight(s->op.norm_w)->vector, s->op.eps, s->op.n_head, d, row,
+                       d);
+    }
+}
+
+static void rope_rows(const run *r, const step *s, int begin, int end)
+{
+    const hsdi_heads *h = &r->g->heads;
+    hsdi_rope rope = {.n_head = s->op.n_head,
+                      .d_head = h->d_head,
+                      .n_rot = h->n_rot,
+                      .neox = h->neox,
+                      .cos_sin = r->g->rope_rows};
+    rope.x = view_base(r, &s->op.y, &rope.x_stride);
+    r->k->rope(&rope, begin, end);
+}
+
+static void store_rows(const run *r, const step *s, int begin, int end)
+{
+    const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)r->job->cache;
+    size_t width = (size_t)c->base.width;
+    size_t plane = (size_t)c->base.n_cells * width;
+    float *k = c->data + 2 * (size_t)s->op.layer * plane;
+    int x_stride, y_stride;
+    const float *x = view_base(r, &s->op.x, &x_stride);
+    const float *y = view_base(r, &s->op.y, &y_stride);
+    for (int i = begin; i < end; i++) {
+        size_t at = (size_t)r->job->cell[i] * width;
+        memcpy(k + at, x + (int64_t)i * x_stride, width * sizeof(float));
+        memcpy(k + plane + at, y + (int64_t)i * y_stride, width * sizeof(float));
+    }
+}
+
+static void copy_rows(const run *r, const step *s, int begin, int end)
+{
+    int x_stride, y_stride;
+    const float *x = view_base(r, &s->op.x, &x_stride);
+    float *y = view_base(r, &s->op.y, &y_stride);
+    for (int i = begin; i < end; i++) {
+        memcpy(y + (int64_t)i * y_stride, x + (int64_t)i * x_stride,
+               (size_t)s->op.y.width * sizeof(float));
+    }
+}
+
+static void attn_part(const run *r, const step *s, int i_thread, int n_threads)
+{
+    const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)r->job->cache;
+    const hsdi_heads *h = &r->g->heads;
+    const hsdi_job *job = r->job;
+    size_t plane = (size_t)c->base.n_cells * (size_t)c->base.width;
+    hsdi_attn a = {.n_head = h->n_head,
+                   .n_kv = h->n_kv,
+                   .d_head = h->d_head,
+                   .scale = h->scale,
+                   .k = c->data + 2 * (size_t)s->op.layer * plane,
+                   .v = c->data + (2 * (size_t)s->op.layer + 1) * plane,
+                   .trunk = job->trunk,
+                   .n_trunk = job->n_trunk,
+                   .path = job->path,
+                   .n_path = job->n_path,
+                   .path_stride = job->path_stride};
+    a.q = view_base(r, &s->op.x, &a.q_stride);
+    a.out = view_base(r, &s->op.y, &a.out_stride);
+    int begin, end;
+    if (h->n_kv >= n_threads) {
+        split(h->n_kv, i_thread, n_threads, &begin, &end);
+        r->k->attn(&a, 0, job->n_rows, begin, end, r->g->attn_tmp[i_thread]);
+    } else {
+        split(job->n_rows, i_thread, n_threads, &begin, &end);
+        if (begin < end) {
+            r->k->attn(&a, begin, end, 0, h->n_kv, r->g->attn_tmp[i_thread]);
+        }
+    }
+}
+
+/// Rows [begin, end) through `pre` and into prepared copies; row `begin` lands at index `begin`.
+static void prep_rows(const run *r, const step *s, int begin, int end, char *acts, size_t stride,
+                      float *tmp)
+{
+    int x_stride;
+    const float *x = view_base(r, &s->op.x, &x_stride);
+    for (int i = begin; i < end; i++) {
+        const float *row = x + (int64_t)i * x_stride;
+        const float *src = tmp;
+        switch (s->op.pre) {
+        case HSDI_PRE_RMS_NORM:
+            r->k->rms_norm(row, x_stride, cpu_weight(s->op.norm_w)->vector, s->op.eps, 1, s->n_in,
+                           tmp, s->n_in);
+            break;
+        case HSDI_PRE_LAYER_NORM:
+            r->k->layer_norm(row, x_stride, cpu_weight(s->op.norm_w)->vector,
+                             s->op.norm_b ? cpu_weight(s->op.norm_b)->vector : NULL, s->op.eps, 1,
+                             s->n_in, tmp, s->n_in);
+            break;
+        case HSDI_PRE_GELU:
+            r->k->gelu_tanh(row, x_stride, 1, s->n_in, tmp, s->n_in);
+            break;
+        case HSDI_PRE_SILU_MUL:
+            r->k->silu_mul(row, x_stride, row + s->n_in, x_stride, 1, s->n_in, tmp, s->n_in);
+            break;
+        case HSDI_PRE_NONE:
+        case HSDI_N_PRES:
+            src = row;
+            break;
+        }
+        for (int a = 0; a < s->n_acts; a++) {
+            r->k->act_prepare(s->act_type[a], src, s->n_in, 1, s->n_in,
+                              acts + (size_t)a * stride + (size_t)i * s->act_bytes[a]);
+        }
+    }
+}
+
+static void matmul_part(const run *r, const step *s, int i_thread, int n_threads, const char *acts,
+                        size_t stride)
+{
+    int begin, end, y_stride;
+    float *y = view_base(r, &s->op.y, &y_stride);
+    split(s->n_groups, i_thread, n_threads, &begin, &end);
+    for (int p = 0; p < s->op.n_parts && end > 0; p++) {
+        const hsdi_part *part = &s->op.parts[p];
+        const hsdi_cpu_weight *w = cpu_weight(part->w);
+        int n = (w->base.n_out + HSDI_GROUP - 1) / HSDI_GROUP;
+        if (begin < n) {
+            hsdi_matmul m = {.type = w->base.type,
+                             .n_rows = r->job->n_rows,
+                             .n_in = s->n_in,
+                             .n_out = w->base.n_out,
+                             .x = acts + (size_t)s->act_of[p] * stride,
+                             .w = w->packed,
+                             .bias = part->bias ? cpu_weight(part->bias)->vector : NULL,
+                             .y = y + part->y_offset,
+                             .y_stride = y_stride,
+                             .accumulate = s->op.accumulate};
+            r->k->matmul(&m, begin, end < n ? end : n);
+        }
+        begin = begin > n ? begin - n : 0;
+        end -= n;
+    }
+}
+
+/// True when the step treats each row by itself, in the fixed split.
+static bool by_rows(hsdi_op_kind kind)
+{
+    return kind != HSDI_OP_MATMUL && kind != HSDI_OP_ATTN;
+}
+
+static void run_rows(const run *r, const step *s, int begin, int end, float *tmp)
+{
+    switch (s->op.kind) {
+    case HSDI_OP_EMBED:
+    case HSDI_OP_EMBED_POS:
+        embed_rows(r, s, begin, end, tmp);
+        break;
+    case HSDI_OP_HEAD_NORM:
+        head_norm_rows(r, s, begin, end);
+        break;
+    case HSDI_OP_ROPE:
+        rope_rows(r, s, begin, end);
+        break;
+    case HSDI_OP_STORE:
+        store_rows(r, s, begin, end);
+        break;
+    case HSDI_OP_COPY:
+        copy_rows(r, s, begin, end);
+        break;
+    case HSDI_OP_MATMUL:
+    case HSDI_OP_ATTN:
+    case HSDI_N_OPS:
+        break;
+    }
+}
+
+static void gather_rope(const run *r, int begin, int end)
+{
+    size_t n = (size_t)r->g->heads.n_rot;
+    for (int i = begin; i < end && n > 0; i++) {
+        memcpy(r->g->rope_rows + (size_t)i * n, r->g->rope_table + (size_t)r->job->pos[i] * n,
+               n * sizeof(float));
+    }
+}
+
+static void run_thread(void *arg, int i_thread, int n_threads)
+{
+    const run *r = arg;
+    cpu_graph *g = r->g;
+    int n_rows = r->job->n_rows;
+    int begin, end;
+    split(n_rows, i_thread, n_threads, &begin, &end);
+    gather_rope(r, begin, end);
+    bool rows_pending = true; // rows of this thread written, others have not met them yet
+    for (int i = 0; i < g->n_steps; i++) {
+        const step *s = &g->steps[i];
+        if (by_rows(s->op.kind)) {
+            if (!rows_pending && i > 0) {
+                hsdi_cpu_pool_barrier(r->pool, n_threads);
+            }
+            run_rows(r, s, begin, end, g->row_tmp[i_thread]);
+            rows_pending = true;
+            continue;
+        }
+        bool alone = s->op.kind == HSDI_OP_MATMUL && !s->aliased && n_threads > 1 &&
+                     (int64_t)n_rows * s->n_in <= PRIVATE_PREP_MAX;
+        if (s->op.kind == HSDI_OP_ATTN || alone || !rows_pending) {
+            hsdi_cpu_pool_barrier(r->pool, n_threads);
+        }
+        if (s->op.kind == HSDI_OP_ATTN) {
+            attn_part(r, s, i_thread, n_threads);
+        } else if (alone) {
+            char *acts = g->private_acts[i_thread];
+            prep_rows(r, s, 0, n_rows, acts, g->private_stride, g->row_tmp[i_thread]);
+            matmul_part(r, s, i_thread, n_threads, acts, g->private_stride);
+        } else {
+            prep_rows(r, s, begin, end, g->acts, g->act_stride, g->row_tmp[i_thread]);
+            hsdi_cpu_pool_barrier(r->pool, n_threads);
+            matmul_part(r, s, i_thread, n_threads, g->acts, g->act_stride);
+        }
+        rows_pending = false;
+    }
+}
+
+hsd_status hsdi_cpu_graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err)
+{
+    (void)err;
+    hsdi_cpu_device *cpu = (hsdi_cpu_device *)graph->device;
+    run r = {(cpu_graph *)graph, job, cpu->kernels, cpu->pool};
+    int n_threads = graph->device->info.n_threads;
+    if (job->n_threads > 0 && job->n_threads < n_threads) {
+        n_threads = job->n_threads;
+    }
+    hsdi_cpu_pool_run(cpu->pool, n_threads, run_thread, &r);
+    return HSD_OK;
+}
+
+static void plan_matmul(const hsdi_kernels *k, step *s)
+{
+    const hsdi_op *op = &s->op;
+    s->n_in = op->pre == HSDI_PRE_SILU_MUL ? op->x.width / 2 : op->x.width;
+    s->aliased = op->x.value == op->y.value;
+    for (int p = 0; p < op->n_parts; p++) {
+        hsdi_type type = op->parts[p].w->type;
+        int a = 0;
+        while (a < s->n_acts && s->act_type[a] != type) {
+            a++;
+        }
+        if (a == s->n_acts) {
+            s->act_type[a] = type;
+            s->act_bytes[a] = k->act_bytes(type, s->n_in);
+            s->n_acts++;
+        }
+        s->act_of[p] = a;
+        s->n_groups += (op->parts[p].w->n_out + HSDI_GROUP - 1) / HSDI_GROUP;
+    }
+}
+
+static bool plan_steps(cpu_graph *g, const hsdi_graph_desc *desc, const hsdi_kernels *k,
+                       int *width_max)
+{
+    g->n_steps = desc->n_ops;
+    g->steps = hsdi_arena_array(&g->arena, (size_t)desc->n_ops, sizeof *g->steps);
+    if (!g->steps) {
+        return false;
+    }
+    for (int i = 0; i < desc->n_ops; i++) {
+        step *s = &g->steps[i];
+        s->op = desc->ops[i];
+        if (s->op.y.width > *width_max) {
+            *width_max = s->op.y.width;
+        }
+        if (s->op.kind != HSDI_OP_MATMUL) {
+            continue;
+        }
+        plan_matmul(k, s);
+        if (s->n_in > *width_max) {
+            *width_max = s->n_in;
+        }
+        for (int a = 0; a < s->n_acts; a++) {
+            size_t bytes = s->act_bytes[a] * (size_t)desc->n_rows_max;
+            int n_private = PRIVATE_PREP_MAX / s->n_in;
+            if (n_private > desc->n_rows_max) {
+                n_private = desc->n_rows_max;
+            }
+            size_t small = s->act_bytes[a] * (size_t)n_private;
+            g->act_stride = bytes > g->act_stride ? bytes : g->act_stride;
+            g->private_stride = small > g->private_stride ? small : g->private_stride;
+        }
+    }
+    return true;
+}
+
+static bool make_rope(cpu_graph *g, const hsdi_graph_desc *desc)
+{
+    int n_half = desc->heads.n_rot / 2;
+    if (n_half == 0) {
+        return true;
+    }
+    size_t n_rot = (size_t)desc->heads.n_rot;
+    g->rope_table = hsdi_arena_array(&g->arena, (size_t)desc->n_ctx * n_rot, sizeof(float));
+    g->rope_rows = hsdi_arena_array(&g->arena, (size_t)desc->n_rows_max * n_rot, sizeof(float));
+    if (!g->rope_table || !g->rope_rows) {
+        return false;
+    }
+    for (int p = 0; p < desc->n_ctx; p++) {
+        float *row = g->rope_table + (size_t)p * n_rot;
+        for (int i = 0; i < n_half; i++) {
+            float angle = (float)p * desc->heads.rope_freqs[i];
+            row[i] = cosf(angle) * desc->heads.rope_mscale;
+            row[n_half + i] = sinf(angle) * desc->heads.rope_mscale;
+        }
+    }
+    return true;
+}
+
+static bool make_thread_memory(cpu_graph *g, const hsdi_kernels *k, int n_threads, int width_max)
+{
+    const hsdi_heads *h = &g->heads;
+    size_t attn_bytes = h->n_head ? k->attn_scratch_bytes(h->n_head, h->n_kv, h->d_head,
+                                                          g->base.n_rows_max)
+                                  : 0;
+    size_t n = (size_t)n_threads;
+    g->private_acts = hsdi_arena_array(&g->arena, n, sizeof *g->private_acts);
+    g->row_tmp = hsdi_arena_array(&g->arena, n, sizeof *g->row_tmp);
+    g->attn_tmp = hsdi_arena_array(&g->arena, n, sizeof *g->attn_tmp);
+    g->acts = hsdi_arena_array(&g->arena, MAX_ACTS, g->act_stride);
+    if (!g->private_acts || !g->row_tmp || !g->attn_tmp || !g->acts) {
+        return false;
+    }
+    for (int t = 0; t < n_threads; t++) {
+        g->private_acts[t] = hsdi_arena_array(&g->arena, MAX_ACTS, g->private_stride);
+        g->row_tmp[t] = hsdi_arena_array(&g->arena, (size_t)width_max, sizeof(float));
+        g->attn_tmp[t] = hsdi_arena_alloc(&g->arena, attn_bytes);
+        if (!g->private_acts[t] || !g->row_tmp[t] || !g->attn_tmp[t]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool make_values(cpu_graph *g, const hsdi_graph_desc *desc)
+{
+    size_t n = (size_t)desc->n_values;
+    int *width = hsdi_arena_array(&g->arena, n, sizeof *width);
+    g->value = hsdi_arena_array(&g->arena, n, sizeof *g->value);
+    if (!width || !g->value) {
+        return false;
+    }
+    g->width = width;
+    g->n_values = desc->n_values;
+    for (int v = 0; v < desc->n_values; v++) {
+        width[v] = desc->value_width[v];
+        g->value[v] = hsdi_arena_array(&g->arena, (size_t)width[v] * (size_t)desc->n_rows_max,
+                                       sizeof(float));
+        if (!g->value[v]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+hsd_status hsdi_cpu_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
+                                  const struct hsdi_graph *shape, hsdi_graph **out, hsd_error *err)
+{
+    hsdi_cpu_device *cpu = (hsdi_cpu_device *)device;
+    cpu_graph *g = hsdi_aligned_alloc(sizeof *g);
+    if (!g) {
+        return hsdi_fail(err, HSD_ENOMEM, desc->name, "graph");
+    }
+    g->base = *shape;
+    g->heads = desc->heads;
+    g->heads.rope_freqs = NULL; // borrowed until here
+    int width_max = 1;
+    if (!plan_steps(g, desc, cpu->kernels, &width_max) || !make_values(g, desc) ||
+        !make_rope(g, desc) ||
+        !make_thread_memory(g, cpu->kernels, device->info.n_threads, width_max)) {
+        hsdi_cpu_graph_destroy(&g->base);
+        return hsdi_fail(err, HSD_ENOMEM, desc->name, "graph of %d operations, %d rows",
+                         desc->n_ops, desc->n_rows_max);
+    }
+    *out = &g->base;
+    return HSD_OK;
+}
+
+void hsdi_cpu_graph_destroy(hsdi_graph *graph)
+{
+    cpu_graph *g = (cpu_graph *)graph;
+    hsdi_arena_fini(&g->arena);
+    free(g);
+}

@@ -1,0 +1,336 @@
+/// The front end of all backends: checks arguments, takes turns, counts.
+#include "devices/device.h"
+
+#include "base/error.h"
+#include "devices/backend.h"
+
+#include <limits.h>
+#include <stdlib.h>
+
+void hsdi_device_init(hsdi_device *device, const hsdi_backend *ops, int n_threads)
+{
+    device->ops = ops;
+    device->info.backend = ops->name;
+    device->info.n_threads = n_threads;
+    pthread_mutex_init(&device->turn, NULL);
+    atomic_init(&device->n_submitted, 0);
+}
+
+void hsdi_device_fini(hsdi_device *device)
+{
+    pthread_mutex_destroy(&device->turn);
+}
+
+void hsdi_device_close(hsdi_device **device)
+{
+    if (device && *device) {
+        (*device)->ops->device_close(*device);
+        *device = NULL;
+    }
+}
+
+const hsdi_device_info *hsdi_device_get_info(const hsdi_device *device)
+{
+    return &device->info;
+}
+
+int64_t hsdi_device_n_submitted(const hsdi_device *device)
+{
+    return atomic_load(&device->n_submitted);
+}
+
+hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out, int n_in,
+                              const void *data, int uses, hsdi_weight **out, hsd_error *err)
+{
+    const hsdi_type_info *info = hsdi_type_find(type);
+    if (!device || !data || !out || uses == 0) {
+        return hsdi_fail(err, HSD_EINVAL, "weight", "device, data, use and result are required");
+    }
+    if (!info) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, "weight", "element type %d is not known",
+                         (int)type);
+    }
+    if (n_out < 1 || n_in < 1 || n_in % info->block_elems != 0 || n_out > INT_MAX - HSDI_GROUP) {
+        return hsdi_fail(err, HSD_EINVAL, "weight", "shape [%d, %d] does not suit %s", n_out, n_in,
+                         info->name);
+    }
+    if ((uses & HSDI_USE_VECTOR) && n_out != 1) {
+        return hsdi_fail(err, HSD_EINVAL, "weight", "a vector has one row, not %d", n_out);
+    }
+    struct hsdi_weight shape = {
+        .ops = device->ops, .type = type, .n_out = n_out, .n_in = n_in, .uses = uses};
+    return device->ops->weight_create(device, &shape, data, out, err);
+}
+
+void hsdi_weight_destroy(hsdi_weight **weight)
+{
+    if (weight && *weight) {
+        (*weight)->ops->weight_destroy(*weight);
+        *weight = NULL;
+    }
+}
+
+size_t hsdi_weight_bytes(const hsdi_weight *weight)
+{
+    return weight->size_bytes;
+}
+
+hsd_status hsdi_cache_create(hsdi_device *device, int n_layers, int n_cells, int width,
+                             hsdi_cache **out, hsd_error *err)
+{
+    if (!device || !out || n_layers < 1 || n_cells < 1 || width < 1) {
+        return hsdi_fail(err, HSD_EINVAL, "cache", "%d layers of %d cells of %d elements",
+                         n_layers, n_cells, width);
+    }
+    struct hsdi_cache shape = {
+        .ops = device->ops, .n_layers = n_layers, .n_cells = n_cells, .width = width};
+    return device->ops->cache_create(device, &shape, out, err);
+}
+
+void hsdi_cache_destroy(hsdi_cache **cache)
+{
+    if (cache && *cache) {
+        (*cache)->ops->cache_destroy(*cache);
+        *cache = NULL;
+    }
+}
+
+size_t hsdi_cache_bytes(const hsdi_cache *cache)
+{
+    return cache->size_bytes;
+}
+
+hsd_status hsdi_buffer_create(hsdi_device *device, int n_rows, int width, hsdi_buffer **out,
+                              hsd_error *err)
+{
+    if (!device || !out || n_rows < 1 || width < 1) {
+        return hsdi_fail(err, HSD_EINVAL, "buffer", "%d rows of %d elements", n_rows, width);
+    }
+    struct hsdi_buffer shape = {.ops = device->ops, .n_rows = n_rows, .width = width};
+    return device->ops->buffer_create(device, &shape, out, err);
+}
+
+void hsdi_buffer_destroy(hsdi_buffer **buffer)
+{
+    if (buffer && *buffer) {
+        (*buffer)->ops->buffer_destroy(*buffer);
+        *buffer = NULL;
+    }
+}
+
+float *hsdi_buffer_map(hsdi_buffer *buffer)
+{
+    return buffer->ops->buffer_map(buffer);
+}
+
+static int width_of(const hsdi_graph_desc *d, int value)
+{
+    if (value == HSDI_VALUE_IN) {
+        return d->in_width;
+    }
+    if (value == HSDI_VALUE_OUT) {
+        return d->out_width;
+    }
+    return value >= 0 && value < d->n_values ? d->value_width[value] : 0;
+}
+
+static bool view_ok(const hsdi_graph_desc *d, const hsdi_view *v)
+{
+    int width = width_of(d, v->value);
+    return v->offset >= 0 && v->width >= 1 && v->offset <= width && v->width <= width - v->offset;
+}
+
+static bool use_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_weight *w, int use,
+                   int n_in)
+{
+    (void)d;
+    return w && w->ops == ops && (w->uses & use) != 0 && w->n_in == n_in;
+}
+
+static bool matmul_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_op *op)
+{
+    int n_in = op->pre == HSDI_PRE_SILU_MUL ? op->x.width / 2 : op->x.width;
+    if ((op->pre == HSDI_PRE_RMS_NORM || op->pre == HSDI_PRE_LAYER_NORM) &&
+        !use_ok(d, ops, op->norm_w, HSDI_USE_VECTOR, n_in)) {
+        return false;
+    }
+    if (op->pre == HSDI_PRE_SILU_MUL && op->x.width % 2 != 0) {
+        return false;
+    }
+    if (op->norm_b && !use_ok(d, ops, op->norm_b, HSDI_USE_VECTOR, n_in)) {
+        return false;
+    }
+    for (int i = 0; i < op->n_parts; i++) {
+        const hsdi_part *p = &op->parts[i];
+        if (!use_ok(d, ops, p->w, HSDI_USE_MATMUL, n_in) || p->y_offset < 0 ||
+            p->y_offset > op->y.width - p->w->n_out ||
+            (p->bias && !use_ok(d, ops, p->bias, HSDI_USE_VECTOR, p->w->n_out))) {
+            return false;
+        }
+    }
+    return op->n_parts >= 1;
+}
+
+static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_op *op)
+{
+    const hsdi_heads *h = &d->heads;
+    if (!view_ok(d, &op->y) || op->n_parts < 0 || op->n_parts > HSDI_GRAPH_MAX_PARTS) {
+        return false;
+    }
+    switch (op->kind) {
+    case HSDI_OP_EMBED:
+        return op->n_parts == 1 && use_ok(d, ops, op->parts[0].w, HSDI_USE_ROWS, op->y.width) &&
+               op->parts[0].w->n_out >= d->n_vocab && d->n_vocab > 0;
+    case HSDI_OP_EMBED_POS:
+        return op->n_parts == 1 && use_ok(d, ops, op->parts[0].w, HSDI_USE_ROWS, op->y.width) &&
+               op->parts[0].w->n_out >= d->n_ctx;
+    case HSDI_OP_MATMUL:
+        return view_ok(d, &op->x) && op->pre >= 0 && op->pre < HSDI_N_PRES && matmul_ok(d, ops, op);
+    case HSDI_OP_HEAD_NORM:
+        return op->n_head >= 1 && op->y.width == op->n_head * h->d_head &&
+               use_ok(d, ops, op->norm_w, HSDI_USE_VECTOR, h->d_head);
+    case HSDI_OP_ROPE:
+        return op->n_head >= 1 && op->y.width == op->n_head * h->d_head && h->n_rot >= 2 &&
+               h->rope_freqs;
+    case HSDI_OP_STORE:
+        return view_ok(d, &op->x) && op->layer >= 0 && op->x.width == h->n_kv * h->d_head &&
+               op->y.width == op->x.width;
+    case HSDI_OP_ATTN:
+        return view_ok(d, &op->x) && op->layer >= 0 && op->x.width == h->n_head * h->d_head &&
+               op->y.width == op->x.width;
+    case HSDI_OP_COPY:
+        return view_ok(d, &op->x) && op->x.width == op->y.width;
+    case HSDI_N_OPS:
+        break;
+    }
+    return false;
+}
+
+static bool heads_ok(const hsdi_heads *h)
+{
+    if (h->n_head == 0) {
+        return true; // no attention in this graph
+    }
+    return h->n_head >= 1 && h->n_kv >= 1 && h->d_head >= 1 && h->n_head % h->n_kv == 0 &&
+           h->n_rot >= 0 && h->n_rot % 2 == 0 && h->n_rot <= h->d_head &&
+           h->n_head <= INT_MAX / h->d_head;
+}
+
+hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, hsdi_graph **out,
+                              hsd_error *err)
+{
+    if (!device || !desc || !out || desc->n_rows_max < 1 || desc->n_ops < 1 || desc->n_ctx < 1 ||
+        !heads_ok(&desc->heads)) {
+        return hsdi_fail(err, HSD_EINVAL, "graph", "rows, operations, context or heads are wrong");
+    }
+    struct hsdi_graph shape = {.device = device,
+                               .n_rows_max = desc->n_rows_max,
+                               .in_width = desc->in_width,
+                               .out_width = desc->out_width,
+                               .n_vocab = desc->n_vocab,
+                               .n_ctx = desc->n_ctx,
+                               .cache_width = desc->heads.n_kv * desc->heads.d_head};
+    for (int i = 0; i < desc->n_ops; i++) {
+        const hsdi_op *op = &desc->ops[i];
+        if (!op_ok(desc, device->ops, op)) {
+            return hsdi_fail(err, HSD_EINVAL, desc->name ? desc->name : "graph",
+                             "operation %d (kind %d) has operands that do not fit", i,
+                             (int)op->kind);
+        }
+        if ((op->kind == HSDI_OP_STORE || op->kind == HSDI_OP_ATTN) &&
+            op->layer >= shape.n_layers) {
+            shape.n_layers = op->layer + 1;
+        }
+    }
+    return device->ops->graph_compile(device, desc, &shape, out, err);
+}
+
+void hsdi_graph_destroy(hsdi_graph **graph)
+{
+    if (graph && *graph) {
+        (*graph)->device->ops->graph_destroy(*graph);
+        *graph = NULL;
+    }
+}
+
+static hsd_status check_rows(const hsdi_graph *g, const hsdi_job *job, hsd_error *err)
+{
+    int n_cells = g->n_layers ? job->cache->n_cells : 0;
+    for (int r = 0; r < job->n_rows; r++) {
+        if (g->n_vocab && (job->tokens[r] < 0 || job->tokens[r] >= g->n_vocab)) {
+            return hsdi_fail(err, HSD_EINVAL, "tokens", "row %d: token %d is not below %d", r,
+                             job->tokens[r], g->n_vocab);
+        }
+        if (job->pos[r] < 0 || job->pos[r] >= g->n_ctx) {
+            return hsdi_fail(err, HSD_EINVAL, "pos", "row %d: position %d is not below %d", r,
+                             job->pos[r], g->n_ctx);
+        }
+        if (!g->n_layers) {
+            continue;
+        }
+        if (job->cell[r] < 0 || job->cell[r] >= n_cells || job->n_path[r] < 1 ||
+            job->n_path[r] > job->path_stride || job->n_path[r] > g->n_ctx - job->n_trunk) {
+            return hsdi_fail(err, HSD_EINVAL, "cell", "row %d: cell %d or its path is out of range",
+                             r, job->cell[r]);
+        }
+        for (int i = 0; i < job->n_path[r]; i++) {
+            int32_t c = job->path[(int64_t)r * job->path_stride + i];
+            if (c < 0 || c >= n_cells) {
+                return hsdi_fail(err, HSD_EINVAL, "path", "row %d: cell %d is not below %d", r, c,
+                                 n_cells);
+            }
+        }
+    }
+    return HSD_OK;
+}
+
+static hsd_status check_job(const hsdi_graph *g, const hsdi_job *job, hsd_error *err)
+{
+    if (!job || job->n_rows < 1 || job->n_rows > g->n_rows_max) {
+        return hsdi_fail(err, HSD_EINVAL, "n_rows", "%d rows, the graph takes 1 to %d",
+                         job ? job->n_rows : 0, g->n_rows_max);
+    }
+    if (!job->pos || (g->n_vocab && !job->tokens)) {
+        return hsdi_fail(err, HSD_EINVAL, "job", "tokens and positions are required");
+    }
+    if (g->in_width && (!job->in || job->in->ops != g->device->ops ||
+                        job->in->width != g->in_width || job->in->n_rows < job->n_rows)) {
+        return hsdi_fail(err, HSD_EINVAL, "in", "the input buffer does not suit the graph");
+    }
+    if (g->out_width && (!job->out || job->out->ops != g->device->ops ||
+                         job->out->width != g->out_width || job->out->n_rows < job->n_rows)) {
+        return hsdi_fail(err, HSD_EINVAL, "out", "the output buffer does not suit the graph");
+    }
+    if (g->n_layers) {
+        const hsdi_cache *c = job->cache;
+        if (!c || c->ops != g->device->ops || c->n_layers < g->n_layers ||
+            c->width != g->cache_width) {
+            return hsdi_fail(err, HSD_EINVAL, "cache", "the cache does not suit the graph");
+        }
+        if (!job->cell || !job->path || !job->n_path || job->n_trunk < 0 ||
+            (job->n_trunk > 0 && !job->trunk)) {
+            return hsdi_fail(err, HSD_EINVAL, "job", "cells, paths and trunk are required");
+        }
+        for (int i = 0; i < job->n_trunk; i++) {
+            if (job->trunk[i] < 0 || job->trunk[i] >= c->n_cells) {
+                return hsdi_fail(err, HSD_EINVAL, "trunk", "position %d: cell %d is not below %d",
+                                 i, job->trunk[i], c->n_cells);
+            }
+        }
+    }
+    return check_rows(g, job, err);
+}
+
+hsd_status hsdi_graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err)
+{
+    hsd_status status = check_job(graph, job, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsdi_device *device = graph->device;
+    pthread_mutex_lock(&device->turn);
+    atomic_fetch_add(&device->n_submitted, 1);
+    status = device->ops->graph_run(graph, job, err);
+    pthread_mutex_unlock(&device->turn);
+    return status;
+}

@@ -1,0 +1,116 @@
+/// Devices: memory, graphs and submission. The only way from `engine` to hardware.
+///
+/// A caller builds a graph (devices/graph.h) for a range of layers once, compiles it for a device
+/// once and submits it many times. What changes from one submission to the next is data: a job.
+/// This front end checks everything; backends trust what they get. The step path (hsdi_graph_run)
+/// allocates nothing.
+#ifndef HSDI_DEVICES_DEVICE_H
+#define HSDI_DEVICES_DEVICE_H
+
+#include "base/log.h"
+#include "devices/graph.h"
+#include "kernels/kernels.h"
+
+#include <hsd/status.h>
+#include <stddef.h>
+
+/// A place that computes. Thread: one submission at a time; hsdi_graph_run waits for its turn.
+/// Lifetime: until hsdi_device_close, after everything made on it.
+typedef struct hsdi_device hsdi_device;
+
+/// A matrix or vector of a model, in the device's own layout. Immutable after creation; shared by
+/// any number of graphs on devices of the same backend.
+typedef struct hsdi_weight hsdi_weight;
+
+/// Keys and values of one session: n_layers times [n_cells, width] f32 for k and for v.
+typedef struct hsdi_cache hsdi_cache;
+
+/// Rows of f32 that outlive a submission: hidden states between graphs, logits.
+typedef struct hsdi_buffer hsdi_buffer;
+
+/// A compiled graph. Thread: as its device.
+typedef struct hsdi_graph hsdi_graph;
+
+typedef struct hsdi_device_info {
+    const char *backend; ///< "cpu", "null"; static
+    char name[64];       ///< "cpu avx512, cores 0-1"
+    int n_threads;       ///< largest number of threads a job can use
+} hsdi_device_info;
+
+/// Settings of the CPU device.
+typedef struct hsdi_cpu_options {
+    const int *cpus;  ///< OS indices to pin to, one per thread; NULL: no pinning
+    int n_threads;    ///< at least 1; the submitting thread is one of them
+    hsdi_isa isa;     ///< highest instruction set to use
+} hsdi_cpu_options;
+
+/// What the null device does instead of computing. It counts, fails and delays on request.
+typedef struct hsdi_null_options {
+    int64_t delay_ns; ///< time each submission takes
+    int64_t fail_at;  ///< submission, from 1, that fails with HSD_EDEVICE; 0: none
+} hsdi_null_options;
+
+/// Open a device. Owner: *out is owned by the caller. Errors: HSD_EINVAL, HSD_ENOMEM, HSD_EDEVICE.
+HSD_NODISCARD hsd_status hsdi_device_open_cpu(const hsdi_cpu_options *options, hsdi_device **out,
+                                              hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_device_open_null(const hsdi_null_options *options, hsdi_device **out,
+                                               hsd_error *err);
+void hsdi_device_close(hsdi_device **device);
+const hsdi_device_info *hsdi_device_get_info(const hsdi_device *device);
+/// Submissions accepted so far.
+int64_t hsdi_device_n_submitted(const hsdi_device *device);
+
+/// How a weight will be used.
+enum {
+    HSDI_USE_MATMUL = 1, ///< operand of a product
+    HSDI_USE_ROWS = 2,   ///< rows are looked up by number (embedding table)
+    HSDI_USE_VECTOR = 4, ///< one row of f32: norm weight, bias; converted if the type is another
+};
+
+/// Give a matrix [n_out, n_in] of `type` (GGUF layout) to a device.
+///
+/// Owner  : `data` must stay valid and unchanged for the weight's life when HSDI_USE_ROWS is set;
+///          otherwise it is borrowed for the call.
+/// Errors : HSD_EINVAL when n_in is not a multiple of the type's block; HSD_ENOMEM.
+HSD_NODISCARD hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out,
+                                            int n_in, const void *data, int uses,
+                                            hsdi_weight **out, hsd_error *err);
+void hsdi_weight_destroy(hsdi_weight **weight);
+size_t hsdi_weight_bytes(const hsdi_weight *weight);
+
+HSD_NODISCARD hsd_status hsdi_cache_create(hsdi_device *device, int n_layers, int n_cells,
+                                           int width, hsdi_cache **out, hsd_error *err);
+void hsdi_cache_destroy(hsdi_cache **cache);
+size_t hsdi_cache_bytes(const hsdi_cache *cache);
+
+HSD_NODISCARD hsd_status hsdi_buffer_create(hsdi_device *device, int n_rows, int width,
+                                            hsdi_buffer **out, hsd_error *err);
+void hsdi_buffer_destroy(hsdi_buffer **buffer);
+/// Host view [n_rows, width], valid between submissions. NULL if the backend has none.
+float *hsdi_buffer_map(hsdi_buffer *buffer);
+
+/// Compile a graph. `graph` is borrowed for the call; the weights it names for the graph's life.
+HSD_NODISCARD hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
+                                            hsdi_graph **out, hsd_error *err);
+void hsdi_graph_destroy(hsdi_graph **graph);
+
+/// Data of one submission. Row fields as in pipelines/stage.h; borrowed until the call returns.
+typedef struct hsdi_job {
+    int n_rows;
+    const int32_t *tokens, *pos, *cell;
+    const int32_t *trunk;
+    int n_trunk;
+    const int32_t *path, *n_path;
+    int path_stride;
+    int n_threads;           ///< threads to use; 0: all of the device's
+    hsdi_cache *cache;       ///< for graphs that store or attend
+    hsdi_buffer *in, *out;   ///< for graphs with external input or output rows
+} hsdi_job;
+
+/// Run a graph on a job and wait for the end.
+///
+/// Errors : HSD_EINVAL with the field's name, before anything ran; HSD_EDEVICE.
+/// Cost   : no allocation.
+HSD_NODISCARD hsd_status hsdi_graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err);
+
+#endif

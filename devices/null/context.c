@@ -1,0 +1,166 @@
+/// The null device: takes every graph, computes nothing, fails and delays on request.
+///
+/// It shows what a backend must provide at least, and lets tests of the tiers above see every
+/// submission. Its results are zeros.
+#include "base/arena.h"
+#include "base/error.h"
+#include "devices/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct null_device {
+    hsdi_device base;
+    hsdi_null_options options;
+} null_device;
+
+typedef struct null_buffer {
+    struct hsdi_buffer base;
+    float *data;
+} null_buffer;
+
+static void null_close(hsdi_device *device)
+{
+    hsdi_device_fini(device);
+    free(device);
+}
+
+static hsd_status out_of_memory(hsd_error *err)
+{
+    return hsdi_fail(err, HSD_ENOMEM, "null", "memory is short");
+}
+
+static hsd_status weight_create(hsdi_device *device, const struct hsdi_weight *shape,
+                                const void *data, hsdi_weight **out, hsd_error *err)
+{
+    (void)device;
+    (void)data;
+    *out = malloc(sizeof **out);
+    if (!*out) {
+        return out_of_memory(err);
+    }
+    **out = *shape;
+    return HSD_OK;
+}
+
+static void weight_destroy(hsdi_weight *weight)
+{
+    free(weight);
+}
+
+static hsd_status cache_create(hsdi_device *device, const struct hsdi_cache *shape,
+                               hsdi_cache **out, hsd_error *err)
+{
+    (void)device;
+    *out = malloc(sizeof **out);
+    if (!*out) {
+        return out_of_memory(err);
+    }
+    **out = *shape;
+    return HSD_OK;
+}
+
+static void cache_destroy(hsdi_cache *cache)
+{
+    free(cache);
+}
+
+static hsd_status buffer_create(hsdi_device *device, const struct hsdi_buffer *shape,
+                                hsdi_buffer **out, hsd_error *err)
+{
+    (void)device;
+    null_buffer *b = calloc(1, sizeof *b);
+    if (b) {
+        b->base = *shape;
+        b->data = hsdi_aligned_alloc((size_t)shape->n_rows * (size_t)shape->width * sizeof(float));
+    }
+    if (!b || !b->data) {
+        free(b);
+        return out_of_memory(err);
+    }
+    *out = &b->base;
+    return HSD_OK;
+}
+
+static void buffer_destroy(hsdi_buffer *buffer)
+{
+    free(((null_buffer *)buffer)->data);
+    free(buffer);
+}
+
+static float *buffer_map(hsdi_buffer *buffer)
+{
+    return ((null_buffer *)buffer)->data;
+}
+
+static hsd_status graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
+                                const struct hsdi_graph *shape, hsdi_graph **out, hsd_error *err)
+{
+    (void)device;
+    (void)desc;
+    *out = malloc(sizeof **out);
+    if (!*out) {
+        return out_of_memory(err);
+    }
+    **out = *shape;
+    return HSD_OK;
+}
+
+static void graph_destroy(hsdi_graph *graph)
+{
+    free(graph);
+}
+
+static hsd_status graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err)
+{
+    const null_device *null = (const null_device *)graph->device;
+    int64_t n = atomic_load(&graph->device->n_submitted);
+    if (null->options.fail_at != 0 && n == null->options.fail_at) {
+        return hsdi_fail(err, HSD_EDEVICE, "null", "submission %lld fails as asked", (long long)n);
+    }
+    if (null->options.delay_ns > 0) {
+        struct timespec t = {.tv_sec = (time_t)(null->options.delay_ns / 1000000000),
+                             .tv_nsec = (long)(null->options.delay_ns % 1000000000)};
+        nanosleep(&t, NULL);
+    }
+    if (graph->out_width) {
+        null_buffer *b = (null_buffer *)job->out;
+        memset(b->data, 0, (size_t)job->n_rows * (size_t)b->base.width * sizeof(float));
+    }
+    return HSD_OK;
+}
+
+static const hsdi_backend null_backend = {
+    .name = "null",
+    .device_close = null_close,
+    .weight_create = weight_create,
+    .weight_destroy = weight_destroy,
+    .cache_create = cache_create,
+    .cache_destroy = cache_destroy,
+    .buffer_create = buffer_create,
+    .buffer_destroy = buffer_destroy,
+    .buffer_map = buffer_map,
+    .graph_compile = graph_compile,
+    .graph_destroy = graph_destroy,
+    .graph_run = graph_run,
+};
+
+hsd_status hsdi_device_open_null(const hsdi_null_options *options, hsdi_device **out,
+                                 hsd_error *err)
+{
+    if (!out) {
+        return hsdi_fail(err, HSD_EINVAL, "null", "a place for the result is required");
+    }
+    null_device *null = calloc(1, sizeof *null);
+    if (!null) {
+        return out_of_memory(err);
+    }
+    hsdi_device_init(&null->base, &null_backend, 1);
+    if (options) {
+        null->options = *options;
+    }
+    memcpy(null->base.info.name, "null", sizeof "null");
+    *out = &null->base;
+    return HSD_OK;
+}

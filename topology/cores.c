@@ -1,0 +1,63 @@
+/// Core discovery by hwloc.
+#include "topology/cores.h"
+
+#include "base/error.h"
+
+#include <hwloc.h>
+#include <sched.h>
+#include <stdbool.h>
+
+/// Append the i_th allowed processor of a core; false when the core has fewer.
+static bool take(hsdi_cores *out, hwloc_const_bitmap_t core, const cpu_set_t *mine, int i_th)
+{
+    for (int os = hwloc_bitmap_first(core); os >= 0; os = hwloc_bitmap_next(core, os)) {
+        if (os < CPU_SETSIZE && CPU_ISSET((size_t)os, mine) && i_th-- == 0) {
+            if (out->n_cpus < HSDI_CORES_MAX) {
+                out->cpus[out->n_cpus++] = os;
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+hsd_status hsdi_cores_discover(hsdi_cores *out, hsd_error *err)
+{
+    hwloc_topology_t topology;
+    cpu_set_t mine;
+    *out = (hsdi_cores){0};
+    CPU_ZERO(&mine);
+    if (sched_getaffinity(0, sizeof mine, &mine) != 0) {
+        for (int i = 0; i < CPU_SETSIZE; i++) {
+            CPU_SET((size_t)i, &mine);
+        }
+    }
+    if (hwloc_topology_init(&topology) != 0) {
+        return hsdi_fail(err, HSD_EDEVICE, "hwloc", "the topology could not be made");
+    }
+    // hwloc's OpenCL component would re-enter the ICD loader; nothing here needs its devices.
+    hwloc_topology_set_all_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_NONE);
+    hwloc_topology_set_type_filter(topology, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
+    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "opencl");
+    if (hwloc_topology_load(topology) != 0) {
+        hwloc_topology_destroy(topology);
+        return hsdi_fail(err, HSD_EDEVICE, "hwloc", "the topology could not be loaded");
+    }
+    bool use_cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE) > 0;
+    hwloc_obj_type_t type = use_cores ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
+    bool found = true;
+    for (int i_th = 0; found; i_th++) {
+        found = false;
+        for (hwloc_obj_t o = NULL; (o = hwloc_get_next_obj_by_type(topology, type, o));) {
+            found |= take(out, o->cpuset, &mine, i_th);
+        }
+        if (i_th == 0) {
+            out->n_cores = out->n_cpus;
+        }
+    }
+    hwloc_topology_destroy(topology);
+    if (out->n_cpus == 0) {
+        return hsdi_fail(err, HSD_EDEVICE, "hwloc", "no processor is allowed to this process");
+    }
+    return HSD_OK;
+}
