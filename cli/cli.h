@@ -1,0 +1,112 @@
+/// What the subcommands of `hsd` share: exit codes, error lines, checked output, strict numbers,
+/// the options of a generation, prompts and JSON.
+///
+/// Only the public API, argp, jansson and libc are used here: the program is also an example of a
+/// host application.
+#ifndef HSD_CLI_CLI_H
+#define HSD_CLI_CLI_H
+
+#include <argp.h>
+#include <hsd/hsd.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/// Exit codes of every subcommand; docs/cli.md repeats them.
+enum {
+    CLI_OK = 0,
+    CLI_FAILURE = 1,
+    CLI_USAGE = 2,
+    CLI_INTERRUPTED = 130,
+};
+
+/// Paragraph for the end of every help text.
+#define CLI_EXIT_CODES                                                                             \
+    "Exit codes: 0 success; 1 a failure at run time (one line on stderr says where and why); "     \
+    "2 wrong usage; 130 interrupted."
+
+int cli_run(int argc, char **argv);
+int cli_worker(int argc, char **argv);
+int cli_info(int argc, char **argv);
+int cli_bench(int argc, char **argv);
+
+/* report.c */
+
+/// An hsd_error that says nothing yet.
+hsd_error cli_no_error(void);
+/// Print `hsd: WHERE: message (STATUS, byte N)` on stderr. Returns CLI_FAILURE.
+int cli_fail(hsd_status status, const hsd_error *err);
+/// Print `hsd: ` and a formatted sentence on stderr. Returns CLI_FAILURE.
+int cli_failf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/// Write to stdout and flush. False, after one line on stderr, when stdout fails.
+bool cli_out(const char *bytes, size_t n_bytes);
+/// printf to stdout, not flushed; cli_close_stdout reports what went wrong.
+void cli_outf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/// Flush stdout. CLI_FAILURE, after one line on stderr, when anything written to it was lost.
+int cli_close_stdout(void);
+/// Print one JSON object and a newline; takes the reference. Returns the exit code.
+int cli_print_json(json_t *object);
+/// Log callback for engines and workers: errors and warnings always, the rest when *verbose.
+void cli_log(void *user, int level, const char *text);
+
+/* signals.c */
+
+/// After this the first SIGINT or SIGTERM only sets a flag (and stops the worker that was named
+/// with cli_signals_stop_worker); the second one ends the process.
+void cli_signals_init(void);
+void cli_signals_stop_worker(hsd_worker *worker);
+bool cli_interrupted(void);
+
+/* parse.c */
+
+/// Numbers in full: trailing text, overflow and values outside [min, max] end the program with
+/// the option's name and exit code 2.
+long long cli_parse_int(const struct argp_state *state, const char *option, const char *text,
+                        long long min, long long max);
+uint64_t cli_parse_u64(const struct argp_state *state, const char *option, const char *text);
+double cli_parse_real(const struct argp_state *state, const char *option, const char *text,
+                      double min, double max);
+hsd_mode cli_parse_mode(const struct argp_state *state, const char *option, const char *text);
+hsd_draft_kind cli_parse_draft_kind(const struct argp_state *state, const char *option,
+                                    const char *text);
+/// Comma-separated whole numbers into out [cap]; returns their count.
+int cli_parse_ints(const struct argp_state *state, const char *option, const char *text, int min,
+                   int max, int *out, int cap);
+
+/* generation.c */
+
+enum { CLI_MAX_WORKERS = 64 };
+
+/// Options that `run` and `bench` share. Strings are borrowed from argv.
+typedef struct cli_generation {
+    hsd_engine_options engine;
+    hsd_session_options session;
+    const char *workers[CLI_MAX_WORKERS];
+    bool verbose;
+} cli_generation;
+
+/// Child parser; its input is a cli_generation.
+extern const struct argp cli_generation_argp;
+void cli_generation_init(cli_generation *g);
+
+/* prompt.c */
+
+/// Owned bytes of a prompt.
+typedef struct cli_text {
+    char *bytes;
+    size_t n_bytes;
+} cli_text;
+
+/// Read a whole file, or stdin for "-". Returns an exit code; *out is the caller's to free.
+int cli_read_text(const char *path, cli_text *out);
+/// Tokens of a prompt with the special tokens that the model file asks for; free(*out).
+int cli_tokenize(const hsd_engine *engine, const char *text, size_t n_bytes, int32_t **out,
+                 int *n_out);
+
+/* json.c */
+
+json_t *cli_json_tokens(const int32_t *tokens, size_t n_tokens);
+json_t *cli_json_stats(const hsd_stats *stats);
+
+#endif

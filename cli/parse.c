@@ -1,0 +1,98 @@
+/// Strict parsing of option values: the whole text must be one value of the allowed range.
+#include "cli/cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/// strtoll and friends skip leading blanks; an option value may not have any.
+static bool starts_well(const char *text)
+{
+    return *text != '\0' && !isspace((unsigned char)*text);
+}
+
+long long cli_parse_int(const struct argp_state *state, const char *option, const char *text,
+                        long long min, long long max)
+{
+    char *end = NULL;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (!starts_well(text) || *end != '\0') {
+        argp_error(state, "%s: '%s' is not a whole number", option, text);
+    } else if (errno == ERANGE || value < min || value > max) {
+        argp_error(state, "%s: %s is not in %lld..%lld", option, text, min, max);
+    }
+    return value;
+}
+
+uint64_t cli_parse_u64(const struct argp_state *state, const char *option, const char *text)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)*text) || *end != '\0') {
+        argp_error(state, "%s: '%s' is not a whole number from 0 on", option, text);
+    } else if (errno == ERANGE) {
+        argp_error(state, "%s: %s does not fit into 64 bits", option, text);
+    }
+    return value;
+}
+
+double cli_parse_real(const struct argp_state *state, const char *option, const char *text,
+                      double min, double max)
+{
+    char *end = NULL;
+    double value = strtod(text, &end);
+    if (!starts_well(text) || *end != '\0' || !isfinite(value)) {
+        argp_error(state, "%s: '%s' is not a number", option, text);
+    } else if (value < min || value > max) {
+        argp_error(state, "%s: %s is not in %g..%g", option, text, min, max);
+    }
+    return value;
+}
+
+hsd_mode cli_parse_mode(const struct argp_state *state, const char *option, const char *text)
+{
+    for (hsd_mode mode = HSD_MODE_AUTO; mode <= HSD_MODE_MIRROR; mode++) {
+        if (strcmp(text, hsd_mode_name(mode)) == 0) {
+            return mode;
+        }
+    }
+    argp_error(state, "%s: '%s' is none of auto, ar, serial, mirror", option, text);
+    return HSD_MODE_AUTO;
+}
+
+hsd_draft_kind cli_parse_draft_kind(const struct argp_state *state, const char *option,
+                                    const char *text)
+{
+    for (hsd_draft_kind kind = HSD_DRAFT_AUTO; kind <= HSD_DRAFT_EARLY_EXIT; kind++) {
+        if (strcmp(text, hsd_draft_kind_name(kind)) == 0) {
+            return kind;
+        }
+    }
+    argp_error(state, "%s: '%s' is none of auto, model, ngram, early_exit", option, text);
+    return HSD_DRAFT_AUTO;
+}
+
+int cli_parse_ints(const struct argp_state *state, const char *option, const char *text, int min,
+                   int max, int *out, int cap)
+{
+    char *copy = strdup(text);
+    if (!copy) {
+        argp_failure(state, CLI_FAILURE, errno, "%s", option);
+        return 0;
+    }
+    int n = 0;
+    char *rest = copy;
+    for (char *item = strsep(&rest, ","); item; item = strsep(&rest, ",")) {
+        if (n == cap) {
+            argp_error(state, "%s: more than %d numbers", option, cap);
+            break;
+        }
+        out[n++] = (int)cli_parse_int(state, option, item, min, max);
+    }
+    free(copy);
+    return n;
+}

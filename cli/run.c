@@ -1,0 +1,283 @@
+/// `hsd run`: continue a prompt, streaming the text to stdout.
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEY_MODE = 0x200, KEY_JSON };
+
+enum { POLL_MS = 100 }; ///< how long an interrupt may wait to be seen
+
+typedef struct run_options {
+    cli_generation g;
+    const char *prompt;
+    const char *prompt_file;
+    bool json;
+} run_options;
+
+/// What a generation printed so far.
+typedef struct run_output {
+    int32_t *tokens;
+    size_t n_tokens, cap_tokens;
+    char *text;
+    size_t n_text, cap_text;
+    bool stream;   ///< print text as it comes
+    bool progress; ///< count tokens on stderr
+} run_output;
+
+static const struct argp_option options[] = {
+    {.doc = "Text:", .group = 1},
+    {"prompt", 'p', "TEXT", 0, "the text to continue", 0},
+    {"prompt-file", 'f', "FILE", 0, "read it from FILE; - is standard input", 0},
+    {"tokens", 'n', "N", 0, "most tokens to generate (0: until the context is full); default 128",
+     0},
+    {"mode", KEY_MODE, "MODE", 0,
+     "auto, ar (target alone), serial (draft, then verify), mirror (both at once); default auto. "
+     "The text is the same in every mode",
+     0},
+    {"json", KEY_JSON, 0, 0, "print one JSON object instead of streaming text", 0},
+    {"verbose", 'v', 0, 0, "statistics and log lines on stderr also when it is no terminal", 0},
+    {0},
+};
+
+static const char doc[] =
+    "Continue a prompt. The text goes to standard output as it is made; it ends with a newline. "
+    "Statistics go to standard error when that is a terminal. Without --prompt and --prompt-file "
+    "the prompt is read from standard input, unless that is a terminal."
+    "\v"
+    "Examples:\n"
+    "  hsd run --prompt \"Once upon a time\"\n"
+    "  hsd run --prompt \"Once upon a time\" --mode mirror --temp 0.8 --seed 7\n"
+    "  hsd run --target big.gguf --draft small.gguf --prompt-file story.txt -n 500\n"
+    "  echo \"Once upon a time\" | hsd run --json\n"
+    "\n"
+    "With a draft in a process of its own:\n"
+    "  hsd worker --listen ipc:///tmp/hsd.sock &\n"
+    "  hsd run --worker ipc:///tmp/hsd.sock --prompt \"Once upon a time\"\n"
+    "\n" CLI_EXIT_CODES;
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    run_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->g;
+        return 0;
+    case 'p':
+        o->prompt = arg;
+        return 0;
+    case 'f':
+        o->prompt_file = arg;
+        return 0;
+    case 'n':
+        o->g.session.n_tokens = (int)cli_parse_int(state, "--tokens", arg, 0, INT_MAX);
+        return 0;
+    case KEY_MODE:
+        o->g.session.mode = cli_parse_mode(state, "--mode", arg);
+        return 0;
+    case KEY_JSON:
+        o->json = true;
+        return 0;
+    case 'v':
+        o->g.verbose = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s' is not an option; the prompt is given with --prompt", arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (o->prompt && o->prompt_file) {
+            argp_error(state, "--prompt and --prompt-file exclude each other");
+        } else if (!o->prompt && !o->prompt_file && isatty(STDIN_FILENO)) {
+            argp_error(state, "a prompt is missing: give --prompt or --prompt-file");
+        }
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/// Room for `n` more elements; false when memory is short.
+static bool reserve(void **array, size_t *cap, size_t used, size_t n, size_t element_bytes)
+{
+    if (*cap - used >= n) {
+        return true;
+    }
+    size_t grown_cap = 2 * *cap + n;
+    void *grown = realloc(*array, grown_cap * element_bytes);
+    if (grown) {
+        *array = grown;
+        *cap = grown_cap;
+    }
+    return grown != NULL;
+}
+
+static bool keep_token(run_output *out, const hsd_token *token)
+{
+    void *tokens = out->tokens;
+    void *text = out->text;
+    bool ok = reserve(&tokens, &out->cap_tokens, out->n_tokens, 1, sizeof *out->tokens) &&
+              reserve(&text, &out->cap_text, out->n_text, token->n_bytes + 1, 1);
+    out->tokens = tokens;
+    out->text = text;
+    if (!ok) {
+        cli_failf("output: memory could not be allocated (ENOMEM)");
+        return false;
+    }
+    out->tokens[out->n_tokens++] = token->id;
+    memcpy(out->text + out->n_text, token->text, token->n_bytes);
+    out->n_text += token->n_bytes;
+    return true;
+}
+
+static bool take_token(run_output *out, const hsd_token *token)
+{
+    if (!keep_token(out, token)) {
+        return false;
+    }
+    if (out->progress) {
+        fprintf(stderr, "\rhsd: %zu tokens", out->n_tokens);
+    }
+    return !out->stream || token->n_bytes == 0 || cli_out(token->text, token->n_bytes);
+}
+
+/// Pull tokens to the end. Returns the exit code.
+static int pull(hsd_session *session, run_output *out)
+{
+    hsd_error err = cli_no_error();
+    for (;;) {
+        hsd_token token = {0};
+        hsd_status status = hsd_session_next(session, POLL_MS, &token, &err);
+        if (cli_interrupted()) {
+            hsd_session_cancel(session);
+            return CLI_INTERRUPTED;
+        }
+        if (status == HSD_OK) {
+            if (!take_token(out, &token)) {
+                hsd_session_cancel(session);
+                return CLI_FAILURE;
+            }
+        } else if (status == HSD_EEND) {
+            return CLI_OK;
+        } else if (status != HSD_ETIMEOUT) {
+            return cli_fail(status, &err);
+        }
+    }
+}
+
+static double percent(int64_t part, int64_t whole)
+{
+    return whole > 0 ? 100 * (double)part / (double)whole : 0;
+}
+
+static void print_stats(const hsd_stats *s)
+{
+    fprintf(stderr, "hsd: %d tokens in %.3f s, %.1f tokens/s; mode %s", s->n_tokens, s->decode_s,
+            s->tokens_per_s, hsd_mode_name(s->mode));
+    if (s->mode != HSD_MODE_AR && s->steps > 0) {
+        fprintf(stderr, ", draft %s, %.2f tokens per step, %.0f %% of %lld drafts accepted",
+                hsd_draft_kind_name(s->draft_kind), (double)s->n_tokens / (double)s->steps,
+                percent(s->accepted, s->drafted), (long long)s->drafted);
+    }
+    if (s->mode == HSD_MODE_MIRROR) {
+        fprintf(stderr, ", hit rate %.0f %%", percent(s->hits, s->hits + s->misses));
+    }
+    if (s->workers_lost > 0) {
+        fprintf(stderr, ", %lld workers lost", (long long)s->workers_lost);
+    }
+    fprintf(stderr, "; prompt of %d tokens in %.3f s\n", s->n_prompt, s->prefill_s);
+}
+
+static int print_json(const int32_t *prompt, int n_prompt, const run_output *out,
+                      const hsd_stats *stats)
+{
+    json_t *text = json_stringn(out->text ? out->text : "", out->n_text);
+    json_t *object = json_pack("{s:o, s:o, s:o, s:o}", "prompt_tokens",
+                               cli_json_tokens(prompt, (size_t)n_prompt), "tokens",
+                               cli_json_tokens(out->tokens, out->n_tokens), "text", text, "stats",
+                               cli_json_stats(stats));
+    return cli_print_json(object);
+}
+
+/// Everything between an open session and the printed result.
+static int generate(const run_options *o, hsd_session *session, const int32_t *prompt, int n_prompt)
+{
+    hsd_error err = cli_no_error();
+    bool stderr_is_terminal = isatty(STDERR_FILENO);
+    run_output out = {
+        .stream = !o->json,
+        .progress = stderr_is_terminal && (o->json || !isatty(STDOUT_FILENO)),
+    };
+    hsd_status status = hsd_session_submit_tokens(session, prompt, n_prompt, &err);
+    int code = status == HSD_OK ? pull(session, &out) : cli_fail(status, &err);
+    if (out.progress && out.n_tokens > 0) {
+        fputc('\r', stderr);
+    }
+    if (out.stream && (code == CLI_OK || code == CLI_INTERRUPTED) &&
+        (out.n_text == 0 || out.text[out.n_text - 1] != '\n') && !cli_out("\n", 1)) {
+        code = CLI_FAILURE;
+    }
+    hsd_stats stats = {0};
+    hsd_session_stats(session, &stats);
+    if (code == CLI_OK && o->json) {
+        code = print_json(prompt, n_prompt, &out, &stats);
+    }
+    if (code == CLI_OK && (stderr_is_terminal || o->g.verbose)) {
+        print_stats(&stats);
+    }
+    free(out.tokens);
+    free(out.text);
+    return code;
+}
+
+/// Open engine and session around `generate`.
+static int run_prompt(run_options *o, const char *text, size_t n_bytes)
+{
+    hsd_error err = cli_no_error();
+    hsd_engine *engine = NULL;
+    hsd_session *session = NULL;
+    int32_t *prompt = NULL;
+    int n_prompt = 0;
+    int code = CLI_INTERRUPTED;
+    hsd_status status = hsd_engine_open(&o->g.engine, &engine, &err);
+    if (status != HSD_OK) {
+        return cli_fail(status, &err);
+    }
+    if (cli_interrupted()) {
+        goto done;
+    }
+    code = cli_tokenize(engine, text, n_bytes, &prompt, &n_prompt);
+    if (code != CLI_OK) {
+        goto done;
+    }
+    status = hsd_session_open(engine, &o->g.session, &session, &err);
+    code = status == HSD_OK ? generate(o, session, prompt, n_prompt) : cli_fail(status, &err);
+done:
+    free(prompt);
+    hsd_session_close(&session);
+    hsd_engine_close(&engine);
+    return code;
+}
+
+int cli_run(int argc, char **argv)
+{
+    const struct argp_child children[] = {{&cli_generation_argp, 0, NULL, 0}, {0}};
+    const struct argp argp = {options, parse, NULL, doc, children, NULL, NULL};
+    run_options o = {0};
+    cli_generation_init(&o.g);
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    cli_signals_init();
+    if (o.prompt) {
+        return run_prompt(&o, o.prompt, strlen(o.prompt));
+    }
+    cli_text text;
+    int code = cli_read_text(o.prompt_file ? o.prompt_file : "-", &text);
+    if (code == CLI_OK) {
+        code = run_prompt(&o, text.bytes, text.n_bytes);
+        free(text.bytes);
+    }
+    return code;
+}

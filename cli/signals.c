@@ -1,0 +1,40 @@
+/// SIGINT and SIGTERM: the first asks for a clean end, the second ends the process.
+#include "cli/cli.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+static volatile sig_atomic_t interrupted;
+static _Atomic(hsd_worker *) running_worker;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+    hsd_worker *worker = atomic_load(&running_worker);
+    if (worker) {
+        hsd_worker_stop(worker);
+    }
+}
+
+void cli_signals_init(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+void cli_signals_stop_worker(hsd_worker *worker)
+{
+    atomic_store(&running_worker, worker);
+    if (worker && interrupted) {
+        hsd_worker_stop(worker); // the signal came before the worker was named
+    }
+}
+
+bool cli_interrupted(void)
+{
+    return interrupted != 0;
+}

@@ -1,0 +1,114 @@
+/// `hsd worker`: serve a draft model to engines in other processes.
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEY_LISTEN = 0x200, KEY_DRAFT, KEY_THREADS, KEY_READY_FD };
+
+typedef struct worker_options {
+    hsd_worker_options worker;
+    int ready_fd; ///< -1: none
+    bool verbose;
+} worker_options;
+
+static const struct argp_option options[] = {
+    {"listen", KEY_LISTEN, "ENDPOINT", 0, "where to listen: ipc://PATH or tcp://ADDRESS:PORT", 0},
+    {"draft", KEY_DRAFT, "FILE", 0, "GGUF file of the draft (default: the shipped one)", 0},
+    {"threads", KEY_THREADS, "N", 0, "threads (0: one per core this process may use)", 0},
+    {"ready-fd", KEY_READY_FD, "N", 0,
+     "write the line `ready' to this file descriptor and close it when engines may connect", 0},
+    {"verbose", 'v', 0, 0, "log lines on stderr", 0},
+    {0},
+};
+
+static const char doc[] =
+    "Serve a draft model to `hsd run --worker ENDPOINT' in other processes. A line on standard "
+    "error says when it is ready. SIGINT and SIGTERM end it cleanly, with exit code 0."
+    "\v"
+    "Examples:\n"
+    "  hsd worker --listen ipc:///tmp/hsd.sock\n"
+    "  hsd worker --listen ipc:///tmp/hsd.sock --draft small.gguf --threads 2\n"
+    "\n"
+    "A worker can only make text come sooner, never change it: when it is slow or dies, the "
+    "target goes on without it. tcp:// endpoints are neither encrypted nor authenticated in this "
+    "version: listen on 127.0.0.1 only.\n"
+    "\n" CLI_EXIT_CODES;
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    worker_options *o = state->input;
+    switch (key) {
+    case KEY_LISTEN:
+        o->worker.endpoint = arg;
+        return 0;
+    case KEY_DRAFT:
+        o->worker.draft_path = arg;
+        return 0;
+    case KEY_THREADS:
+        o->worker.n_threads = (int)cli_parse_int(state, "--threads", arg, 0, 4096);
+        return 0;
+    case KEY_READY_FD:
+        o->ready_fd = (int)cli_parse_int(state, "--ready-fd", arg, 0, INT_MAX);
+        return 0;
+    case 'v':
+        o->verbose = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s' is not an option", arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->worker.endpoint) {
+            argp_error(state, "--listen is missing, for example --listen ipc:///tmp/hsd.sock");
+        }
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int announce(const worker_options *o)
+{
+    static const char line[] = "ready\n";
+    fprintf(stderr, "hsd: listening on %s\n", o->worker.endpoint);
+    if (o->ready_fd < 0) {
+        return CLI_OK;
+    }
+    ssize_t n = write(o->ready_fd, line, sizeof line - 1);
+    if (n != (ssize_t)(sizeof line - 1) || close(o->ready_fd) != 0) {
+        return cli_failf("--ready-fd %d: %s (EIO)", o->ready_fd, strerror(errno));
+    }
+    return CLI_OK;
+}
+
+int cli_worker(int argc, char **argv)
+{
+    const struct argp argp = {.options = options, .parser = parse, .doc = doc};
+    worker_options o = {.ready_fd = -1};
+    hsd_worker_options_init(&o.worker);
+    o.worker.log = cli_log;
+    o.worker.log_user = &o.verbose;
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+
+    hsd_error err = cli_no_error();
+    hsd_worker *worker = NULL;
+    cli_signals_init();
+    hsd_status status = hsd_worker_open(&o.worker, &worker, &err);
+    if (status != HSD_OK) {
+        return cli_fail(status, &err);
+    }
+    cli_signals_stop_worker(worker);
+    int code = announce(&o);
+    if (code == CLI_OK && !cli_interrupted()) {
+        status = hsd_worker_run(worker, &err);
+        if (status != HSD_OK && !(status == HSD_ECANCELED && cli_interrupted())) {
+            code = cli_fail(status, &err);
+        }
+    }
+    cli_signals_stop_worker(NULL);
+    hsd_worker_close(&worker);
+    return code;
+}
