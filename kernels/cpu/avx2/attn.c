@@ -1,0 +1,4 @@
+/// Attention with AVX2.
+#include "kernels/cpu/avx2/lanes.h"
+// the template needs the lanes
+#include "kernels/cpu/attn.h"

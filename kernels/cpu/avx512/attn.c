@@ -1,0 +1,4 @@
+/// Attention with AVX-512.
+#include "kernels/cpu/avx512/lanes.h"
+// the template needs the lanes
+#include "kernels/cpu/attn.h"

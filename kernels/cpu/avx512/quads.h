@@ -1,0 +1,86 @@
+/// Sub-blocks of quantised weights with AVX-512 VNNI: one quad is one register.
+#ifndef HSDI_KERNELS_AVX512_QUADS_H
+#define HSDI_KERNELS_AVX512_QUADS_H
+
+#include <string.h>
+
+#include "kernels/cpu/avx512/lanes.h"
+#include "kernels/cpu/set.h"
+
+typedef __m512i v16i;
+
+/// The start of a sum: vpdpbusd takes weights with their offset, which `undo` takes back.
+HSDI_TEMPLATE v16i vi_start(hsdi_type type, int32_t undo)
+{
+    (void)type;
+    return _mm512_set1_epi32(undo);
+}
+
+HSDI_TEMPLATE v16 vi_to_float(v16i v)
+{
+    return _mm512_cvtepi32_ps(v);
+}
+
+/// c - a * b
+HSDI_TEMPLATE v16 v_fnma(v16 a, v16 b, v16 c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+HSDI_TEMPLATE v16 v_load_i8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
+HSDI_TEMPLATE v16 v_load_u8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
+/// low | (shifted & mask)
+HSDI_TEMPLATE __m512i merge(__m512i low, __m512i shifted, int mask)
+{
+    return _mm512_ternarylogic_epi32(low, shifted, _mm512_set1_epi8((char)mask), 0xf8);
+}
+
+HSDI_TEMPLATE __m512i load_quad(hsdi_type type, const uint8_t *sub, int quad)
+{
+    if (type == HSDI_TYPE_Q8_0) {
+        return _mm512_loadu_si512(sub + 64 * quad);
+    }
+    __m512i pair = _mm512_loadu_si512(sub + 64 * (quad % 4));
+    __m512i low =
+        _mm512_and_si512(quad < 4 ? pair : _mm512_srli_epi16(pair, 4), _mm512_set1_epi8(15));
+    if (type == HSDI_TYPE_Q5_K) {
+        __m512i high = _mm512_loadu_si512(sub + 256);
+        high = quad <= 4 ? _mm512_slli_epi16(high, (unsigned)(4 - quad) & 15)
+                         : _mm512_srli_epi16(high, (unsigned)(quad - 4) & 15);
+        return merge(low, high, 16);
+    }
+    if (type == HSDI_TYPE_Q6_K) {
+        int i = quad % 4;
+        __m512i high = _mm512_loadu_si512(sub + 256 + 64 * (quad / 4));
+        high = i <= 2 ? _mm512_slli_epi16(high, (unsigned)(4 - 2 * i) & 15)
+                      : _mm512_srli_epi16(high, 2);
+        return merge(low, high, 48);
+    }
+    return low;
+}
+
+/// sums[r] += quads [begin, end) of a sub-block times x[r][4 * begin .. 4 * end - 1].
+HSDI_TEMPLATE void add_quads(hsdi_type type, int n_rows, const uint8_t *sub, int begin, int end,
+                             const int8_t *x, size_t x_stride, v16i *sums)
+{
+    HSDI_UNROLL for (int quad = begin; quad < end; quad++)
+    {
+        __m512i w = load_quad(type, sub, quad);
+        HSDI_UNROLL for (int r = 0; r < n_rows; r++)
+        {
+            int32_t four;
+            memcpy(&four, x + (size_t)r * x_stride + 4 * quad, sizeof four);
+            sums[r] = _mm512_dpbusd_epi32(sums[r], w, _mm512_set1_epi32(four));
+        }
+    }
+}
+
+#endif

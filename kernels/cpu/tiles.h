@@ -1,0 +1,68 @@
+/// How a product is cut into tiles of a few rows by a few groups, for a set whose lanes.h comes
+/// first.
+///
+/// A tile reads its groups of weights once for all of its rows and keeps the sums in registers. The
+/// sum of one row and one channel is the same chain of operations in every tile.
+#ifndef HSDI_KERNELS_CPU_TILES_H
+#define HSDI_KERNELS_CPU_TILES_H
+
+#include "kernels/cpu/set.h"
+#include "kernels/layout.h"
+
+/// Rows whose activations stay in the second-level cache while all weights pass by.
+enum { ROWS_BLOCK = 64 };
+
+/// Rows [row, row + n_rows) by groups [g, g + n_groups), where the counts are the tile's own.
+typedef void tile_fn(const hsdi_matmul *m, int row, int g);
+
+typedef struct tile_set {
+    int n_rows_max;
+    const int8_t *n_groups; ///< [n_rows_max] groups of wide[], not rising with the rows
+    tile_fn *const *wide, *const *narrow; ///< [n_rows_max]; narrow: one group
+} tile_set;
+
+static inline void tiles_of_rows(const hsdi_matmul *m, const tile_set *t, int row, int n_rows,
+                                 int g, int g_end)
+{
+    while (g < g_end) {
+        int n_groups = t->n_groups[n_rows - 1];
+        bool wide = g + n_groups <= g_end;
+        (wide ? t->wide : t->narrow)[n_rows - 1](m, row, g);
+        g += wide ? n_groups : 1;
+    }
+}
+
+static inline void run_tiles(const hsdi_matmul *m, const tile_set *t, int g_begin, int g_end)
+{
+    for (int block = 0; block < m->n_rows; block += ROWS_BLOCK) {
+        int n_block = m->n_rows - block < ROWS_BLOCK ? m->n_rows - block : ROWS_BLOCK;
+        int n_tiles = (n_block + t->n_rows_max - 1) / t->n_rows_max;
+        int n_rows = (n_block + n_tiles - 1) / n_tiles; // tiles of nearly equal size
+        int n_last = n_block - (n_tiles - 1) * n_rows;
+        int chunk = t->n_groups[n_last - 1];
+        for (int g = g_begin; g < g_end; g += chunk) {
+            int end = g + chunk < g_end ? g + chunk : g_end;
+            for (int row = 0; row < n_block; row += n_rows) {
+                int n = n_block - row < n_rows ? n_block - row : n_rows;
+                tiles_of_rows(m, t, block + row, n, g, end);
+            }
+        }
+    }
+}
+
+/// Finish one row of one group: bias, residual, the end of the matrix.
+HSDI_TEMPLATE void store_sums(const hsdi_matmul *m, int row, int g, v16 sums)
+{
+    int channel = g * HSDI_GROUP;
+    int lanes = m->n_out - channel < HSDI_GROUP ? m->n_out - channel : HSDI_GROUP;
+    float *y = m->y + (ptrdiff_t)row * m->y_stride + channel;
+    if (m->bias) {
+        sums = v_add(sums, v_load_n(m->bias + channel, lanes));
+    }
+    if (m->accumulate) {
+        sums = v_add(v_load_n(y, lanes), sums);
+    }
+    v_store_n(y, sums, lanes);
+}
+
+#endif
