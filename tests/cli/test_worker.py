@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Proves: a draft in a process of its own (`hsd worker`, ipc://) changes no token, greedy or
+        sampled, alive, killed, stopped, absent or of another vocabulary; a worker serves one
+        engine after the other and ends cleanly on SIGTERM and SIGINT.
+Does not prove: behaviour between hosts; damaged messages (tests/pipelines, tests/fuzz).
+"""
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import unittest
+
+from cli_case import HSD, OTHER, PROMPT, TIMEOUT_S, CliCase, Worker, hsd
+
+ARGS = ["run", "--prompt", PROMPT, "--ignore-eos"]
+
+
+class WorkerProcess(CliCase):
+    def expected(self, *args):
+        return self.json(*ARGS, "--mode", "ar", *args)["tokens"]
+
+    def test_mirror_with_a_worker_equals_ar(self):
+        with Worker() as worker:
+            for sampling in [[], ["--temp", 0.8, "--seed", 5]]:
+                got = self.json(*ARGS, "--tokens", 64, "--mode", "mirror", "--worker",
+                                worker.endpoint, *sampling)
+                self.assertEqual(got["tokens"], self.expected("--tokens", 64, *sampling))
+                self.assertEqual(got["stats"]["mode"], "mirror")
+                self.assertEqual(got["stats"]["workers_lost"], 0)
+                self.assertGreater(got["stats"]["accepted"], 0)
+
+    def test_serial_with_a_worker_equals_ar(self):
+        with Worker() as worker:
+            got = self.json(*ARGS, "--tokens", 48, "--mode", "serial", "--worker", worker.endpoint)
+            self.assertEqual(got["tokens"], self.expected("--tokens", 48))
+
+    def test_two_workers_equal_ar(self):
+        with Worker("--threads", "1") as one, Worker("--threads", "1") as two:
+            got = self.json(*ARGS, "--tokens", 48, "--mode", "mirror", "--worker", one.endpoint,
+                            "--worker", two.endpoint)
+            self.assertEqual(got["tokens"], self.expected("--tokens", 48))
+
+    def broken_run(self, number):
+        """Tokens of a run whose worker gets a signal after the first text."""
+        with Worker() as worker, subprocess.Popen(
+                [HSD, *ARGS, "--tokens", "200", "--mode", "mirror", "--worker", worker.endpoint],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            first = process.stdout.read(1)
+            worker.process.send_signal(number)
+            rest, said = process.communicate(timeout=TIMEOUT_S)
+            self.assertEqual(process.returncode, 0, said)
+        return first + rest
+
+    def test_a_killed_worker_costs_no_token(self):
+        self.assertEqual(self.broken_run(signal.SIGKILL),
+                         self.ok(*ARGS, "--tokens", 200, "--mode", "ar"))
+
+    def test_a_stalled_worker_costs_no_token(self):
+        self.assertEqual(self.broken_run(signal.SIGSTOP),
+                         self.ok(*ARGS, "--tokens", 200, "--mode", "ar"))
+
+    def test_an_absent_worker_costs_no_token_or_is_reported(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = hsd(*ARGS, "--tokens", 24, "--mode", "mirror", "--json", "--worker",
+                       f"ipc://{folder}/nobody")
+        if done.returncode == 0:
+            self.assertEqual(json.loads(done.stdout)["tokens"], self.expected("--tokens", 24))
+        else:
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("nobody", done.stderr)
+
+    def test_a_worker_of_another_vocabulary_is_refused_or_unused(self):
+        with Worker("--draft", OTHER) as worker:
+            done = hsd(*ARGS, "--tokens", 24, "--mode", "mirror", "--json", "--worker",
+                       worker.endpoint)
+        if done.returncode == 0:
+            self.assertEqual(json.loads(done.stdout)["tokens"], self.expected("--tokens", 24))
+        else:
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("EVOCAB", done.stderr)
+
+    def test_a_worker_serves_one_engine_after_the_other(self):
+        expected = self.expected("--tokens", 16)
+        with Worker() as worker:
+            for _ in range(3):
+                got = self.json(*ARGS, "--tokens", 16, "--mode", "mirror", "--worker",
+                                worker.endpoint)
+                self.assertEqual(got["tokens"], expected)
+                self.assertEqual(got["stats"]["workers_lost"], 0)
+
+    def test_a_worker_ends_cleanly_on_signals(self):
+        for number in [signal.SIGTERM, signal.SIGINT]:
+            with Worker() as worker:
+                code, said = worker.stop(number)
+                self.assertEqual(code, 0, said)
+                self.assertIn(f"hsd: listening on {worker.endpoint}\n", said)
+
+    def test_bad_endpoints_and_files_are_named(self):
+        self.assertIn("nonsense", self.failure("worker", "--listen", "nonsense"))
+        line = self.failure("worker", "--listen", "ipc:///no/such/folder/socket")
+        self.assertIn("ipc:///no/such/folder/socket", line)
+        with tempfile.TemporaryDirectory() as folder:
+            endpoint = f"ipc://{folder}/w"
+            line = self.failure("worker", "--listen", endpoint, "--draft", "/no/such.gguf")
+            self.assertIn("/no/such.gguf", line)
+            self.assertFalse(os.path.exists(os.path.join(folder, "w")))
+
+
+if __name__ == "__main__":
+    unittest.main()
