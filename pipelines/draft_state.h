@@ -1,0 +1,74 @@
+/// Inside of the draft pipeline, shared by draft.c (messages) and draft_work.c (computing).
+#ifndef HSDI_PIPELINES_DRAFT_STATE_H
+#define HSDI_PIPELINES_DRAFT_STATE_H
+
+#include <pipelines/roots.h>
+#include <pipelines/tree.h>
+
+enum {
+    HSDI_CATCH_UP_ROWS = 128, ///< rows of one piece when the trunk is far behind
+    HSDI_CATCH_UP_LAST = 32,  ///< rows that may share the call which also yields candidates
+};
+
+typedef enum hsdi_draft_phase {
+    HSDI_DRAFT_ANSWER, ///< the target waits: complete the window of `step`
+    HSDI_DRAFT_BRANCH, ///< the window of `step` is being verified: prepare branches
+} hsdi_draft_phase;
+
+/// One prepared outcome: the chain of main nodes under `root`.
+typedef struct hsdi_branch {
+    int root, tip; ///< nodes
+    int n_tokens;  ///< drafted after the root's own token
+    bool is_done;
+} hsdi_branch;
+
+struct hsdi_draft {
+    hsdi_draft_stage stage;
+    hsdi_draft_config config;
+    hsdi_draft_share share;
+    int n_pos;  ///< positions that both the session and the stage have
+    int n_top;  ///< candidates per row
+    int stride; ///< of rows.path
+
+    hsdi_cells cells;
+    hsdi_tree tree;
+    hsdi_calibration calibration;
+    int32_t *text; ///< [n_text] committed tokens
+    int n_text;
+
+    uint32_t step;
+    hsdi_draft_phase phase;
+    bool is_idle;      ///< nothing to compute until the next message
+    bool is_exhausted; ///< the text outgrew the stage: only empty windows from here on
+    bool is_ready;     ///< a window waits to be taken
+    int want;          ///< tokens that the answer should have
+    hsdi_source source;
+
+    bool is_stepped; ///< STEP of `step` has come
+    int n_window;    ///< the window being verified
+    int32_t window[HSDI_WINDOW_MAX];
+    int n_chain; ///< its nodes, root node first; up to n_window + 1, fewer if not (yet) in the tree
+    int chain[HSDI_WINDOW_MAX + 1];
+
+    bool own_done, proxies_done;
+    int n_own_roots;
+    hsdi_root own_roots[HSDI_ROOTS_MAX]; ///< all workers', to leave them out of the proxy phase
+    int n_branches;
+    hsdi_branch branches[HSDI_ROOTS_MAX];
+    int n_proxies; ///< per row; 0: none came yet
+    hsdi_candidate proxies[(HSDI_WINDOW_MAX + 1) * HSDI_TOP_MAX];
+
+    int n_rows;
+    int *row_nodes;                                        ///< [n_rows_max]
+    int32_t *row_tokens, *row_pos, *row_cell, *row_n_path; ///< [n_rows_max]
+    int32_t *row_path;                                     ///< [n_rows_max, stride]
+    hsdi_candidate *row_out;                               ///< [n_rows_max, n_top]
+};
+
+/// Chain the window's tokens below the root node, as far as the tree has room. Needs a root node.
+void hsdi_draft_build_chain(hsdi_draft *draft);
+
+/// The running verification as root selection sees it.
+void hsdi_draft_roots_in(const hsdi_draft *draft, bool with_proxies, hsdi_roots_in *out);
+
+#endif

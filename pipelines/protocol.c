@@ -1,0 +1,457 @@
+/// Encoder and decoder of the frames in docs/protocol.md.
+///
+/// Both walk a cursor over the bytes. A cursor that would leave its bytes turns bad and yields
+/// zeros from then on, so that each payload is one flat list of fields checked at the end.
+#include <base/error.h>
+#include <math.h>
+#include <pipelines/protocol.h>
+#include <string.h>
+
+static const uint32_t MAGIC = 0x31445348; // "HSD1"
+
+typedef struct reader {
+    const uint8_t *bytes;
+    size_t n_bytes, at;
+    const char *bad_field; ///< first field that was missing or out of range
+    size_t bad_at;
+} reader;
+
+static void reject(reader *in, const char *field, size_t at)
+{
+    if (!in->bad_field) {
+        in->bad_field = field;
+        in->bad_at = at;
+    }
+}
+
+/// An unsigned little-endian number of `size` bytes that must be at most `most`.
+static uint64_t get(reader *in, const char *field, size_t size, uint64_t most)
+{
+    if (in->bad_field || in->n_bytes - in->at < size) {
+        reject(in, field, in->at);
+        return 0;
+    }
+    uint64_t value = 0;
+    for (size_t i = 0; i < size; i++) {
+        value |= (uint64_t)in->bytes[in->at + i] << (8 * i);
+    }
+    if (value > most) {
+        reject(in, field, in->at);
+        return 0;
+    }
+    in->at += size;
+    return value;
+}
+
+static int get_int(reader *in, const char *field, size_t size, int least, int most)
+{
+    size_t at = in->at;
+    int value = (int)get(in, field, size, (uint64_t)most);
+    if (!in->bad_field && value < least) {
+        reject(in, field, at);
+    }
+    return value;
+}
+
+static int32_t get_token(reader *in, const char *field)
+{
+    return (int32_t)get(in, field, 4, INT32_MAX);
+}
+
+static float get_float(reader *in, const char *field, float most)
+{
+    size_t at = in->at;
+    uint32_t bits = (uint32_t)get(in, field, 4, UINT32_MAX);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    if (!(value >= 0.0f && value <= most)) {
+        reject(in, field, at);
+        return 0.0f;
+    }
+    return value;
+}
+
+/// `n` elements of `size` bytes, left in place.
+static const uint8_t *get_bytes(reader *in, const char *field, size_t n, size_t size)
+{
+    if (in->bad_field || (in->n_bytes - in->at) / size < n) {
+        reject(in, field, in->at);
+        return NULL;
+    }
+    const uint8_t *bytes = in->bytes + in->at;
+    in->at += n * size;
+    return bytes;
+}
+
+static uint32_t u32_at(const uint8_t *bytes)
+{
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+           (uint32_t)bytes[3] << 24;
+}
+
+static void get_identity(reader *in, hsdi_identity *out)
+{
+    out->vocab_hash = get(in, "vocab_hash", 8, UINT64_MAX);
+    out->fingerprint = get(in, "fingerprint", 8, UINT64_MAX);
+    out->n_vocab = get_int(in, "n_vocab", 4, 0, INT32_MAX);
+}
+
+static void get_config(reader *in, hsdi_draft_config *out)
+{
+    out->mode = get_int(in, "mode", 4, HSD_MODE_SERIAL, HSD_MODE_MIRROR);
+    out->draft_kind = get_int(in, "draft_kind", 4, HSD_DRAFT_AUTO, HSD_DRAFT_EARLY_EXIT);
+    out->window = get_int(in, "window", 4, 1, HSDI_WINDOW_MAX);
+    out->miss_window = get_int(in, "miss_window", 4, 1, HSDI_WINDOW_MAX);
+    out->roots = get_int(in, "roots", 4, 1, HSDI_ROOTS_MAX);
+    out->n_top = get_int(in, "n_top", 4, 1, HSDI_TOP_MAX);
+    out->exit_layer = get_int(in, "exit_layer", 4, 0, 65535);
+    out->n_ctx = get_int(in, "n_ctx", 4, 1, HSDI_OPEN_TOKENS_MAX);
+    out->temperature = get_float(in, "temperature", 1e6f);
+    out->top_p = get_float(in, "top_p", 1.0f);
+    out->min_p = get_float(in, "min_p", 1.0f);
+    out->top_k = get_int(in, "top_k", 4, 0, INT32_MAX);
+    out->seed = get(in, "seed", 8, UINT64_MAX);
+    if (out->miss_window > out->window) {
+        reject(in, "miss_window", in->at);
+    }
+}
+
+static void get_open(reader *in, hsdi_frame *out)
+{
+    out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
+    out->open.share.index = get_int(in, "index", 2, 0, UINT16_MAX);
+    out->open.share.n_workers = get_int(in, "n_workers", 2, 1, UINT16_MAX);
+    out->open.share.n_proxies = get_int(in, "n_proxies", 4, 0, HSDI_TOP_MAX);
+    get_config(in, &out->open.config);
+    out->open.n_vocab = get_int(in, "n_vocab", 4, 1, INT32_MAX);
+    out->open.n_tokens = get_int(in, "n_tokens", 4, 1, HSDI_OPEN_TOKENS_MAX);
+    size_t at = in->at;
+    out->open.tokens = get_bytes(in, "tokens", (size_t)out->open.n_tokens, 4);
+    if (in->bad_field) {
+        return;
+    }
+    if (out->open.share.index >= out->open.share.n_workers) {
+        reject(in, "index", HSDI_FRAME_HEADER_BYTES + 4);
+    }
+    if (out->open.n_tokens > out->open.config.n_ctx) {
+        reject(in, "n_tokens", at - 4);
+        return;
+    }
+    for (int i = 0; i < out->open.n_tokens; i++) {
+        if (u32_at(out->open.tokens + 4 * (size_t)i) >= (uint32_t)out->open.n_vocab) {
+            reject(in, "tokens", at + 4 * (size_t)i);
+            return;
+        }
+    }
+}
+
+/// An ERROR's text goes to logs: what is not printable ASCII becomes '?'.
+static void get_error(reader *in, hsdi_frame *out)
+{
+    out->error.code = (hsdi_error_code)get_int(in, "code", 2, HSDI_ERROR_VERSION, HSDI_ERROR_ORDER);
+    size_t n = get(in, "n_text", 2, HSDI_ERROR_TEXT_MAX);
+    const uint8_t *text = get_bytes(in, "text", n, 1);
+    for (size_t i = 0; text && i < n; i++) {
+        out->error.text[i] = text[i] >= 0x20 && text[i] < 0x7f ? (char)text[i] : '?';
+    }
+}
+
+static void get_proxies(reader *in, hsdi_frame *out)
+{
+    out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
+    int n_rows = get_int(in, "n_rows", 2, 1, HSDI_WINDOW_MAX + 1);
+    int n_top = get_int(in, "n_top", 2, 1, HSDI_TOP_MAX);
+    size_t at = in->at, n = (size_t)n_rows * (size_t)n_top;
+    const uint8_t *bytes = get_bytes(in, "proxies", n, 6);
+    out->proxies.n_rows = n_rows;
+    out->proxies.n_top = n_top;
+    out->proxies.bytes = bytes;
+    for (size_t i = 0; bytes && i < n; i++) {
+        uint32_t token = u32_at(bytes + 4 * i);
+        if (token > INT32_MAX && token != UINT32_MAX) {
+            reject(in, "proxies", at + 4 * i);
+        }
+    }
+}
+
+static void get_tokens(reader *in, int n, int32_t *out)
+{
+    for (int i = 0; i < n; i++) {
+        out[i] = get_token(in, "tokens");
+    }
+}
+
+static void get_window(reader *in, hsdi_frame *out)
+{
+    out->step = out->window.step = (uint32_t)get(in, "step", 4, UINT32_MAX);
+    out->window.n_committed = get_int(in, "n_committed", 4, 1, INT32_MAX);
+    out->window.source = (hsdi_source)get_int(in, "source", 1, 0, HSDI_SOURCE_PROXY);
+    out->window.n_tokens = get_int(in, "n_tokens", 1, 0, HSDI_WINDOW_MAX);
+    (void)get(in, "zero", 2, 0);
+    get_tokens(in, out->window.n_tokens, out->window.tokens);
+}
+
+static void get_payload(reader *in, hsdi_frame *out)
+{
+    switch (out->type) {
+    case HSDI_FRAME_HELLO:
+    case HSDI_FRAME_WELCOME:
+        get_identity(in, &out->identity);
+        break;
+    case HSDI_FRAME_OPEN:
+        get_open(in, out);
+        break;
+    case HSDI_FRAME_OPENED:
+        out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
+        break;
+    case HSDI_FRAME_ERROR:
+        get_error(in, out);
+        break;
+    case HSDI_FRAME_STEP:
+        out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
+        out->step_.n_window = get_int(in, "n_window", 4, 0, HSDI_WINDOW_MAX);
+        get_tokens(in, out->step_.n_window, out->step_.window);
+        break;
+    case HSDI_FRAME_PROXIES:
+        get_proxies(in, out);
+        break;
+    case HSDI_FRAME_COMMIT:
+        out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
+        out->commit.n_accepted = get_int(in, "n_accepted", 4, 0, HSDI_WINDOW_MAX);
+        out->commit.next = get_token(in, "next");
+        out->commit.n_committed = get_int(in, "n_committed", 4, 1, INT32_MAX);
+        break;
+    case HSDI_FRAME_WINDOW:
+        get_window(in, out);
+        break;
+    case HSDI_FRAME_CLOSE:
+        break;
+    }
+}
+
+hsd_status hsdi_frame_decode(const void *bytes, size_t n_bytes, hsdi_frame *out, hsd_error *err)
+{
+    reader in = {.bytes = bytes, .n_bytes = n_bytes};
+    memset(out, 0, sizeof *out);
+    uint32_t magic = (uint32_t)get(&in, "magic", 4, UINT32_MAX);
+    int version = get_int(&in, "version", 2, 0, UINT16_MAX);
+    int type = get_int(&in, "type", 2, 0, UINT16_MAX);
+    uint64_t size = get(&in, "n_bytes", 4, UINT32_MAX);
+    out->epoch = (uint32_t)get(&in, "epoch", 4, UINT32_MAX);
+    out->session = get(&in, "session", 8, UINT64_MAX);
+    if (!in.bad_field && magic != MAGIC) {
+        reject(&in, "magic", 0);
+    }
+    if (!in.bad_field && version != HSDI_PROTOCOL_VERSION) {
+        return hsdi_fail_at(err, HSD_EPROTOCOL, "version", 4,
+                            "the peer speaks protocol version %d, this build speaks %d", version,
+                            HSDI_PROTOCOL_VERSION);
+    }
+    if (!in.bad_field && size != n_bytes) {
+        reject(&in, "n_bytes", 8);
+    }
+    if (!in.bad_field && (type < HSDI_FRAME_HELLO || type > HSDI_FRAME_CLOSE)) {
+        reject(&in, "type", 6);
+    }
+    if (!in.bad_field) {
+        out->type = (hsdi_frame_type)type;
+        get_payload(&in, out);
+    }
+    if (!in.bad_field && in.at != n_bytes) {
+        reject(&in, "end", in.at);
+    }
+    if (in.bad_field) {
+        return hsdi_fail_at(err, HSD_EFORMAT, in.bad_field, (int64_t)in.bad_at,
+                            "the frame's field %s is missing or out of range", in.bad_field);
+    }
+    return HSD_OK;
+}
+
+int32_t hsdi_frame_token(const hsdi_frame *frame, int i)
+{
+    return (int32_t)u32_at(frame->open.tokens + 4 * (size_t)i);
+}
+
+hsdi_candidate hsdi_frame_proxy(const hsdi_frame *frame, int row, int i)
+{
+    size_t n = (size_t)frame->proxies.n_rows * (size_t)frame->proxies.n_top;
+    size_t at = (size_t)row * (size_t)frame->proxies.n_top + (size_t)i;
+    const uint8_t *score = frame->proxies.bytes + 4 * n + 2 * at;
+    return (hsdi_candidate){
+        .token = (int32_t)u32_at(frame->proxies.bytes + 4 * at),
+        .score = hsdi_bf16_to((uint16_t)(score[0] | score[1] << 8)),
+    };
+}
+
+typedef struct writer {
+    uint8_t *bytes;
+    size_t cap, at;
+} writer;
+
+/// Counts also what does not fit, so that the end tells.
+static void put(writer *out, uint64_t value, size_t size)
+{
+    for (size_t i = 0; i < size && out->at + i < out->cap; i++) {
+        out->bytes[out->at + i] = (uint8_t)(value >> (8 * i));
+    }
+    out->at += size;
+}
+
+static void put_int(writer *out, int value)
+{
+    put(out, (uint32_t)value, 4);
+}
+
+static void put_float(writer *out, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    put(out, bits, 4);
+}
+
+static void put_tokens(writer *out, const int32_t *tokens, int n)
+{
+    for (int i = 0; i < n; i++) {
+        put_int(out, tokens[i]);
+    }
+}
+
+static void put_open(writer *out, const hsdi_frame *frame, const int32_t *tokens)
+{
+    const hsdi_draft_config *config = &frame->open.config;
+    put(out, frame->step, 4);
+    put(out, (uint64_t)frame->open.share.index, 2);
+    put(out, (uint64_t)frame->open.share.n_workers, 2);
+    put_int(out, frame->open.share.n_proxies);
+    put_int(out, config->mode);
+    put_int(out, config->draft_kind);
+    put_int(out, config->window);
+    put_int(out, config->miss_window);
+    put_int(out, config->roots);
+    put_int(out, config->n_top);
+    put_int(out, config->exit_layer);
+    put_int(out, config->n_ctx);
+    put_float(out, config->temperature);
+    put_float(out, config->top_p);
+    put_float(out, config->min_p);
+    put_int(out, config->top_k);
+    put(out, config->seed, 8);
+    put_int(out, frame->open.n_vocab);
+    put_int(out, frame->open.n_tokens);
+    put_tokens(out, tokens, frame->open.n_tokens);
+}
+
+static void put_proxies(writer *out, const hsdi_frame *frame, const hsdi_candidate *proxies)
+{
+    int n = frame->proxies.n_rows * frame->proxies.n_top;
+    put(out, frame->step, 4);
+    put(out, (uint64_t)frame->proxies.n_rows, 2);
+    put(out, (uint64_t)frame->proxies.n_top, 2);
+    for (int i = 0; i < n; i++) {
+        put_int(out, proxies[i].token);
+    }
+    for (int i = 0; i < n; i++) {
+        put(out, hsdi_bf16_of(proxies[i].score), 2);
+    }
+}
+
+static void put_error(writer *out, const hsdi_frame *frame)
+{
+    size_t n = strnlen(frame->error.text, HSDI_ERROR_TEXT_MAX);
+    put(out, (uint64_t)frame->error.code, 2);
+    put(out, n, 2);
+    for (size_t i = 0; i < n; i++) {
+        put(out, (uint8_t)frame->error.text[i], 1);
+    }
+}
+
+static void put_payload(writer *out, const hsdi_frame *frame, const int32_t *tokens,
+                        const hsdi_candidate *proxies)
+{
+    switch (frame->type) {
+    case HSDI_FRAME_HELLO:
+    case HSDI_FRAME_WELCOME:
+        put(out, frame->identity.vocab_hash, 8);
+        put(out, frame->identity.fingerprint, 8);
+        put_int(out, frame->identity.n_vocab);
+        break;
+    case HSDI_FRAME_OPEN:
+        put_open(out, frame, tokens);
+        break;
+    case HSDI_FRAME_OPENED:
+        put(out, frame->step, 4);
+        break;
+    case HSDI_FRAME_ERROR:
+        put_error(out, frame);
+        break;
+    case HSDI_FRAME_STEP:
+        put(out, frame->step, 4);
+        put_int(out, frame->step_.n_window);
+        put_tokens(out, frame->step_.window, frame->step_.n_window);
+        break;
+    case HSDI_FRAME_PROXIES:
+        put_proxies(out, frame, proxies);
+        break;
+    case HSDI_FRAME_COMMIT:
+        put(out, frame->step, 4);
+        put_int(out, frame->commit.n_accepted);
+        put_int(out, frame->commit.next);
+        put_int(out, frame->commit.n_committed);
+        break;
+    case HSDI_FRAME_WINDOW:
+        put(out, frame->step, 4);
+        put_int(out, frame->window.n_committed);
+        put(out, (uint64_t)frame->window.source, 1);
+        put(out, (uint64_t)frame->window.n_tokens, 1);
+        put(out, 0, 2);
+        put_tokens(out, frame->window.tokens, frame->window.n_tokens);
+        break;
+    case HSDI_FRAME_CLOSE:
+        break;
+    }
+}
+
+size_t hsdi_frame_encode(const hsdi_frame *frame, const int32_t *tokens,
+                         const hsdi_candidate *proxies, void *out, size_t cap)
+{
+    writer w = {.bytes = out, .cap = cap};
+    put(&w, MAGIC, 4);
+    put(&w, HSDI_PROTOCOL_VERSION, 2);
+    put(&w, (uint64_t)frame->type, 2);
+    put(&w, 0, 4);
+    put(&w, frame->epoch, 4);
+    put(&w, frame->session, 8);
+    put_payload(&w, frame, tokens, proxies);
+    if (w.at > cap) {
+        return 0;
+    }
+    writer size = {.bytes = out, .cap = cap, .at = 8};
+    put(&size, w.at, 4);
+    return w.at;
+}
+
+uint16_t hsdi_bf16_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (isnan(value)) {
+        return 0x7fc0;
+    }
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+float hsdi_bf16_to(uint16_t bits)
+{
+    uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+const char *hsdi_frame_type_name(hsdi_frame_type type)
+{
+    static const char *const names[] = {"?",    "HELLO",   "WELCOME", "OPEN",   "OPENED", "ERROR",
+                                        "STEP", "PROXIES", "COMMIT",  "WINDOW", "CLOSE"};
+    size_t i = (size_t)type;
+    return i < sizeof names / sizeof names[0] ? names[i] : "?";
+}

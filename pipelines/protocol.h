@@ -1,0 +1,116 @@
+/// Protocol: the frames between a session (target side) and a draft worker.
+///
+/// Little-endian, one ZeroMQ part per frame, a 24-byte header and a payload; docs/protocol.md
+/// has every byte. A decoder checks every field before it is used and never reads outside the
+/// frame.
+#ifndef HSDI_PIPELINES_PROTOCOL_H
+#define HSDI_PIPELINES_PROTOCOL_H
+
+#include <hsd/engine.h>
+#include <pipelines/draft.h>
+#include <stddef.h>
+
+enum {
+    HSDI_PROTOCOL_VERSION = 1,
+    HSDI_FRAME_HEADER_BYTES = 24,
+    HSDI_FRAME_SMALL_BYTES = 8192, ///< room for every frame but OPEN
+    HSDI_OPEN_FIXED_BYTES = 100,   ///< an OPEN frame without its tokens
+    HSDI_OPEN_TOKENS_MAX = 1 << 20,
+    HSDI_ERROR_TEXT_MAX = 255,
+};
+
+typedef enum hsdi_frame_type {
+    HSDI_FRAME_HELLO = 1,   ///< to the worker: who are you?
+    HSDI_FRAME_WELCOME = 2, ///< from the worker
+    HSDI_FRAME_OPEN = 3,    ///< to the worker: begin a generation
+    HSDI_FRAME_OPENED = 4,  ///< from the worker
+    HSDI_FRAME_ERROR = 5,   ///< from the worker
+    HSDI_FRAME_STEP = 6,    ///< to the worker: this window is being verified
+    HSDI_FRAME_PROXIES = 7, ///< to the worker: early-exit candidates
+    HSDI_FRAME_COMMIT = 8,  ///< to the worker: what the verification decided
+    HSDI_FRAME_WINDOW = 9,  ///< from the worker: the next window
+    HSDI_FRAME_CLOSE = 10,  ///< to the worker: forget the session
+} hsdi_frame_type;
+
+typedef enum hsdi_error_code {
+    HSDI_ERROR_VERSION = 1,    ///< another protocol version
+    HSDI_ERROR_VOCABULARY = 2, ///< draft and target do not share one vocabulary
+    HSDI_ERROR_UNKNOWN = 3,    ///< no such session (generation): open it again
+    HSDI_ERROR_BAD = 4,        ///< a damaged frame or a field out of range
+    HSDI_ERROR_FULL = 5,       ///< no room for another session
+    HSDI_ERROR_STAGE = 6,      ///< the draft failed; the session is gone
+    HSDI_ERROR_ORDER = 7,      ///< frames out of step; the session is gone: open it again
+} hsdi_error_code;
+
+/// HELLO and WELCOME.
+typedef struct hsdi_identity {
+    uint64_t vocab_hash;  ///< 0: not compared
+    uint64_t fingerprint; ///< of the target's or the draft's model
+    int n_vocab;          ///< 0: any
+} hsdi_identity;
+
+typedef struct hsdi_frame {
+    hsdi_frame_type type;
+    uint32_t epoch;   ///< generation of the session; frames of another one are stale
+    uint64_t session; ///< chosen by the target side
+    uint32_t step;    ///< OPEN, OPENED, STEP, PROXIES, COMMIT, WINDOW
+    union {
+        hsdi_identity identity; ///< HELLO, WELCOME
+        struct {
+            hsdi_draft_config config;
+            hsdi_draft_share share;
+            int n_vocab;
+            int n_tokens;
+            const uint8_t *tokens; ///< borrowed from the frame; read with hsdi_frame_token
+        } open;
+        struct {
+            hsdi_error_code code;
+            char text[HSDI_ERROR_TEXT_MAX + 1]; ///< printable, NUL-terminated
+        } error;
+        struct {
+            int n_window;
+            int32_t window[HSDI_WINDOW_MAX];
+        } step_;
+        struct {
+            int n_rows, n_top;
+            const uint8_t *bytes; ///< borrowed from the frame; read with hsdi_frame_proxy
+        } proxies;
+        struct {
+            int n_accepted;
+            int32_t next;
+            int n_committed;
+        } commit;
+        hsdi_draft_window window; ///< its `step` is the one above
+    };
+} hsdi_frame;
+
+/// Check a frame and take it apart.
+///
+/// Errors : HSD_EPROTOCOL for another version (out->type, epoch and session are then still set
+///          when the header is whole); HSD_EFORMAT with field and byte offset for anything else.
+/// Owner  : *out borrows from `bytes` (OPEN, PROXIES).
+/// Thread : pure, any thread.    Cost: O(n_bytes), no allocation.
+/// Proof  : tests/pipelines/test_protocol.c, tests/fuzz/fuzz_protocol.c
+HSD_NODISCARD hsd_status hsdi_frame_decode(const void *bytes, size_t n_bytes, hsdi_frame *out,
+                                           hsd_error *err);
+
+/// Token i of an OPEN frame.
+int32_t hsdi_frame_token(const hsdi_frame *frame, int i);
+
+/// Proxy i of row r.
+hsdi_candidate hsdi_frame_proxy(const hsdi_frame *frame, int row, int i);
+
+/// Write a frame. Fields must be in range; `tokens` [open.n_tokens] is for OPEN only and
+/// `proxies` [n_rows, n_top] for PROXIES only.
+///
+/// Result : number of bytes; 0 when `cap` is too small.
+size_t hsdi_frame_encode(const hsdi_frame *frame, const int32_t *tokens,
+                         const hsdi_candidate *proxies, void *out, size_t cap);
+
+/// The two roundings of a score: float to bf16 (to nearest even) and back.
+uint16_t hsdi_bf16_of(float value);
+float hsdi_bf16_to(uint16_t bits);
+
+const char *hsdi_frame_type_name(hsdi_frame_type type); ///< "WINDOW"; "?" if unknown
+
+#endif

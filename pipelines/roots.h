@@ -1,0 +1,59 @@
+/// Root selection: for which outcomes of the running verification a branch is worth having.
+///
+/// A root (row r, token v) happens when the first r window tokens are accepted and v follows. Its
+/// score is reach(r) * share(v): reach(r) = a_1 .. a_r * (1 - a_{r+1}), without the last factor on
+/// the bonus row; share(v) is v's part of what the row's sources offer besides the drafted token,
+/// which a rejection cannot return. The best `budget` roots of all rows win.
+#ifndef HSDI_PIPELINES_ROOTS_H
+#define HSDI_PIPELINES_ROOTS_H
+
+#include <pipelines/draft.h>
+#include <stddef.h>
+
+enum { HSDI_CONFIDENCE_BINS = 10 };
+
+/// What past commits taught. Fill with hsdi_calibration_init. Plain data.
+typedef struct hsdi_calibration {
+    float accepted[HSDI_CONFIDENCE_BINS]; ///< per bin of confidence, with a prior
+    float tried[HSDI_CONFIDENCE_BINS];
+    float own_mass, proxy_mass; ///< decayed share that each source gave to what then came
+} hsdi_calibration;
+
+typedef struct hsdi_root {
+    int row;
+    int32_t token;
+    float score;
+    hsdi_source source; ///< HSDI_SOURCE_PROXY when the row's own list does not have the token
+} hsdi_root;
+
+/// Rows of a running verification. Lists are best first; token -1 ends a shorter one.
+typedef struct hsdi_roots_in {
+    int n_window;
+    const int32_t *window; ///< [n_window]
+    int n_own;             ///< length of the own lists
+    const hsdi_candidate *own[HSDI_WINDOW_MAX + 1]; ///< per row, NULL: not evaluated
+    int n_proxies;
+    const hsdi_candidate *proxies; ///< [n_window + 1, n_proxies], NULL: none (yet)
+} hsdi_roots_in;
+
+void hsdi_calibration_init(hsdi_calibration *calibration);
+
+/// The acceptance to expect of a drafted token of this confidence (its share, 0..1).
+float hsdi_calibration_expect(const hsdi_calibration *calibration, float confidence);
+
+/// Learn from a commit. Rows without an own list teach nothing.
+void hsdi_calibration_observe(hsdi_calibration *calibration, const hsdi_roots_in *in,
+                              int n_accepted, int32_t next);
+
+/// A token's part of a list, after a softmax over the list's scores; 0 when it is not there.
+float hsdi_share(const hsdi_candidate *list, int n, int32_t token);
+
+/// Shapes : out [budget], best first; equal scores by row, then token.
+/// Result : number of roots, at most budget.
+/// Thread : pure, any thread.    Cost: O(rows * candidates * budget) at worst, no allocation.
+/// Source : Mirror-SD, arXiv:2510.13161, one list per row; the global budget and the own roots
+///          are this project's, see docs/architecture.md.
+int hsdi_roots_select(const hsdi_calibration *calibration, const hsdi_roots_in *in, int budget,
+                      hsdi_root *out);
+
+#endif

@@ -1,0 +1,461 @@
+/// The target pipeline's passes.
+///
+/// One pass: the last committed token and the window as one chain of rows, through the stage's two
+/// halves with the proxies in between; what the target itself would have produced is kept, told
+/// to the workers, given to the caller, and then the next window is collected.
+#include <base/clock.h>
+#include <base/error.h>
+#include <pipelines/target_state.h>
+#include <pipelines/verify.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static const int PREFILL_ROWS = 512; ///< one piece, the same in every mode
+
+void hsdi_target_config_init(hsdi_target_config *config)
+{
+    *config = (hsdi_target_config){
+        .mode = HSD_MODE_MIRROR,
+        .draft = {.window = 7, .miss_window = 4, .roots = 16, .n_top = 8, .top_p = 1.0f},
+        .n_proxies = 8,
+        .handshake_ms = 1000,
+        .first_deadline_ms = 2000,
+        .deadline_ms = 2000,
+        .n_late_lost = 3,
+        .retry_ms = 250,
+        .spin_us = 30,
+    };
+}
+
+int hsdi_target_cells_needed(int n_ctx, int window)
+{
+    return n_ctx + window + 1;
+}
+
+static hsd_status check_config(const hsdi_target_config *config, const hsdi_stage_limits *limits,
+                               hsd_error *err)
+{
+    const struct {
+        const char *name;
+        int value, least, most;
+    } fields[] = {
+        {"mode", (int)config->mode, HSD_MODE_AR, HSD_MODE_MIRROR},
+        {"window", config->draft.window, 1, HSDI_WINDOW_MAX},
+        {"miss_window", config->draft.miss_window, 1, config->draft.window},
+        {"roots", config->draft.roots, 1, HSDI_ROOTS_MAX},
+        {"n_top", config->draft.n_top, 1, HSDI_TOP_MAX},
+        {"n_proxies", config->n_proxies, 0, HSDI_TOP_MAX},
+        {"n_endpoints", config->n_endpoints, 0, HSDI_TARGET_MAX_WORKERS},
+        {"handshake_ms", config->handshake_ms, 0, INT32_MAX},
+        {"first_deadline_ms", config->first_deadline_ms, 0, INT32_MAX},
+        {"deadline_ms", config->deadline_ms, 0, INT32_MAX},
+        {"n_late_lost", config->n_late_lost, 1, INT32_MAX},
+        {"retry_ms", config->retry_ms, 1, INT32_MAX},
+        {"spin_us", config->spin_us, 0, INT32_MAX},
+        {"limits.n_vocab", limits->n_vocab, 1, INT32_MAX},
+        {"limits.n_ctx", limits->n_ctx, 2, HSDI_OPEN_TOKENS_MAX},
+        {"limits.n_cells", limits->n_cells, limits->n_ctx, INT32_MAX},
+        {"limits.n_rows_max", limits->n_rows_max, 1, 65536},
+    };
+    for (size_t i = config->mode == HSD_MODE_AR ? 6 : 0; i < sizeof fields / sizeof fields[0];
+         i++) {
+        if (fields[i].value < fields[i].least || fields[i].value > fields[i].most) {
+            return hsdi_fail(err, HSD_EINVAL, fields[i].name, "%s must be in %d..%d, not %d",
+                             fields[i].name, fields[i].least, fields[i].most, fields[i].value);
+        }
+    }
+    return config->mode >= HSD_MODE_AR && config->mode <= HSD_MODE_MIRROR
+               ? HSD_OK
+               : hsdi_fail(err, HSD_EINVAL, "mode", "the mode must be ar, serial or mirror");
+}
+
+static int rows_most(const hsdi_target *target)
+{
+    int most = target->stage.limits.n_rows_max;
+    return most < PREFILL_ROWS ? most : PREFILL_ROWS;
+}
+
+static bool alloc_all(hsdi_target *target)
+{
+    size_t n = (size_t)rows_most(target);
+    target->text = calloc((size_t)target->n_ctx, sizeof *target->text);
+    target->row_tokens = calloc(n, sizeof *target->row_tokens);
+    target->row_pos = calloc(n, sizeof *target->row_pos);
+    target->row_cell = calloc(n, sizeof *target->row_cell);
+    target->row_n_path = calloc(n, sizeof *target->row_n_path);
+    target->row_path = calloc(n * n, sizeof *target->row_path);
+    target->out_cap = HSDI_OPEN_FIXED_BYTES + 4 * (size_t)target->n_ctx + HSDI_FRAME_SMALL_BYTES;
+    target->out = calloc(1, target->out_cap);
+    return target->text && target->row_tokens && target->row_pos && target->row_cell &&
+           target->row_n_path && target->row_path && target->out &&
+           hsdi_cells_init(&target->cells, target->stage.limits.n_cells, target->n_ctx) == HSD_OK;
+}
+
+hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *config,
+                              const hsdi_target_stage *stage, hsdi_target **out, hsd_error *err)
+{
+    hsd_status status = check_config(config, &stage->limits, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsdi_target *target = calloc(1, sizeof *target);
+    if (!target) {
+        return hsdi_fail(err, HSD_ENOMEM, "target", "no memory for a target pipeline");
+    }
+    pthread_mutex_init(&target->published_lock, NULL);
+    target->config = *config;
+    target->stage = *stage;
+    target->n_ctx = stage->limits.n_ctx;
+    target->config.draft.mode = (int)config->mode;
+    target->config.draft.n_ctx = target->n_ctx;
+    if (!stage->has_exit || config->mode != HSD_MODE_MIRROR) {
+        target->config.n_proxies = 0;
+    }
+    if (target->config.n_proxies > stage->limits.n_top_max) {
+        target->config.n_proxies = stage->limits.n_top_max;
+    }
+    if (getrandom(&target->session, sizeof target->session, 0) != sizeof target->session) {
+        target->session = (uint64_t)hsdi_now_ns();
+    }
+    status = alloc_all(target) ? HSD_OK
+                               : hsdi_fail(err, HSD_ENOMEM, "target", "no memory for %d positions",
+                                           target->n_ctx);
+    if (status == HSD_OK && config->mode != HSD_MODE_AR) {
+        status = hsdi_helpers_connect(target, context, err);
+    }
+    target->config.endpoints = NULL;
+    if (status != HSD_OK) {
+        hsdi_target_destroy(&target);
+        return status;
+    }
+    *out = target;
+    return HSD_OK;
+}
+
+void hsdi_target_destroy(hsdi_target **target)
+{
+    if (*target) {
+        hsdi_helpers_disconnect(*target);
+        hsdi_cells_fini(&(*target)->cells);
+        pthread_mutex_destroy(&(*target)->published_lock);
+        free((*target)->text);
+        free((*target)->row_tokens);
+        free((*target)->row_pos);
+        free((*target)->row_cell);
+        free((*target)->row_n_path);
+        free((*target)->row_path);
+        free((*target)->out);
+        free(*target);
+        *target = NULL;
+    }
+}
+
+int hsdi_target_n_workers(const hsdi_target *target)
+{
+    int n = 0;
+    for (int i = 0; i < target->n_helpers; i++) {
+        hsdi_peer_state state = target->helpers[i].state;
+        n += state == HSDI_PEER_OPEN || state == HSDI_PEER_READY;
+    }
+    return n;
+}
+
+/// Bucket of a time: 16 per power of two, so that a median is right to about 3 %.
+static int bucket_of(int64_t ns)
+{
+    if (ns < 16) {
+        return ns < 0 ? 0 : (int)ns;
+    }
+    int log2 = 63 - __builtin_clzll((unsigned long long)ns);
+    return (log2 - 3) * 16 + (int)((ns >> (log2 - 4)) & 15);
+}
+
+static int64_t bucket_middle(int bucket)
+{
+    if (bucket < 16) {
+        return bucket;
+    }
+    int log2 = bucket / 16 + 3;
+    return (((int64_t)(bucket % 16) + 16) << (log2 - 4)) + ((INT64_C(1) << (log2 - 4)) >> 1);
+}
+
+static int64_t overhead_median(const hsdi_target *target)
+{
+    uint64_t n = 0, seen = 0;
+    for (int i = 0; i < HSDI_OVERHEAD_BUCKETS; i++) {
+        n += target->overhead[i];
+    }
+    for (int i = 0; i < HSDI_OVERHEAD_BUCKETS && n > 0; i++) {
+        seen += target->overhead[i];
+        if (2 * seen >= n) {
+            return bucket_middle(i);
+        }
+    }
+    return 0;
+}
+
+static void publish(hsdi_target *target)
+{
+    pthread_mutex_lock(&target->published_lock);
+    target->published = target->stats;
+    pthread_mutex_unlock(&target->published_lock);
+}
+
+void hsdi_target_get_stats(hsdi_target *target, hsdi_target_stats *out)
+{
+    pthread_mutex_lock(&target->published_lock);
+    *out = target->published;
+    pthread_mutex_unlock(&target->published_lock);
+}
+
+/// Rows of consecutive positions behind the trunk, as one chain. `tokens` [n] is copied.
+static hsdi_rows make_rows(hsdi_target *target, int n)
+{
+    int stride = rows_most(target);
+    int n_trunk = target->cells.n_trunk;
+    for (int row = 0; row < n; row++) {
+        target->row_pos[row] = n_trunk + row;
+        target->row_cell[row] = hsdi_cells_take(&target->cells);
+        target->row_n_path[row] = row + 1;
+        int32_t *path = target->row_path + (size_t)row * (size_t)stride;
+        memcpy(path, target->row_cell, (size_t)(row + 1) * sizeof *path);
+    }
+    return (hsdi_rows){
+        .n_rows = n,
+        .tokens = target->row_tokens,
+        .pos = target->row_pos,
+        .cell = target->row_cell,
+        .trunk = target->cells.trunk,
+        .n_trunk = n_trunk,
+        .path = target->row_path,
+        .n_path = target->row_n_path,
+        .path_stride = stride,
+    };
+}
+
+/// The first n_kept rows join the trunk, the others' cells become free.
+static void settle_rows(hsdi_target *target, int n, int n_kept)
+{
+    for (int row = 0; row < n_kept; row++) {
+        hsdi_cells_push(&target->cells, target->row_cell[row]);
+    }
+    for (int row = n - 1; row >= n_kept; row--) {
+        hsdi_cells_give(&target->cells, target->row_cell[row]);
+    }
+}
+
+/// All of the prompt but its last token.
+static hsd_status prefill(hsdi_target *target, hsd_error *err)
+{
+    while (target->cells.n_trunk < target->n_text - 1) {
+        if (hsdi_target_is_cancelled(target)) {
+            return HSD_ECANCELED;
+        }
+        int begin = target->cells.n_trunk, n = target->n_text - 1 - begin;
+        n = n < rows_most(target) ? n : rows_most(target);
+        memcpy(target->row_tokens, target->text + begin, (size_t)n * sizeof *target->row_tokens);
+        hsdi_rows rows = make_rows(target, n);
+        hsd_status status = target->stage.prefill(target->stage.self, &rows, err);
+        settle_rows(target, n, n);
+        if (status != HSD_OK) {
+            return status;
+        }
+    }
+    return HSD_OK;
+}
+
+/// The early exit's candidates go to the workers while the suffix computes.
+static hsd_status send_proxies(hsdi_target *target, int n_rows, hsd_error *err)
+{
+    if (target->config.n_proxies == 0 || !hsdi_helpers_any(target)) {
+        return HSD_OK;
+    }
+    int64_t begin_ns = hsdi_now_ns();
+    hsd_status status =
+        target->stage.proxies(target->stage.self, target->config.n_proxies, target->proxies, err);
+    target->stage_ns += hsdi_now_ns() - begin_ns;
+    if (status == HSD_OK) {
+        hsdi_frame frame = {.type = HSDI_FRAME_PROXIES, .step = target->step};
+        frame.proxies.n_rows = n_rows;
+        frame.proxies.n_top = target->config.n_proxies;
+        hsdi_helpers_tell(target, &frame);
+    }
+    return status;
+}
+
+/// One pass over the last token and the window; target->own [n_window + 1].
+static hsd_status run_pass(hsdi_target *target, int n_window, hsd_error *err)
+{
+    target->row_tokens[0] = target->text[target->n_text - 1];
+    memcpy(target->row_tokens + 1, target->window.tokens,
+           (size_t)n_window * sizeof *target->row_tokens);
+    hsdi_frame frame = {.type = HSDI_FRAME_STEP, .step = target->step};
+    frame.step_.n_window = n_window;
+    memcpy(frame.step_.window, target->window.tokens,
+           (size_t)n_window * sizeof *frame.step_.window);
+    hsdi_helpers_tell(target, &frame);
+    hsdi_rows rows = make_rows(target, n_window + 1);
+    int64_t begin_ns = hsdi_now_ns();
+    hsd_status status = target->stage.prefix(target->stage.self, &rows, err);
+    target->stage_ns += hsdi_now_ns() - begin_ns;
+    if (status == HSD_OK) {
+        status = send_proxies(target, n_window + 1, err);
+    }
+    if (status == HSD_OK) {
+        begin_ns = hsdi_now_ns();
+        status = target->stage.suffix(target->stage.self, target->own, err);
+        target->stage_ns += hsdi_now_ns() - begin_ns;
+    }
+    return status;
+}
+
+static bool is_end(const hsdi_target_job *job, int32_t token)
+{
+    return job->is_end && job->is_end(job->user, token);
+}
+
+/// Commit what the pass decided and tell the caller. *is_done when the generation is over.
+static hsd_status commit(hsdi_target *target, const hsdi_target_job *job, int n_window, int n_most,
+                         bool *is_done)
+{
+    int n_accepted = hsdi_verify(target->window.tokens, n_window, target->own);
+    int n_new = n_accepted + 1, n_emit = 0;
+    *is_done = false;
+    while (n_emit < n_new && !*is_done) {
+        n_emit++;
+        *is_done =
+            is_end(job, target->own[n_emit - 1]) || target->stats.n_tokens + n_emit == n_most;
+    }
+    memcpy(target->text + target->n_text, target->own, (size_t)n_new * sizeof *target->text);
+    target->n_text += n_new;
+    settle_rows(target, n_window + 1, n_new);
+    target->stats.steps++;
+    target->stats.drafted += n_window;
+    target->stats.accepted += n_accepted;
+    if (!*is_done) {
+        hsdi_frame frame = {.type = HSDI_FRAME_COMMIT, .step = target->step};
+        frame.commit.n_accepted = n_accepted;
+        frame.commit.next = target->own[n_accepted];
+        frame.commit.n_committed = target->n_text;
+        hsdi_helpers_tell(target, &frame);
+    }
+    target->step++;
+    int64_t begin_ns = hsdi_now_ns();
+    bool goes_on = true;
+    for (int i = 0; i < n_emit && goes_on; i++) {
+        target->stats.n_tokens++;
+        goes_on = job->emit(job->user, target->own[i]);
+    }
+    target->emit_ns += hsdi_now_ns() - begin_ns;
+    return goes_on ? HSD_OK : HSD_ECANCELED;
+}
+
+/// Window tokens that this pass can use.
+static int usable(const hsdi_target *target, int n_most)
+{
+    int n = n_most - target->stats.n_tokens - 1;
+    int by_rows = rows_most(target) - 1;
+    n = n < by_rows ? n : by_rows;
+    return n < target->config.draft.window ? n : target->config.draft.window;
+}
+
+static int collect_window(hsdi_target *target, int n_usable)
+{
+    target->window = (hsdi_draft_window){0};
+    if (n_usable > 0 && target->n_helpers > 0) {
+        hsdi_helpers_collect(target, target->stats.steps == 0 ? target->config.first_deadline_ms
+                                                              : target->config.deadline_ms);
+    }
+    if (target->config.mode == HSD_MODE_MIRROR && target->stats.steps > 0 &&
+        target->window.n_committed > 0) {
+        hsdi_source source = target->window.source;
+        target->stats.misses += source == HSDI_SOURCE_FRESH;
+        target->stats.hits += source != HSDI_SOURCE_FRESH;
+        target->stats.own_hits += source == HSDI_SOURCE_OWN;
+        target->stats.proxy_hits += source == HSDI_SOURCE_PROXY;
+    }
+    return target->window.n_tokens < n_usable ? target->window.n_tokens : n_usable;
+}
+
+static hsd_status run_steps(hsdi_target *target, const hsdi_target_job *job, int n_most,
+                            hsd_error *err)
+{
+    bool is_done = false;
+    while (!is_done) {
+        int64_t begin_ns = hsdi_now_ns(), waited_ns = target->stats.wait_ns;
+        target->stage_ns = target->emit_ns = 0;
+        int n_window = collect_window(target, usable(target, n_most));
+        if (hsdi_target_is_cancelled(target)) {
+            return HSD_ECANCELED;
+        }
+        hsd_status status = run_pass(target, n_window, err);
+        if (status != HSD_OK) {
+            settle_rows(target, n_window + 1, 0);
+            return status;
+        }
+        status = commit(target, job, n_window, n_most, &is_done);
+        int64_t overhead_ns = hsdi_now_ns() - begin_ns - target->stage_ns - target->emit_ns -
+                              (target->stats.wait_ns - waited_ns);
+        target->overhead[bucket_of(overhead_ns)]++;
+        publish(target);
+        if (status != HSD_OK) {
+            return status;
+        }
+    }
+    return HSD_OK;
+}
+
+static hsd_status check_job(const hsdi_target *target, const hsdi_target_job *job, hsd_error *err)
+{
+    if (job->n_prompt < 1 || job->n_tokens < 0 || !job->emit) {
+        return hsdi_fail(err, HSD_EINVAL, "prompt", "a generation needs a prompt and a receiver");
+    }
+    if (job->n_prompt >= target->n_ctx) {
+        return hsdi_fail(err, HSD_ETOOLONG, "prompt", "%d prompt tokens leave no room in %d",
+                         job->n_prompt, target->n_ctx);
+    }
+    for (int i = 0; i < job->n_prompt; i++) {
+        if (job->prompt[i] < 0 || job->prompt[i] >= target->stage.limits.n_vocab) {
+            return hsdi_fail(err, HSD_EINVAL, "prompt",
+                             "token %d of the prompt is %d, not below %d", i, job->prompt[i],
+                             target->stage.limits.n_vocab);
+        }
+    }
+    return HSD_OK;
+}
+
+hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job, hsd_error *err)
+{
+    hsd_status status = check_job(target, job, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    target->stats = (hsdi_target_stats){.n_prompt = job->n_prompt};
+    memset(target->overhead, 0, sizeof target->overhead);
+    target->cancel = job->cancel;
+    hsdi_cells_reset(&target->cells);
+    memcpy(target->text, job->prompt, (size_t)job->n_prompt * sizeof *target->text);
+    target->n_text = job->n_prompt;
+    target->step = 0;
+    target->is_generating = true;
+    publish(target);
+
+    int room = target->n_ctx - job->n_prompt;
+    int n_most = job->n_tokens > 0 && job->n_tokens < room ? job->n_tokens : room;
+    int64_t begin_ns = hsdi_now_ns();
+    hsdi_helpers_open(target);
+    status = prefill(target, err);
+    int64_t prefilled_ns = hsdi_now_ns();
+    if (status == HSD_OK) {
+        status = run_steps(target, job, n_most, err);
+    }
+    target->stats.prefill_ns = prefilled_ns - begin_ns;
+    target->stats.decode_ns = hsdi_now_ns() - prefilled_ns;
+    target->stats.overhead_p50_ns = overhead_median(target);
+    target->is_generating = false;
+    target->cancel = NULL;
+    publish(target);
+    return status == HSD_ECANCELED ? hsdi_fail(err, status, NULL, "the generation was stopped")
+                                   : status;
+}

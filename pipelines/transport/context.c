@@ -1,0 +1,40 @@
+/// One ZeroMQ context with one I/O thread: the frames are few and small.
+#include <base/error.h>
+#include <pipelines/transport/context.h>
+#include <stdlib.h>
+#include <zmq.h>
+
+struct hsdi_context {
+    void *zmq;
+};
+
+hsd_status hsdi_context_create(hsdi_context **out, hsd_error *err)
+{
+    hsdi_context *context = calloc(1, sizeof *context);
+    if (!context) {
+        return hsdi_fail(err, HSD_ENOMEM, "context", "no memory for a messaging context");
+    }
+    context->zmq = zmq_ctx_new();
+    if (!context->zmq) {
+        free(context);
+        return hsdi_fail(err, HSD_ETRANSPORT, "context", "ZeroMQ: %s", zmq_strerror(zmq_errno()));
+    }
+    zmq_ctx_set(context->zmq, ZMQ_BLOCKY, 0);
+    *out = context;
+    return HSD_OK;
+}
+
+void hsdi_context_destroy(hsdi_context **context)
+{
+    if (*context) {
+        while (zmq_ctx_term((*context)->zmq) != 0 && zmq_errno() == EINTR) {
+        }
+        free(*context);
+        *context = NULL;
+    }
+}
+
+void *hsdi_context_handle(const hsdi_context *context)
+{
+    return context->zmq;
+}

@@ -1,0 +1,430 @@
+/// The event loop of a draft worker.
+///
+/// Messages come first, computing second, sleeping last: between any two stage calls all waiting
+/// frames are applied, and only the newest state of a session is answered.
+#include <base/clock.h>
+#include <base/error.h>
+#include <pipelines/protocol.h>
+#include <pipelines/transport/link.h>
+#include <pipelines/worker.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int MESSAGES_PER_TURN = 64;
+static const int64_t SWEEP_NS = 1000000000;
+
+typedef struct served {
+    bool is_used;
+    hsdi_peer peer;
+    uint64_t session;
+    uint32_t epoch;
+    hsdi_draft_config config;
+    hsdi_draft_share share;
+    hsdi_draft_stage stage;
+    hsdi_draft *draft;
+    int64_t heard_ns;
+} served;
+
+struct hsdi_worker {
+    hsdi_listener *listener;
+    hsdi_draft_factory factory;
+    hsdi_worker_config config;
+    atomic_bool is_stopped;
+    int i_next; ///< session that computes next
+    int n_sessions;
+    served *sessions; ///< [config.n_sessions_max]
+    int32_t *tokens;  ///< [n_tokens_cap] of the OPEN at hand
+    int n_tokens_cap;
+    uint8_t out[HSDI_FRAME_SMALL_BYTES];
+};
+
+void hsdi_worker_config_init(hsdi_worker_config *config)
+{
+    *config = (hsdi_worker_config){.n_sessions_max = 64, .idle_s = 600, .spin_us = 30};
+}
+
+hsd_status hsdi_worker_create(hsdi_context *context, const char *endpoint,
+                              const hsdi_draft_factory *factory, const hsdi_worker_config *config,
+                              hsdi_worker **out, hsd_error *err)
+{
+    if (config->n_sessions_max < 1 || config->n_sessions_max > 65536 || config->idle_s < 1 ||
+        config->spin_us < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "worker", "a worker setting is out of range");
+    }
+    hsdi_worker *worker = calloc(1, sizeof *worker);
+    if (!worker) {
+        return hsdi_fail(err, HSD_ENOMEM, "worker", "no memory for a worker");
+    }
+    worker->factory = *factory;
+    worker->config = *config;
+    worker->sessions = calloc((size_t)config->n_sessions_max, sizeof *worker->sessions);
+    hsd_status status = worker->sessions
+                            ? hsdi_listener_bind(context, endpoint, &worker->listener, err)
+                            : hsdi_fail(err, HSD_ENOMEM, "worker", "no memory");
+    if (status != HSD_OK) {
+        hsdi_worker_destroy(&worker);
+        return status;
+    }
+    *out = worker;
+    return HSD_OK;
+}
+
+static void free_session(hsdi_worker *worker, served *session)
+{
+    hsdi_draft_destroy(&session->draft);
+    if (session->stage.eval) {
+        worker->factory.close(worker->factory.self, &session->stage);
+    }
+    *session = (served){0};
+    worker->n_sessions--;
+}
+
+static void free_sessions(hsdi_worker *worker)
+{
+    for (int i = 0; i < worker->config.n_sessions_max; i++) {
+        if (worker->sessions[i].is_used) {
+            free_session(worker, &worker->sessions[i]);
+        }
+    }
+}
+
+void hsdi_worker_destroy(hsdi_worker **worker)
+{
+    if (*worker) {
+        if ((*worker)->sessions) {
+            free_sessions(*worker);
+        }
+        hsdi_listener_close(&(*worker)->listener);
+        free((*worker)->sessions);
+        free((*worker)->tokens);
+        free(*worker);
+        *worker = NULL;
+    }
+}
+
+/// A worker's frame may be lost when the peer is gone or does not read; the peer then waits, and
+/// opens the session again.
+static void send_frame(hsdi_worker *worker, const hsdi_peer *to, const hsdi_frame *frame)
+{
+    size_t n = hsdi_frame_encode(frame, NULL, NULL, worker->out, sizeof worker->out);
+    (void)!hsdi_listener_send(worker->listener, to, worker->out, n);
+}
+
+static void send_error(hsdi_worker *worker, const hsdi_peer *to, const hsdi_frame *about,
+                       hsdi_error_code code, const char *text)
+{
+    hsdi_frame frame = {.type = HSDI_FRAME_ERROR, .epoch = about->epoch, .session = about->session};
+    frame.error.code = code;
+    strncpy(frame.error.text, text, HSDI_ERROR_TEXT_MAX);
+    hsdi_logf(&worker->config.log, HSDI_LOG_WARN, "draft worker: session %016llx: %s",
+              (unsigned long long)about->session, text);
+    send_frame(worker, to, &frame);
+}
+
+/// End a session that failed and tell its owner.
+static void fail_session(hsdi_worker *worker, served *session, hsdi_error_code code,
+                         const hsd_error *err)
+{
+    hsdi_frame about = {.epoch = session->epoch, .session = session->session};
+    hsdi_peer peer = session->peer;
+    free_session(worker, session);
+    send_error(worker, &peer, &about, code, err->message);
+}
+
+static served *find_session(hsdi_worker *worker, uint64_t id)
+{
+    for (int i = 0; i < worker->config.n_sessions_max; i++) {
+        if (worker->sessions[i].is_used && worker->sessions[i].session == id) {
+            return &worker->sessions[i];
+        }
+    }
+    return NULL;
+}
+
+static served *find_free(hsdi_worker *worker)
+{
+    for (int i = 0; i < worker->config.n_sessions_max; i++) {
+        if (!worker->sessions[i].is_used) {
+            return &worker->sessions[i];
+        }
+    }
+    return NULL;
+}
+
+static void on_hello(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame *frame)
+{
+    const hsdi_draft_factory *own = &worker->factory;
+    const hsdi_identity *peer = &frame->identity;
+    bool differs = own->vocab_hash && peer->vocab_hash && own->vocab_hash != peer->vocab_hash;
+    if (differs || (own->n_vocab && peer->n_vocab && own->n_vocab != peer->n_vocab)) {
+        send_error(worker, from, frame, HSDI_ERROR_VOCABULARY,
+                   "draft and target do not share one vocabulary");
+        return;
+    }
+    hsdi_frame answer = {
+        .type = HSDI_FRAME_WELCOME,
+        .epoch = frame->epoch,
+        .session = frame->session,
+        .identity = {own->vocab_hash, own->fingerprint, own->n_vocab},
+    };
+    send_frame(worker, from, &answer);
+}
+
+static bool is_same_config(const hsdi_draft_config *a, const hsdi_draft_config *b)
+{
+    return a->mode == b->mode && a->draft_kind == b->draft_kind && a->window == b->window &&
+           a->miss_window == b->miss_window && a->roots == b->roots && a->n_top == b->n_top &&
+           a->exit_layer == b->exit_layer && a->n_ctx == b->n_ctx &&
+           !(a->temperature < b->temperature) && !(a->temperature > b->temperature) &&
+           !(a->top_p < b->top_p) && !(a->top_p > b->top_p) && !(a->min_p < b->min_p) &&
+           !(a->min_p > b->min_p) && a->top_k == b->top_k && a->seed == b->seed;
+}
+
+/// A session's stage and pipeline are kept over generations with equal settings.
+static bool can_keep(const served *session, const hsdi_frame *frame)
+{
+    return is_same_config(&session->config, &frame->open.config) &&
+           session->share.index == frame->open.share.index &&
+           session->share.n_workers == frame->open.share.n_workers &&
+           session->share.n_proxies == frame->open.share.n_proxies;
+}
+
+static bool copy_tokens(hsdi_worker *worker, const hsdi_frame *frame)
+{
+    if (frame->open.n_tokens > worker->n_tokens_cap) {
+        int32_t *grown = realloc(worker->tokens, (size_t)frame->open.n_tokens * sizeof *grown);
+        if (!grown) {
+            return false;
+        }
+        worker->tokens = grown;
+        worker->n_tokens_cap = frame->open.n_tokens;
+    }
+    for (int i = 0; i < frame->open.n_tokens; i++) {
+        worker->tokens[i] = hsdi_frame_token(frame, i);
+    }
+    return true;
+}
+
+static hsd_status make_session(hsdi_worker *worker, served *session, const hsdi_frame *frame,
+                               hsd_error *err)
+{
+    if (worker->factory.n_vocab && worker->factory.n_vocab != frame->open.n_vocab) {
+        return hsdi_fail(err, HSD_EVOCAB, "n_vocab", "the draft has %d tokens, the target %d",
+                         worker->factory.n_vocab, frame->open.n_vocab);
+    }
+    hsd_status status =
+        worker->factory.open(worker->factory.self, &frame->open.config, &session->stage, err);
+    if (status != HSD_OK) {
+        session->stage = (hsdi_draft_stage){0};
+        return status;
+    }
+    session->config = frame->open.config;
+    session->share = frame->open.share;
+    return hsdi_draft_create(&session->stage, &session->config, &session->share, &session->draft,
+                             err);
+}
+
+static void on_open(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame *frame)
+{
+    hsd_error err = {0};
+    served *session = find_session(worker, frame->session);
+    if (session && !can_keep(session, frame)) {
+        free_session(worker, session);
+        session = NULL;
+    }
+    hsd_status status = HSD_OK;
+    if (!session) {
+        session = find_free(worker);
+        if (!session) {
+            send_error(worker, from, frame, HSDI_ERROR_FULL, "the worker serves no more sessions");
+            return;
+        }
+        session->is_used = true;
+        worker->n_sessions++;
+        status = make_session(worker, session, frame, &err);
+    }
+    session->session = frame->session;
+    session->epoch = frame->epoch;
+    session->peer = *from;
+    session->heard_ns = hsdi_now_ns();
+    if (status == HSD_OK) {
+        status = copy_tokens(worker, frame)
+                     ? hsdi_draft_open(session->draft, frame->step, worker->tokens,
+                                       frame->open.n_tokens, &err)
+                     : hsdi_fail(&err, HSD_ENOMEM, "tokens", "no memory");
+    }
+    if (status != HSD_OK) {
+        fail_session(worker, session,
+                     status == HSD_EVOCAB ? HSDI_ERROR_VOCABULARY : HSDI_ERROR_STAGE, &err);
+        return;
+    }
+    hsdi_frame answer = {.type = HSDI_FRAME_OPENED,
+                         .epoch = frame->epoch,
+                         .session = frame->session,
+                         .step = frame->step};
+    send_frame(worker, from, &answer);
+}
+
+static hsd_status on_proxies(hsdi_draft *draft, const hsdi_frame *frame, hsd_error *err)
+{
+    hsdi_candidate proxies[(HSDI_WINDOW_MAX + 1) * HSDI_TOP_MAX];
+    int n_rows = frame->proxies.n_rows, n_top = frame->proxies.n_top;
+    for (int row = 0; row < n_rows; row++) {
+        for (int i = 0; i < n_top; i++) {
+            proxies[row * n_top + i] = hsdi_frame_proxy(frame, row, i);
+        }
+    }
+    return hsdi_draft_proxies(draft, frame->step, n_rows, n_top, proxies, err);
+}
+
+/// STEP, PROXIES, COMMIT and CLOSE belong to an open session.
+static void on_session_frame(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame *frame)
+{
+    hsd_error err = {0};
+    hsd_status status = HSD_OK;
+    served *session = find_session(worker, frame->session);
+    bool is_known = session && session->peer.n_bytes == from->n_bytes &&
+                    memcmp(session->peer.id, from->id, from->n_bytes) == 0;
+    if (frame->type == HSDI_FRAME_CLOSE) {
+        if (is_known) {
+            free_session(worker, session);
+        }
+        return;
+    }
+    if (!is_known || session->epoch != frame->epoch) {
+        send_error(worker, from, frame, HSDI_ERROR_UNKNOWN, "no such session is open");
+        return;
+    }
+    session->heard_ns = hsdi_now_ns();
+    if (frame->type == HSDI_FRAME_STEP) {
+        status = hsdi_draft_step(session->draft, frame->step, frame->step_.window,
+                                 frame->step_.n_window, &err);
+    } else if (frame->type == HSDI_FRAME_PROXIES) {
+        status = on_proxies(session->draft, frame, &err);
+    } else {
+        status = hsdi_draft_commit(session->draft, frame->step, frame->commit.n_accepted,
+                                   frame->commit.next, frame->commit.n_committed, &err);
+    }
+    if (status != HSD_OK) {
+        fail_session(worker, session, HSDI_ERROR_ORDER, &err);
+    }
+}
+
+static void on_frame(hsdi_worker *worker, const hsdi_peer *from, const void *bytes, size_t n_bytes)
+{
+    hsdi_frame frame;
+    hsd_error err = {0};
+    hsd_status status = hsdi_frame_decode(bytes, n_bytes, &frame, &err);
+    if (status != HSD_OK) {
+        hsdi_error_code code = status == HSD_EPROTOCOL ? HSDI_ERROR_VERSION : HSDI_ERROR_BAD;
+        send_error(worker, from, &frame, code, err.message);
+        return;
+    }
+    switch (frame.type) {
+    case HSDI_FRAME_HELLO:
+        on_hello(worker, from, &frame);
+        break;
+    case HSDI_FRAME_OPEN:
+        on_open(worker, from, &frame);
+        break;
+    case HSDI_FRAME_STEP:
+    case HSDI_FRAME_PROXIES:
+    case HSDI_FRAME_COMMIT:
+    case HSDI_FRAME_CLOSE:
+        on_session_frame(worker, from, &frame);
+        break;
+    default:
+        send_error(worker, from, &frame, HSDI_ERROR_BAD, "a frame that only workers send");
+    }
+}
+
+/// Returns the number of frames applied.
+static int take_messages(hsdi_worker *worker)
+{
+    hsdi_peer from;
+    const void *bytes;
+    size_t n_bytes;
+    int n = 0;
+    while (n < MESSAGES_PER_TURN &&
+           hsdi_listener_receive(worker->listener, &from, &bytes, &n_bytes) == HSD_OK) {
+        on_frame(worker, &from, bytes, n_bytes);
+        n++;
+    }
+    return n;
+}
+
+static void answer(hsdi_worker *worker, served *session)
+{
+    hsdi_frame frame = {
+        .type = HSDI_FRAME_WINDOW, .epoch = session->epoch, .session = session->session};
+    if (hsdi_draft_take_window(session->draft, &frame.window)) {
+        frame.step = frame.window.step;
+        send_frame(worker, &session->peer, &frame);
+    }
+}
+
+/// Lets every session answer, and one of them compute. True when it did.
+static bool take_turn(hsdi_worker *worker)
+{
+    int n = worker->config.n_sessions_max;
+    served *chosen = NULL;
+    for (int i = 0, n_seen = 0; i < n && n_seen < worker->n_sessions && !chosen; i++) {
+        served *session = &worker->sessions[(worker->i_next + i) % n];
+        n_seen += session->is_used;
+        if (session->is_used && hsdi_draft_has_work(session->draft)) {
+            chosen = session;
+            worker->i_next = (worker->i_next + i + 1) % n;
+        }
+    }
+    if (chosen) {
+        hsd_error err = {0};
+        if (hsdi_draft_work(chosen->draft, &err) != HSD_OK) {
+            fail_session(worker, chosen, HSDI_ERROR_STAGE, &err);
+        } else {
+            answer(worker, chosen);
+        }
+    }
+    return chosen != NULL;
+}
+
+static void sweep(hsdi_worker *worker, int64_t now_ns)
+{
+    for (int i = 0; i < worker->config.n_sessions_max; i++) {
+        served *session = &worker->sessions[i];
+        if (session->is_used && now_ns - session->heard_ns > worker->config.idle_s * SWEEP_NS) {
+            hsdi_logf(&worker->config.log, HSDI_LOG_INFO, "draft worker: session %016llx is idle",
+                      (unsigned long long)session->session);
+            free_session(worker, session);
+        }
+    }
+}
+
+hsd_status hsdi_worker_run(hsdi_worker *worker, hsd_error *err)
+{
+    (void)err;
+    int64_t busy_ns = hsdi_now_ns(), swept_ns = busy_ns;
+    while (!atomic_load_explicit(&worker->is_stopped, memory_order_acquire)) {
+        bool is_busy = take_messages(worker) > 0;
+        is_busy |= take_turn(worker);
+        int64_t now_ns = hsdi_now_ns();
+        if (now_ns - swept_ns > SWEEP_NS) {
+            sweep(worker, now_ns);
+            swept_ns = now_ns;
+        }
+        if (is_busy) {
+            busy_ns = now_ns;
+        } else if (now_ns - busy_ns > worker->config.spin_us * INT64_C(1000)) {
+            hsdi_listener_wait(worker->listener, worker->n_sessions > 0 ? SWEEP_NS : -1);
+            busy_ns = hsdi_now_ns();
+        }
+    }
+    free_sessions(worker);
+    return HSD_OK;
+}
+
+void hsdi_worker_stop(hsdi_worker *worker)
+{
+    atomic_store_explicit(&worker->is_stopped, true, memory_order_release);
+    hsdi_listener_wake(worker->listener);
+}
