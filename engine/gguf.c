@@ -230,7 +230,8 @@ static hsd_status measure(cursor *c, hsdi_gguf_tensor *t)
     for (int d = 0; d < t->n_dims; d++) {
         if (t->ne[d] <= 0) {
             return hsdi_fail_at(c->err, HSD_EFORMAT, c->field, (int64_t)t->info_offset,
-                                "%s: dimension %d is %" PRId64, c->field, d, t->ne[d]);
+                                "%s: dimension %d is %s", c->field, d,
+                                t->ne[d] == 0 ? "0" : "beyond 63 bits");
         }
         if (__builtin_mul_overflow(n_elems, t->ne[d], &n_elems)) {
             return hsdi_fail_at(c->err, HSD_EFORMAT, c->field, (int64_t)t->info_offset,

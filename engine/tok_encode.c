@@ -73,12 +73,13 @@ static bool spm_rule(const hsdi_tokenizer *tok, const char *text, const hsdi_sym
     return true;
 }
 
-// Length by the first byte alone, as llama.cpp has it; broken text falls back to bytes anyway.
-static uint32_t spm_step(unsigned char first, size_t left)
+// One character, or one byte that is part of none. On broken text llama.cpp trusts the first byte
+// and may join the bytes of a space to it, which decoding could not take apart again.
+static uint32_t spm_step(const char *text, size_t left)
 {
-    static const uint8_t bytes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4};
-    uint32_t n = bytes[first >> 4];
-    return n < left ? n : (uint32_t)left;
+    uint32_t cp;
+    int n = hsdi_utf8_decode(text, left, &cp);
+    return n > 0 ? (uint32_t)n : 1;
 }
 
 static char *spm_escape(encoder *e, const char *text, size_t n, bool space, size_t *n_out)
@@ -115,7 +116,7 @@ static hsd_status spm_encode(encoder *e, const char *text, size_t n, bool space)
     }
     w->n_symbols = 0;
     for (size_t i = 0; i < n_escaped;) {
-        uint32_t step = spm_step((unsigned char)s[i], n_escaped - i);
+        uint32_t step = spm_step(s + i, n_escaped - i);
         if (!hsdi_merge_add(w, (uint32_t)i, step, hsdi_strmap_get(&tok->ids, s + i, step))) {
             return no_memory(e);
         }
