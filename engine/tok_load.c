@@ -27,8 +27,7 @@ static const char *const eog_names[] = {
     "[EOT]",
     "<|eom_id|>",
     "<end_of_utterance>",
-    "<\xEF\xBD\x9C"
-    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+    "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>",
 };
 
 static hsd_status no_memory(hsd_error *err)

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Make the seed corpora of the fuzzers: small valid and nearly valid inputs. Deterministic."""
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).resolve().parent
+SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q",
+           11: "<q", 12: "<d"}
+
+
+def text(s):
+    s = s.encode() if isinstance(s, str) else s
+    return struct.pack("<Q", len(s)) + s
+
+
+def value(kind, v):
+    return text(v) if kind == 8 else struct.pack(SCALARS[kind], v)
+
+
+def kv(key, kind, v):
+    return text(key) + struct.pack("<I", kind) + value(kind, v)
+
+
+def array(key, kind, values):
+    body = b"".join(value(kind, v) for v in values)
+    return text(key) + struct.pack("<IIQ", 9, kind, len(values)) + body
+
+
+def tensor(name, ne, kind, offset):
+    dims = b"".join(struct.pack("<Q", n) for n in ne)
+    return text(name) + struct.pack("<I", len(ne)) + dims + struct.pack("<IQ", kind, offset)
+
+
+def gguf(kvs, tensors=(), data=b"", version=3, alignment=32):
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(kvs))
+    head += b"".join(kvs) + b"".join(tensors)
+    return head + b"\0" * (-len(head) % alignment) + data if tensors else head
+
+
+def gguf_seeds():
+    every_type = [kv(f"t{k}", k, 1) for k in SCALARS] + [kv("t8", 8, "text")]
+    arrays = [array(f"a{k}", k, [0, 1, 1]) for k in SCALARS] + [array("a8", 8, ["", "x", "yz"])]
+    spm = [kv("tokenizer.ggml.model", 8, "llama"),
+           array("tokenizer.ggml.tokens", 8,
+                 ["<unk>", "<s>", "</s>", "<0x41>", "\u2581", "h", "e", "he", "\u2581he", "[u]"]),
+           array("tokenizer.ggml.token_type", 5, [2, 3, 3, 6, 1, 1, 1, 1, 5, 4]),
+           array("tokenizer.ggml.scores", 6, [0, 0, 0, 0, 0, -1, -2, -3, -4, 0]),
+           kv("tokenizer.ggml.bos_token_id", 4, 1), kv("tokenizer.ggml.add_bos_token", 7, 1)]
+    words = ["a", "b", "ab", "\u0120", "\u0120a", "\u00c3\u00a9", "<|im_end|>", "1", "l", "o"]
+    seeds = {"empty": gguf([]), "types": gguf(every_type), "arrays": gguf(arrays), "spm": gguf(spm),
+             "version2": gguf(every_type, version=2),
+             "tensors": gguf([kv("general.architecture", 8, "llama")],
+                             [tensor("a", [32, 2], 8, 0), tensor("b", [3], 0, 96),
+                              tensor("c", [32], 6, 128), tensor("d", [1, 2, 3, 1], 1, 160)],
+                             bytes(range(172))),
+             "alignment": gguf([kv("general.alignment", 4, 8)], [tensor("a", [2], 0, 8)],
+                               bytes(16), alignment=8)}
+    for pre in ("default", "gpt-2", "llama-bpe", "qwen2", "smollm"):
+        seeds[f"bpe-{pre}"] = gguf(
+            [kv("tokenizer.ggml.model", 8, "gpt2"), kv("tokenizer.ggml.pre", 8, pre),
+             array("tokenizer.ggml.tokens", 8, words),
+             array("tokenizer.ggml.token_type", 5, [1] * 6 + [3, 1, 1, 1]),
+             array("tokenizer.ggml.merges", 8, ["a b", "\u0120 a", "l l", "ll o"]),
+             kv("tokenizer.ggml.eos_token_id", 4, 6)])
+    whole = seeds["tensors"]
+    seeds["cut"] = whole[: len(whole) // 2]
+    seeds["huge"] = b"GGUF" + struct.pack("<IQQ", 3, 1 << 63, 1 << 63)
+    return seeds
+
+
+def tokenizer_seeds():
+    texts = ["hello hello", "  hello\n\n world 12345 it's", "<|im_end|><|im[[user]]</s>", "aaaaaaa",
+             "caf\u00e9 \u00e9 \u2581\u2581 \U0001f600 \u0661\u0662", "\u0085\u3000 \t\r\n x",
+             b"\xff\xc3\xe2\x96\xf0\x9f\x98 \xed\xa0\x80", b"", b"\0\0 \0"]
+    seeds = {}
+    for i, t in enumerate(texts):
+        t = t.encode() if isinstance(t, str) else t
+        for tok in range(7):
+            seeds[f"{i}-{tok}"] = bytes([tok, (i + tok) % 8]) + t
+    return seeds
+
+
+for name, seeds in (("gguf", gguf_seeds()), ("tokenizer", tokenizer_seeds())):
+    folder = HERE / "corpus" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, data in seeds.items():
+        (folder / seed).write_bytes(data)
