@@ -265,6 +265,17 @@ static hsd_status prefill(hsdi_target *target, hsd_error *err)
     return HSD_OK;
 }
 
+/// A worker takes tokens beyond the vocabulary for a damaged frame.
+static void drop_impossible(hsdi_target *target, int n)
+{
+    for (int i = 0; i < n; i++) {
+        int32_t token = target->proxies[i].token;
+        if (token < 0 || token >= target->stage.limits.n_vocab) {
+            target->proxies[i].token = -1;
+        }
+    }
+}
+
 /// The early exit's candidates go to the workers while the suffix computes.
 static hsd_status send_proxies(hsdi_target *target, int n_rows, hsd_error *err)
 {
@@ -276,6 +287,7 @@ static hsd_status send_proxies(hsdi_target *target, int n_rows, hsd_error *err)
         target->stage.proxies(target->stage.self, target->config.n_proxies, target->proxies, err);
     target->stage_ns += hsdi_now_ns() - begin_ns;
     if (status == HSD_OK) {
+        drop_impossible(target, n_rows * target->config.n_proxies);
         hsdi_frame frame = {.type = HSDI_FRAME_PROXIES, .step = target->step};
         frame.proxies.n_rows = n_rows;
         frame.proxies.n_top = target->config.n_proxies;

@@ -8,6 +8,7 @@
 #include <pipelines/transport/link.h>
 #include <pipelines/worker.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,7 +117,7 @@ static void send_error(hsdi_worker *worker, const hsdi_peer *to, const hsdi_fram
 {
     hsdi_frame frame = {.type = HSDI_FRAME_ERROR, .epoch = about->epoch, .session = about->session};
     frame.error.code = code;
-    strncpy(frame.error.text, text, HSDI_ERROR_TEXT_MAX);
+    snprintf(frame.error.text, sizeof frame.error.text, "%s", text);
     hsdi_logf(&worker->config.log, HSDI_LOG_WARN, "draft worker: session %016llx: %s",
               (unsigned long long)about->session, text);
     send_frame(worker, to, &frame);
