@@ -59,7 +59,7 @@ static hsd_status take(cursor *c, uint64_t n, const uint8_t **out, const char *w
 
 static hsd_status take_u32(cursor *c, uint32_t *out, const char *what)
 {
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     hsd_status s = take(c, 4, &p, what);
     if (s == HSD_OK) {
         *out = hsdi_le32(p);
@@ -69,7 +69,7 @@ static hsd_status take_u32(cursor *c, uint32_t *out, const char *what)
 
 static hsd_status take_u64(cursor *c, uint64_t *out, const char *what)
 {
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     hsd_status s = take(c, 8, &p, what);
     if (s == HSD_OK) {
         *out = hsdi_le64(p);
@@ -81,7 +81,7 @@ static hsd_status take_u64(cursor *c, uint64_t *out, const char *what)
 static hsd_status take_name(cursor *c, uint64_t max, const char **out, size_t *n_out)
 {
     uint64_t n;
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     uint64_t at = c->pos;
     hsd_status s = take_u64(c, &n, "the length of the name");
     if (s != HSD_OK) {
@@ -126,7 +126,7 @@ static hsd_status take_strings(cursor *c, hsdi_gguf_kv *kv)
     }
     for (uint64_t i = 0; i < kv->n; i++) {
         uint64_t n;
-        const uint8_t *p;
+        const uint8_t *p = NULL;
         at[i] = c->pos;
         hsd_status s = take_u64(c, &n, "the length of a string");
         if (s == HSD_OK) {
@@ -142,7 +142,7 @@ static hsd_status take_strings(cursor *c, hsdi_gguf_kv *kv)
 
 static hsd_status take_scalars(cursor *c, hsdi_gguf_kv *kv)
 {
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     unsigned bytes = hsdi_gguf_scalar_bytes(kv->elem_type);
     if (kv->n > left(c) / bytes) {
         return hsdi_fail_at(c->err, HSD_EFORMAT, c->field, (int64_t)c->pos,
@@ -370,7 +370,7 @@ static hsd_status refuse_overlap(cursor *c)
 
 static hsd_status take_version(cursor *c)
 {
-    const uint8_t *magic;
+    const uint8_t *magic = NULL;
     hsdi_gguf *g = c->g;
     snprintf(c->field, sizeof c->field, "header");
     hsd_status s = take(c, 4, &magic, "the magic number");

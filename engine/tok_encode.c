@@ -105,32 +105,60 @@ static char *spm_escape(encoder *e, const char *text, size_t n, bool space, size
     return out;
 }
 
-static hsd_status spm_encode(encoder *e, const char *text, size_t n, bool space)
+// Merge s[0, n) and emit what is left.
+static bool spm_part(encoder *e, const char *s, size_t n)
 {
     const hsdi_tokenizer *tok = e->tok;
     hsdi_merge_work *w = &e->merge;
-    size_t n_escaped;
-    const char *s = spm_escape(e, text, n, space, &n_escaped);
-    if (!s) {
-        return no_memory(e);
-    }
     w->n_symbols = 0;
-    for (size_t i = 0; i < n_escaped;) {
-        uint32_t step = spm_step(s + i, n_escaped - i);
+    for (size_t i = 0; i < n;) {
+        uint32_t step = spm_step(s + i, n - i);
         if (!hsdi_merge_add(w, (uint32_t)i, step, hsdi_strmap_get(&tok->ids, s + i, step))) {
-            return no_memory(e);
+            return false;
         }
         i += step;
     }
     if (!hsdi_merge_run(w, tok, s, spm_rule)) {
-        return no_memory(e);
+        return false;
     }
-    for (int32_t i = n_escaped > 0 ? 0 : -1; i >= 0; i = w->symbols[i].next) {
+    for (int32_t i = n > 0 ? 0 : -1; i >= 0; i = w->symbols[i].next) {
         const hsdi_symbol *sym = &w->symbols[i];
         for (uint32_t k = 0; sym->id < 0 && k < sym->n; k++) {
             emit(e, tok->byte_id[(unsigned char)s[sym->begin + k]]);
         }
         emit(e, sym->id);
+    }
+    return true;
+}
+
+// Where no token has a space behind another character, no merge crosses from a word to the space
+// behind it: words can be merged one by one, which stays within the cache.
+static size_t spm_word_end(const hsdi_tokenizer *tok, const char *s, size_t n)
+{
+    if (!tok->spm_by_word) {
+        return n;
+    }
+    size_t i = 0;
+    while (n - i >= 3 && memcmp(s + i, "\xE2\x96\x81", 3) == 0) {
+        i += 3;
+    }
+    const char *next = memmem(s + i, n - i, "\xE2\x96\x81", 3);
+    return next ? (size_t)(next - s) : n;
+}
+
+static hsd_status spm_encode(encoder *e, const char *text, size_t n, bool space)
+{
+    size_t n_escaped, at = 0;
+    const char *s = spm_escape(e, text, n, space, &n_escaped);
+    if (!s) {
+        return no_memory(e);
+    }
+    while (at < n_escaped) {
+        size_t end = at + spm_word_end(e->tok, s + at, n_escaped - at);
+        if (!spm_part(e, s + at, end - at)) {
+            return no_memory(e);
+        }
+        at = end;
     }
     return HSD_OK;
 }

@@ -33,6 +33,7 @@ struct hsdi_tokenizer {
     hsdi_strmap ids;        ///< text to id; the last of equal texts
     int32_t bos, eos, eot, unk;
     bool add_bos, add_eos, add_space;
+    bool spm_by_word; ///< no token has a space behind another character
     int max_text, max_piece;
 
     int32_t *special;      ///< [n_special] ids found in text as wholes, in order of their bytes

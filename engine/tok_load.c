@@ -299,6 +299,22 @@ static hsd_status load_pieces(hsdi_tokenizer *tok, hsd_error *err)
     return HSD_OK;
 }
 
+// Whether words can be encoded one by one, see tok_encode.c.
+static bool spaces_lead(const hsdi_tokenizer *tok)
+{
+    for (int32_t i = 0; i < tok->n_vocab; i++) {
+        const hsdi_tok_entry *t = &tok->tokens[i];
+        uint32_t at = 0;
+        while (t->n_text - at >= 3 && memcmp(t->text + at, spm_space, 3) == 0) {
+            at += 3;
+        }
+        if (memmem(t->text + at, t->n_text - at, spm_space, 3)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void load_byte_ids(hsdi_tokenizer *tok)
 {
     static const char hex[] = "0123456789ABCDEF";
@@ -409,5 +425,6 @@ hsd_status hsdi_tok_load(hsdi_tokenizer *tok, const hsdi_gguf *g, hsd_error *err
         return s;
     }
     load_byte_ids(tok);
+    tok->spm_by_word = spaces_lead(tok);
     return tok->model == HSDI_TOKENIZER_BPE ? hsdi_tok_load_bpe(tok, g, err) : HSD_OK;
 }

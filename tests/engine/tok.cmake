@@ -1,10 +1,8 @@
 # Model files and tokenizers.
-pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 set(tok_dir ${PROJECT_SOURCE_DIR}/tests/engine)
-hsd_test(engine_gguf SOURCES ${tok_dir}/test_gguf.c OBJECTS base kernels engine)
-hsd_test(engine_tokenizer SOURCES ${tok_dir}/test_tokenizer.c OBJECTS base kernels engine)
-hsd_test(engine_detok SOURCES ${tok_dir}/test_tokenizer_detok.c OBJECTS base kernels engine)
-hsd_test(engine_pretok SOURCES ${tok_dir}/test_tokenizer_pretok.c OBJECTS base kernels engine
-         LIBS PkgConfig::JANSSON)
-hsd_test(engine_tokenizer_vectors SOURCES ${tok_dir}/test_tokenizer_vectors.c
-         OBJECTS base kernels engine LIBS PkgConfig::JANSSON)
+set(tok_objects base kernels topology devices pipelines engine)
+set(tok_libs PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::ZMQ PkgConfig::HWLOC)
+foreach(noun gguf tokenizer tokenizer_detok tokenizer_pretok tokenizer_vectors)
+  hsd_test(engine_${noun} SOURCES ${tok_dir}/test_${noun}.c OBJECTS ${tok_objects}
+           LIBS ${tok_libs})
+endforeach()

@@ -1,0 +1,420 @@
+/// Engines: models, devices and the local draft worker.
+#include "engine/engine_internal.h"
+
+#include "base/error.h"
+#include "topology/cores.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CTX_DEFAULT_MAX = 4096, PARAMETERS_PER_THREAD = 2000000 };
+
+const char *hsd_version(void)
+{
+    return HSD_VERSION;
+}
+
+const char *hsd_mode_name(hsd_mode mode)
+{
+    static const char *const names[] = {"auto", "ar", "serial", "mirror"};
+    return (int)mode >= 0 && (size_t)mode < sizeof names / sizeof *names ? names[mode] : "?";
+}
+
+const char *hsd_draft_kind_name(hsd_draft_kind kind)
+{
+    static const char *const names[] = {"auto", "model", "ngram", "early_exit"};
+    return (int)kind >= 0 && (size_t)kind < sizeof names / sizeof *names ? names[kind] : "?";
+}
+
+void hsd_engine_options_init(hsd_engine_options *options)
+{
+    *options = (hsd_engine_options){0};
+}
+
+void hsdi_pin_self(int cpu)
+{
+    if (cpu >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((size_t)cpu, &set);
+        (void)sched_setaffinity(0, sizeof set, &set);
+    }
+}
+
+int hsdi_threads_for(int64_t n_parameters, int n_max)
+{
+    int64_t n = n_parameters / PARAMETERS_PER_THREAD;
+    n = n < 1 ? 1 : n;
+    return n < n_max ? (int)n : n_max;
+}
+
+hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path, hsdi_device *device, int n_ctx,
+                            hsd_error *err)
+{
+    hsd_status status = hsdi_model_load(path, &loaded->model, err);
+    if (status == HSD_OK) {
+        status = hsdi_tokenizer_create(loaded->model->gguf, &loaded->tokenizer, err);
+    }
+    if (status == HSD_OK) {
+        status = hsdi_weights_create(loaded->model, device, &loaded->weights, err);
+    }
+    if (status == HSD_OK) {
+        int n_max = loaded->model->n_ctx < CTX_DEFAULT_MAX ? loaded->model->n_ctx : CTX_DEFAULT_MAX;
+        n_ctx = n_ctx == 0 ? n_max : n_ctx;
+        n_ctx = n_ctx < loaded->model->n_ctx ? n_ctx : loaded->model->n_ctx;
+        const hsdi_kernels *kernels = hsdi_kernels_get(hsdi_isa_detect());
+        hsdi_runner_init(&loaded->runner, loaded->weights, device, kernels, n_ctx);
+    } else if (err && err->status != HSD_OK && strchr(err->where, '/') == NULL) {
+        // A field name alone does not say which of the two files is meant.
+        char where[sizeof err->where];
+        const char *file = strrchr(path, '/');
+        snprintf(where, sizeof where, "%.60s: %.64s", file ? file + 1 : path, err->where);
+        memcpy(err->where, where, sizeof where);
+    }
+    return status;
+}
+
+void hsdi_loaded_close(hsdi_loaded *loaded)
+{
+    hsdi_runner_fini(&loaded->runner);
+    hsdi_weights_destroy(&loaded->weights);
+    hsdi_tokenizer_destroy(&loaded->tokenizer);
+    hsdi_model_free(&loaded->model);
+}
+
+static hsd_status find_cpus(hsd_engine *e, hsd_error *err)
+{
+    hsdi_cores *cores = malloc(sizeof *cores);
+    if (!cores) {
+        return hsdi_fail(err, HSD_ENOMEM, "engine", "core list");
+    }
+    hsd_status status = hsdi_cores_discover(cores, err);
+    if (status == HSD_OK) {
+        // Second hardware threads of a core do not make matrix products faster.
+        e->n_cpus = cores->n_cores;
+        memcpy(e->cpus, cores->cpus, (size_t)cores->n_cores * sizeof *e->cpus);
+    }
+    free(cores);
+    return status;
+}
+
+/// CPU device on processors [first, first + n), wrapping around when more are asked for.
+static hsd_status open_device(hsd_engine *e, int first, int n, hsdi_device **out, hsd_error *err)
+{
+    int *cpus = malloc((size_t)n * sizeof *cpus);
+    if (!cpus) {
+        return hsdi_fail(err, HSD_ENOMEM, "engine", "core list");
+    }
+    for (int i = 0; i < n; i++) {
+        cpus[i] = e->cpus[(first + i) % e->n_cpus];
+    }
+    const hsdi_cpu_options options = {
+        .cpus = n <= e->n_cpus ? cpus : NULL, .n_threads = n, .isa = hsdi_isa_detect()};
+    hsd_status status = hsdi_device_open_cpu(&options, out, err);
+    free(cpus);
+    return status;
+}
+
+static hsd_status copy_endpoints(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
+{
+    if (o->n_workers < 0 || o->n_workers > HSDI_TARGET_MAX_WORKERS ||
+        (o->n_workers > 0 && !o->worker_endpoints)) {
+        return hsdi_fail(err, HSD_EINVAL, "n_workers", "%d is not between 0 and %d", o->n_workers,
+                         (int)HSDI_TARGET_MAX_WORKERS);
+    }
+    e->endpoints = calloc((size_t)o->n_workers + 1, sizeof *e->endpoints);
+    for (int i = 0; e->endpoints && i < o->n_workers; i++) {
+        e->endpoints[i] = strdup(o->worker_endpoints[i]);
+        if (!e->endpoints[i]) {
+            return hsdi_fail(err, HSD_ENOMEM, "engine", "endpoints");
+        }
+        e->n_endpoints++;
+    }
+    return e->endpoints ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "engine", "endpoints");
+}
+
+/// The models' paths: the shipped ones where the options name none.
+static hsd_status find_paths(const hsd_engine_options *o, char *target, char *draft, bool *has_draft,
+                             hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    if (o->target_path) {
+        if (snprintf(target, HSDI_PATH_MAX, "%s", o->target_path) >= HSDI_PATH_MAX) {
+            return hsdi_fail(err, HSD_EINVAL, "target_path", "the path is too long");
+        }
+    } else {
+        status = hsdi_shipped_path(hsdi_shipped_target, target, HSDI_PATH_MAX, err);
+    }
+    *has_draft = o->draft_path || !o->target_path;
+    if (status != HSD_OK || !*has_draft) {
+        return status;
+    }
+    if (!o->draft_path) {
+        return hsdi_shipped_path(hsdi_shipped_draft, draft, HSDI_PATH_MAX, err);
+    }
+    return snprintf(draft, HSDI_PATH_MAX, "%s", o->draft_path) < HSDI_PATH_MAX
+               ? HSD_OK
+               : hsdi_fail(err, HSD_EINVAL, "draft_path", "the path is too long");
+}
+
+/// Thread counts: the draft gets the last processors, the target the others while a draft runs
+/// beside it and all of them otherwise.
+static void plan_threads(hsd_engine *e, const hsd_engine_options *o, int64_t target_parameters,
+                         int64_t draft_parameters)
+{
+    e->n_target_alone =
+        o->n_threads > 0 ? o->n_threads : hsdi_threads_for(target_parameters, e->n_cpus);
+    int spare = e->n_cpus > 1 ? e->n_cpus / 2 : 1;
+    e->n_draft_threads = o->n_draft_threads > 0 ? o->n_draft_threads
+                                                : hsdi_threads_for(draft_parameters, spare);
+    int left = e->n_cpus - e->n_draft_threads;
+    e->n_target_beside = e->n_target_alone;
+    if (o->n_threads == 0 && e->n_target_beside > left) {
+        e->n_target_beside = left > 0 ? left : 1;
+    }
+}
+
+hsd_status hsdi_count_parameters(const char *path, int64_t *out, hsd_error *err)
+{
+    hsdi_gguf *g;
+    hsd_status status = hsdi_gguf_open(path, &g, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    *out = 0;
+    for (int64_t i = 0; i < hsdi_gguf_n_tensors(g); i++) {
+        const hsdi_gguf_tensor *t = hsdi_gguf_tensor_at(g, i);
+        *out += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
+    }
+    hsdi_gguf_close(&g);
+    return HSD_OK;
+}
+
+static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
+{
+    char *target = malloc(2 * HSDI_PATH_MAX);
+    if (!target) {
+        return hsdi_fail(err, HSD_ENOMEM, "engine", "paths");
+    }
+    char *draft = target + HSDI_PATH_MAX;
+    bool has_draft = false;
+    int64_t n_target = 0, n_draft = 0;
+    hsd_status status = find_paths(o, target, draft, &has_draft, err);
+    if (status == HSD_OK) {
+        status = hsdi_count_parameters(target, &n_target, err);
+    }
+    if (status == HSD_OK && has_draft) {
+        status = hsdi_count_parameters(draft, &n_draft, err);
+    }
+    if (status != HSD_OK) {
+        free(target);
+        return status;
+    }
+    plan_threads(e, o, n_target, n_draft);
+    int first_draft = e->n_cpus - e->n_draft_threads;
+    if ((status = open_device(e, 0, e->n_target_alone, &e->target_device, err)) == HSD_OK &&
+        (status = open_device(e, first_draft > 0 ? first_draft : 0, e->n_draft_threads,
+                              &e->draft_device, err)) == HSD_OK &&
+        (status = hsdi_loaded_open(&e->target, target, e->target_device, o->n_ctx, err)) ==
+            HSD_OK &&
+        has_draft) {
+        status = hsdi_loaded_open(&e->draft, draft, e->draft_device, o->n_ctx, err);
+    }
+    if (status == HSD_OK && has_draft) {
+        status = hsdi_tokenizer_compare(e->target.tokenizer, e->draft.tokenizer, NULL, err);
+    }
+    free(target);
+    return status;
+}
+
+static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
+{
+    if (o->n_threads < 0 || o->n_draft_threads < 0 || o->n_ctx < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "options", "thread counts and n_ctx are not negative");
+    }
+    hsd_status status;
+    if ((status = find_cpus(e, err)) != HSD_OK || (status = copy_endpoints(e, o, err)) != HSD_OK ||
+        (status = load_models(e, o, err)) != HSD_OK ||
+        (status = hsdi_context_create(&e->context, err)) != HSD_OK) {
+        return status;
+    }
+    e->n_ctx = e->target.runner.n_ctx;
+    if (o->n_ctx > e->target.model->n_ctx) {
+        return hsdi_fail(err, HSD_EINVAL, "n_ctx", "%d tokens, but the target was made for %d",
+                         o->n_ctx, e->target.model->n_ctx);
+    }
+    hsdi_runner_init(&e->exit_runner, e->target.weights, e->draft_device,
+                     e->target.runner.kernels, e->n_ctx);
+    e->drafts = (hsdi_drafts){.model = e->draft.model ? &e->draft.runner : NULL,
+                              .target = &e->exit_runner,
+                              .n_vocab = e->target.model->n_vocab,
+                              .vocab_hash = hsdi_tokenizer_hash(e->target.tokenizer),
+                              .fingerprint = e->draft.model
+                                                 ? hsdi_gguf_fingerprint(e->draft.model->gguf)
+                                                 : 0};
+    snprintf(e->local_endpoint, sizeof e->local_endpoint, "inproc://hsd-draft");
+    hsdi_logf(&e->log, HSDI_LOG_INFO, "target on %s, %d threads alone, %d beside a draft",
+              hsdi_device_get_info(e->target_device)->name, e->n_target_alone, e->n_target_beside);
+    return HSD_OK;
+}
+
+hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, hsd_error *err)
+{
+    if (!options || !out) {
+        return hsdi_fail(err, HSD_EINVAL, "options", "options and result are required");
+    }
+    *out = NULL;
+    hsd_engine *e = calloc(1, sizeof *e);
+    if (!e) {
+        return hsdi_fail(err, HSD_ENOMEM, "engine", "engine");
+    }
+    hsd_error local = {0};
+    e->log = (hsdi_log){options->log, options->log_user};
+    pthread_mutex_init(&e->lock, NULL);
+    hsd_status status = open_all(e, options, &local);
+    if (status != HSD_OK) {
+        if (err) {
+            *err = local;
+        }
+        hsd_engine_close(&e);
+        return status;
+    }
+    *out = e;
+    return HSD_OK;
+}
+
+void hsd_engine_close(hsd_engine **engine)
+{
+    hsd_engine *e = engine ? *engine : NULL;
+    if (!e) {
+        return;
+    }
+    if (e->local.running) {
+        hsdi_worker_stop(e->local.worker);
+        pthread_join(e->local.thread, NULL);
+    }
+    hsdi_worker_destroy(&e->local.worker);
+    hsdi_context_destroy(&e->context);
+    hsdi_runner_fini(&e->exit_runner);
+    hsdi_loaded_close(&e->draft);
+    hsdi_loaded_close(&e->target);
+    hsdi_device_close(&e->draft_device);
+    hsdi_device_close(&e->target_device);
+    for (int i = 0; i < e->n_endpoints; i++) {
+        free(e->endpoints[i]);
+    }
+    free(e->endpoints);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+    *engine = NULL;
+}
+
+static void *local_main(void *arg)
+{
+    hsdi_local_worker *local = arg;
+    hsdi_pin_self(local->cpu);
+    hsd_error error;
+    if (hsdi_worker_run(local->worker, &error) != HSD_OK) {
+        hsdi_logf(local->log, HSDI_LOG_ERROR, "draft worker: %s: %s", error.where, error.message);
+    }
+    return NULL;
+}
+
+hsd_status hsdi_engine_start_local(hsd_engine *e, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    pthread_mutex_lock(&e->lock);
+    if (!e->local.running) {
+        hsdi_worker_config config;
+        hsdi_draft_factory factory = hsdi_drafts_factory(&e->drafts);
+        hsdi_worker_config_init(&config);
+        config.log = e->log;
+        int first = e->n_cpus - e->n_draft_threads;
+        e->local.log = &e->log;
+        e->local.cpu = e->n_cpus > 1 ? e->cpus[first > 0 ? first : 0] : -1;
+        if (!e->local.worker) {
+            status = hsdi_worker_create(e->context, e->local_endpoint, &factory, &config,
+                                        &e->local.worker, err);
+        }
+        if (status == HSD_OK) {
+            int rc = pthread_create(&e->local.thread, NULL, local_main, &e->local);
+            e->local.running = rc == 0;
+            if (rc != 0) {
+                status = hsdi_fail_errno(err, HSD_EDEVICE, "draft worker", rc, "thread");
+            }
+        }
+    }
+    pthread_mutex_unlock(&e->lock);
+    return status;
+}
+
+int hsd_engine_n_vocab(const hsd_engine *engine)
+{
+    return engine->target.model->n_vocab;
+}
+
+int hsd_engine_n_ctx(const hsd_engine *engine)
+{
+    return engine->n_ctx;
+}
+
+int hsd_engine_n_layers(const hsd_engine *engine)
+{
+    return engine->target.model->n_layers;
+}
+
+bool hsd_engine_has_draft(const hsd_engine *engine)
+{
+    return engine->draft.model != NULL || engine->n_endpoints > 0;
+}
+
+hsd_status hsd_engine_tokenize(const hsd_engine *engine, const char *text, size_t n_bytes,
+                               bool add_special, int32_t *out, int cap, int *n_out, hsd_error *err)
+{
+    return hsdi_tokenizer_encode(engine->target.tokenizer, text, n_bytes, add_special, false, out,
+                                 cap, n_out, err);
+}
+
+/// Append to a bounded text, counting what does not fit.
+static void append(char *out, size_t cap, size_t *n, const char *bytes, int n_bytes)
+{
+    for (int i = 0; i < n_bytes; i++, (*n)++) {
+        if (*n + 1 < cap) {
+            out[*n] = bytes[i];
+        }
+    }
+}
+
+hsd_status hsd_engine_detokenize(const hsd_engine *engine, const int32_t *tokens, int n_tokens,
+                                 char *out, size_t cap, size_t *n_out, hsd_error *err)
+{
+    hsdi_detok detok;
+    hsd_status status = hsdi_detok_init(&detok, engine->target.tokenizer, true, false);
+    if (status != HSD_OK) {
+        return hsdi_fail(err, status, "detokenize", "memory is short");
+    }
+    size_t n = 0;
+    const char *bytes;
+    int n_bytes;
+    for (int i = 0; i < n_tokens && status == HSD_OK; i++) {
+        status = hsdi_detok_push(&detok, tokens[i], &bytes, &n_bytes);
+        if (status == HSD_OK) {
+            append(out, cap, &n, bytes, n_bytes);
+        } else {
+            (void)hsdi_fail(err, status, "tokens", "token %d of the list has no such id: %d", i,
+                            tokens[i]);
+        }
+    }
+    if (status == HSD_OK) {
+        hsdi_detok_flush(&detok, &bytes, &n_bytes);
+        append(out, cap, &n, bytes, n_bytes);
+        if (cap > 0) {
+            out[n < cap ? n : cap - 1] = 0;
+        }
+        *n_out = n;
+    }
+    hsdi_detok_fini(&detok);
+    return status;
+}

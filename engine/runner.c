@@ -1,0 +1,57 @@
+/// Graphs of one model on one device, compiled when first asked for.
+#include "base/error.h"
+#include "engine/stages.h"
+
+void hsdi_runner_init(hsdi_runner *runner, const hsdi_weights *weights, hsdi_device *device,
+                      const hsdi_kernels *kernels, int n_ctx)
+{
+    *runner = (hsdi_runner){
+        .weights = weights, .device = device, .kernels = kernels, .n_ctx = n_ctx};
+    pthread_mutex_init(&runner->lock, NULL);
+}
+
+void hsdi_runner_fini(hsdi_runner *runner)
+{
+    if (!runner->weights) {
+        return; // never initialised
+    }
+    for (int i = 0; i < runner->n_graphs; i++) {
+        hsdi_graph_destroy(&runner->graphs[i].graph);
+    }
+    pthread_mutex_destroy(&runner->lock);
+    *runner = (hsdi_runner){0};
+}
+
+static bool same(const hsdi_graph_range *a, const hsdi_graph_range *b)
+{
+    return a->begin == b->begin && a->end == b->end && a->from_tokens == b->from_tokens &&
+           a->head == b->head && a->fill_only == b->fill_only && a->n_rows_max == b->n_rows_max &&
+           a->n_ctx == b->n_ctx;
+}
+
+hsd_status hsdi_runner_graph(hsdi_runner *runner, hsdi_graph_range range, hsdi_graph **out,
+                             hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    pthread_mutex_lock(&runner->lock);
+    int i = 0;
+    while (i < runner->n_graphs && !same(&runner->graphs[i].range, &range)) {
+        i++;
+    }
+    if (i == HSDI_MAX_GRAPHS) {
+        status = hsdi_fail(err, HSD_EUNSUPPORTED, "exit_layer",
+                           "more than %d different graphs in one engine", (int)HSDI_MAX_GRAPHS);
+    } else if (i == runner->n_graphs) {
+        status = hsdi_weights_compile(runner->weights, runner->device, &range,
+                                      &runner->graphs[i].graph, err);
+        if (status == HSD_OK) {
+            runner->graphs[i].range = range;
+            runner->n_graphs++;
+        }
+    }
+    if (status == HSD_OK) {
+        *out = runner->graphs[i].graph;
+    }
+    pthread_mutex_unlock(&runner->lock);
+    return status;
+}

@@ -1,0 +1,242 @@
+/// Greedy and coupled sampling.
+///
+/// Rules come in the order top-k, top-p, min-p, temperature. Their arithmetic runs over tokens in
+/// one fixed order, so that the same logits always keep the same tokens.
+#include "engine/sampler.h"
+
+#include "base/error.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/// The high bits of a draw bound its noise from above; most tokens are ruled out by a table.
+enum { BOUND_BITS = 10, N_BOUNDS = 1 << BOUND_BITS };
+
+typedef struct entry {
+    float logit;
+    int32_t token;
+} entry;
+
+struct hsdi_sampler {
+    hsd_sampling rules;
+    int n_vocab;
+    const hsdi_kernels *kernels;
+    entry *sorted;   ///< [n_vocab] tokens in descending order, as far as a rule needs it
+    float *filtered; ///< [n_vocab] logits, -inf where a rule cuts
+    float bound[N_BOUNDS];
+};
+
+hsd_status hsdi_sampling_check(const hsd_sampling *s, hsd_error *err)
+{
+    if (!(s->temperature >= 0.0f && s->temperature <= 100.0f)) {
+        return hsdi_fail(err, HSD_EINVAL, "temperature", "%g is not between 0 and 100",
+                         (double)s->temperature);
+    }
+    if (s->top_k < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "top_k", "%d is negative", s->top_k);
+    }
+    if (!(s->top_p > 0.0f && s->top_p <= 1.0f)) {
+        return hsdi_fail(err, HSD_EINVAL, "top_p", "%g is not above 0 and at most 1",
+                         (double)s->top_p);
+    }
+    if (!(s->min_p >= 0.0f && s->min_p <= 1.0f)) {
+        return hsdi_fail(err, HSD_EINVAL, "min_p", "%g is not between 0 and 1", (double)s->min_p);
+    }
+    return HSD_OK;
+}
+
+hsd_status hsdi_sampler_create(const hsd_sampling *sampling, int n_vocab,
+                               const hsdi_kernels *kernels, hsdi_sampler **out, hsd_error *err)
+{
+    hsd_status status = hsdi_sampling_check(sampling, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsdi_sampler *s = calloc(1, sizeof *s);
+    if (s) {
+        s->sorted = calloc((size_t)n_vocab, sizeof *s->sorted);
+        s->filtered = calloc((size_t)n_vocab, sizeof *s->filtered);
+    }
+    if (!s || !s->sorted || !s->filtered) {
+        hsdi_sampler_destroy(&s);
+        return hsdi_fail(err, HSD_ENOMEM, "sampler", "vocabulary of %d", n_vocab);
+    }
+    s->rules = *sampling;
+    s->n_vocab = n_vocab;
+    s->kernels = kernels;
+    for (uint32_t i = 0; i < N_BOUNDS; i++) {
+        uint32_t highest = (i << (32 - BOUND_BITS)) | ((1u << (32 - BOUND_BITS)) - 1u);
+        float g = (float)-log(-log(hsdi_uniform(highest)));
+        s->bound[i] = nextafterf(g, INFINITY);
+    }
+    *out = s;
+    return HSD_OK;
+}
+
+void hsdi_sampler_destroy(hsdi_sampler **sampler)
+{
+    if (sampler && *sampler) {
+        free((*sampler)->sorted);
+        free((*sampler)->filtered);
+        free(*sampler);
+        *sampler = NULL;
+    }
+}
+
+/// Descending by logit, ascending by token among equals.
+static int compare_entries(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    if (x->logit != y->logit) {
+        return x->logit > y->logit ? -1 : 1;
+    }
+    return (x->token > y->token) - (x->token < y->token);
+}
+
+/// Fill s->sorted with every token that can survive and sort it; returns how many.
+static int sort_tokens(hsdi_sampler *s, const float *logits)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_vocab; i++) {
+        if (logits[i] > -INFINITY) { // false for NaN too
+            s->sorted[n++] = (entry){logits[i], i};
+        }
+    }
+    qsort(s->sorted, (size_t)n, sizeof *s->sorted, compare_entries);
+    return n;
+}
+
+/// How many of the best n tokens top-p keeps.
+static int keep_top_p(const hsdi_sampler *s, int n)
+{
+    double best = (double)s->sorted[0].logit, total = 0.0, sum = 0.0;
+    for (int i = 0; i < n; i++) {
+        total += exp((double)s->sorted[i].logit - best);
+    }
+    for (int i = 0; i < n; i++) {
+        sum += exp((double)s->sorted[i].logit - best);
+        if (sum >= (double)s->rules.top_p * total) {
+            return i + 1;
+        }
+    }
+    return n;
+}
+
+/// Fill s->filtered: logits over temperature where top-k, top-p and min-p keep a token, else -inf.
+static void filter(hsdi_sampler *s, const float *logits)
+{
+    const hsd_sampling *r = &s->rules;
+    float scale = 1.0f / r->temperature;
+    float best = logits[s->kernels->argmax(logits, s->n_vocab)];
+    float floor_logit = r->min_p > 0.0f ? best + logf(r->min_p) : -INFINITY;
+    if ((r->top_k == 0 || r->top_k >= s->n_vocab) && r->top_p >= 1.0f) {
+        for (int i = 0; i < s->n_vocab; i++) {
+            s->filtered[i] = logits[i] >= floor_logit ? logits[i] * scale : -INFINITY;
+        }
+        return;
+    }
+    int n = sort_tokens(s, logits);
+    n = r->top_k > 0 && r->top_k < n ? r->top_k : n;
+    n = r->top_p < 1.0f && n > 0 ? keep_top_p(s, n) : n;
+    for (int i = 0; i < s->n_vocab; i++) {
+        s->filtered[i] = -INFINITY;
+    }
+    for (int i = 0; i < n; i++) {
+        if (s->sorted[i].logit >= floor_logit) {
+            s->filtered[s->sorted[i].token] = s->sorted[i].logit * scale;
+        }
+    }
+}
+
+/// Insert into a list that is sorted by descending score; equal scores keep token order.
+static void insert(hsdi_candidate *out, int *n, int n_top, int32_t token, float score)
+{
+    int i = *n < n_top ? (*n)++ : n_top - 1;
+    while (i > 0 && out[i - 1].score < score) {
+        out[i] = out[i - 1];
+        i--;
+    }
+    out[i] = (hsdi_candidate){token, score};
+}
+
+static int top_greedy(const float *logits, int n_vocab, int n_top, hsdi_candidate *out)
+{
+    int n = 0;
+    for (int32_t i = 0; i < n_vocab; i++) {
+        if ((n < n_top && logits[i] > -INFINITY) || (n > 0 && logits[i] > out[n - 1].score)) {
+            insert(out, &n, n_top, i, logits[i]);
+        }
+    }
+    return n;
+}
+
+/// The best of s->filtered plus noise.
+static int top_coupled(const hsdi_sampler *s, int64_t position, int n_top, hsdi_candidate *out)
+{
+    const uint32_t key[2] = {(uint32_t)s->rules.seed, (uint32_t)(s->rules.seed >> 32)};
+    int n = 0;
+    for (int32_t block = 0; block * 4 < s->n_vocab; block++) {
+        int n_here = s->n_vocab - block * 4 < 4 ? s->n_vocab - block * 4 : 4;
+        const float *l = s->filtered + block * 4;
+        // The best that any of the four could reach; skips the generator for hopeless ones.
+        float worst = n < n_top ? -INFINITY : out[n - 1].score;
+        bool hopeless = true;
+        for (int i = 0; i < n_here; i++) {
+            hopeless &= !(l[i] + s->bound[N_BOUNDS - 1] > worst && l[i] > -INFINITY);
+        }
+        if (hopeless) {
+            continue;
+        }
+        const uint32_t counter[4] = {(uint32_t)block, 0, (uint32_t)position,
+                                     (uint32_t)((uint64_t)position >> 32)};
+        uint32_t bits[4];
+        hsdi_philox(counter, key, bits);
+        for (int i = 0; i < n_here; i++) {
+            worst = n < n_top ? -INFINITY : out[n - 1].score;
+            if (!(l[i] > -INFINITY) || l[i] + s->bound[bits[i] >> (32 - BOUND_BITS)] <= worst) {
+                continue;
+            }
+            float score = l[i] + (float)-log(-log(hsdi_uniform(bits[i])));
+            if (score > worst) {
+                insert(out, &n, n_top, block * 4 + i, score);
+            }
+        }
+    }
+    return n;
+}
+
+int32_t hsdi_sampler_pick(hsdi_sampler *s, const float *logits, int64_t position)
+{
+    if (s->rules.temperature <= 0.0f) {
+        return s->kernels->argmax(logits, s->n_vocab);
+    }
+    hsdi_candidate best;
+    filter(s, logits);
+    int n = top_coupled(s, position, 1, &best);
+    return n > 0 ? best.token : 0; // no finite logit at all: still a token, the same every time
+}
+
+void hsdi_sampler_top(hsdi_sampler *s, const float *logits, int64_t position, int n_top,
+                      hsdi_candidate *out)
+{
+    int n;
+    if (s->rules.temperature > 0.0f) {
+        filter(s, logits);
+        logits = s->filtered;
+        n = top_coupled(s, position, n_top, out);
+    } else {
+        n = top_greedy(logits, s->n_vocab, n_top, out);
+    }
+    if (n == 0) {
+        out[n++] = (hsdi_candidate){0, 0.0f};
+    }
+    float norm = s->kernels->log_sum_exp(logits, s->n_vocab);
+    for (int i = 0; i < n; i++) {
+        out[i].score -= norm;
+    }
+    for (int i = n; i < n_top; i++) {
+        out[i] = (hsdi_candidate){-1, -INFINITY};
+    }
+}

@@ -1,0 +1,39 @@
+/// Choosing tokens from logits, alike for target and draft.
+///
+/// Greedy takes the best logit. Coupled sampling (temperature > 0) takes the best of
+/// log p + Gumbel noise, where the noise depends on seed, position and token only: target and
+/// draft draw the same noise, so a draft with a similar distribution picks the same token, and
+/// what the target picks is an exact sample of its own distribution.
+#ifndef HSDI_ENGINE_SAMPLER_H
+#define HSDI_ENGINE_SAMPLER_H
+
+#include "kernels/kernels.h"
+#include "pipelines/stage.h"
+
+#include <hsd/engine.h>
+
+/// Thread: one at a time. No allocation after creation.
+typedef struct hsdi_sampler hsdi_sampler;
+
+/// Errors : HSD_EINVAL with the field's name; HSD_ENOMEM.
+HSD_NODISCARD hsd_status hsdi_sampler_create(const hsd_sampling *sampling, int n_vocab,
+                                             const hsdi_kernels *kernels, hsdi_sampler **out,
+                                             hsd_error *err);
+void hsdi_sampler_destroy(hsdi_sampler **sampler);
+
+/// Errors : HSD_EINVAL with the field's name.
+HSD_NODISCARD hsd_status hsdi_sampling_check(const hsd_sampling *sampling, hsd_error *err);
+
+/// The token at text position `position` from its logits.
+///
+/// Shapes : logits [n_vocab].
+int32_t hsdi_sampler_pick(hsdi_sampler *sampler, const float *logits, int64_t position);
+
+/// The n_top best tokens, best first; the first is the one that hsdi_sampler_pick gives. A list
+/// cut short by the sampling rules ends with token -1.
+///
+/// Shapes : out [n_top]. Scores: log-probability after the rules, plus noise when coupled.
+void hsdi_sampler_top(hsdi_sampler *sampler, const float *logits, int64_t position, int n_top,
+                      hsdi_candidate *out);
+
+#endif

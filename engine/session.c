@@ -1,0 +1,548 @@
+/// Sessions: one text, one target pipeline, one thread.
+#include "engine/engine_internal.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/sampler.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    WINDOW_MAX = 16,
+    ROOTS_MAX = 64,
+    N_TOP_DEFAULT = 8,
+    WINDOW_DEFAULT = 4,
+    ROOTS_DEFAULT = 8,
+    FLUSH_TOKEN = -1, ///< id of the entry that carries the last held-back bytes
+};
+
+typedef enum phase {
+    PHASE_IDLE = 0,   ///< nothing submitted yet
+    PHASE_QUEUED = 1, ///< the thread will take it
+    PHASE_RUNNING = 2,
+    PHASE_DONE = 3,
+} phase;
+
+struct hsd_session {
+    hsd_engine *engine;
+    hsd_session_options options; ///< with every default filled in
+    int n_target_threads;
+    hsdi_target_stage stage;
+    hsdi_target *target;
+    pthread_t thread;
+    bool started;
+    atomic_bool cancel;
+
+    pthread_mutex_t lock; ///< guards everything below
+    pthread_cond_t changed;
+    phase phase;
+    bool quit;
+    int32_t *prompt; ///< [n_ctx]
+    int n_prompt;
+    int32_t *tokens; ///< [n_ctx]
+    int n_tokens, n_taken;
+    hsd_status result;
+    hsd_error error;
+
+    hsdi_detok detok; ///< of the one who reads: the callback, or hsd_session_next
+    bool detok_open;
+    char *text;       ///< last piece, NUL-terminated
+    size_t text_cap;
+};
+
+void hsd_session_options_init(hsd_session_options *options)
+{
+    *options = (hsd_session_options){.sampling = {.top_p = 1.0f}};
+}
+
+static hsd_status fail_range(hsd_error *err, const char *name, int value, int low, int high)
+{
+    return hsdi_fail(err, HSD_EINVAL, name, "%d is not between %d and %d", value, low, high);
+}
+
+static hsd_status check_options(const hsd_engine *e, const hsd_session_options *o, hsd_error *err)
+{
+    int n_layers = e->target.model->n_layers;
+    if (o->mode < HSD_MODE_AUTO || o->mode > HSD_MODE_MIRROR) {
+        return fail_range(err, "mode", (int)o->mode, 0, HSD_MODE_MIRROR);
+    }
+    if (o->draft_kind < HSD_DRAFT_AUTO || o->draft_kind > HSD_DRAFT_EARLY_EXIT) {
+        return fail_range(err, "draft_kind", (int)o->draft_kind, 0, HSD_DRAFT_EARLY_EXIT);
+    }
+    if (o->window < 0 || o->window > WINDOW_MAX) {
+        return fail_range(err, "window", o->window, 1, WINDOW_MAX);
+    }
+    if (o->roots < 0 || o->roots > ROOTS_MAX) {
+        return fail_range(err, "roots", o->roots, 1, ROOTS_MAX);
+    }
+    if (o->exit_layer < 0 || (o->exit_layer > 0 && o->exit_layer >= n_layers)) {
+        return fail_range(err, "exit_layer", o->exit_layer, 1, n_layers - 1);
+    }
+    if (o->n_tokens < 0) {
+        return fail_range(err, "n_tokens", o->n_tokens, 0, INT_MAX);
+    }
+    if (o->draft_kind == HSD_DRAFT_MODEL && !hsd_engine_has_draft(e)) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, "draft_kind", "the engine has no draft model");
+    }
+    if (o->draft_kind == HSD_DRAFT_EARLY_EXIT && n_layers < 2) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, "draft_kind",
+                         "a model of one layer has no early exit");
+    }
+    return hsdi_sampling_check(&o->sampling, err);
+}
+
+/// Put a value in every field that says "by the engine".
+static void fill_defaults(const hsd_engine *e, hsd_session_options *o)
+{
+    if (o->mode == HSD_MODE_AUTO) {
+        bool pays = o->draft_kind != HSD_DRAFT_AUTO || hsd_engine_has_draft(e);
+        bool apart = e->n_cpus > 1 || e->n_endpoints > 0;
+        o->mode = !pays ? HSD_MODE_AR : apart ? HSD_MODE_MIRROR : HSD_MODE_SERIAL;
+    }
+    if (o->mode == HSD_MODE_AR) {
+        o->draft_kind = HSD_DRAFT_AUTO;
+    } else if (o->draft_kind == HSD_DRAFT_AUTO) {
+        o->draft_kind = hsd_engine_has_draft(e) ? HSD_DRAFT_MODEL : HSD_DRAFT_NGRAM;
+    }
+    o->window = o->window > 0 ? o->window : WINDOW_DEFAULT;
+    o->roots = o->roots > 0 ? o->roots : ROOTS_DEFAULT;
+    if (o->exit_layer == 0) {
+        o->exit_layer = e->target.model->n_layers / 2;
+    }
+}
+
+/// The remote workers serve model drafts; lookups and early exits stay at home.
+static bool uses_remote(const hsd_session *s)
+{
+    return s->engine->n_endpoints > 0 && s->options.draft_kind == HSD_DRAFT_MODEL;
+}
+
+static hsd_status open_stage(hsd_session *s, hsd_error *err)
+{
+    hsd_engine *e = s->engine;
+    const hsd_session_options *o = &s->options;
+    bool beside = o->mode == HSD_MODE_MIRROR && !uses_remote(s);
+    s->n_target_threads = beside ? e->n_target_beside : e->n_target_alone;
+    const hsdi_target_stage_options options = {
+        .exit_layer = o->mode == HSD_MODE_MIRROR ? o->exit_layer : 0,
+        .n_cells = hsdi_target_cells_needed(e->n_ctx, o->window),
+        .n_threads = s->n_target_threads,
+        .sampling = o->sampling,
+    };
+    return hsdi_target_stage_open(&e->target.runner, &options, &s->stage, err);
+}
+
+static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
+{
+    hsd_engine *e = s->engine;
+    const hsd_session_options *o = &s->options;
+    hsd_status status = open_stage(s, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    const char *local = e->local_endpoint;
+    hsdi_target_config config;
+    hsdi_target_config_init(&config);
+    config.mode = o->mode;
+    config.log = e->log;
+    config.vocab_hash = e->drafts.vocab_hash;
+    config.fingerprint = hsdi_gguf_fingerprint(e->target.model->gguf);
+    config.draft = (hsdi_draft_config){
+        .draft_kind = (int)o->draft_kind,
+        .window = o->window,
+        .miss_window = o->mode == HSD_MODE_MIRROR ? (o->window + 1) / 2 : o->window,
+        .roots = o->roots,
+        .n_top = N_TOP_DEFAULT < e->target.model->n_vocab ? N_TOP_DEFAULT
+                                                          : e->target.model->n_vocab,
+        .exit_layer = o->exit_layer,
+        .n_ctx = e->n_ctx,
+        .temperature = o->sampling.temperature,
+        .top_k = o->sampling.top_k,
+        .top_p = o->sampling.top_p,
+        .min_p = o->sampling.min_p,
+        .seed = o->sampling.seed,
+    };
+    config.n_proxies = s->stage.has_exit ? config.draft.n_top : 0;
+    if (o->mode != HSD_MODE_AR && uses_remote(s)) {
+        config.endpoints = (const char *const *)e->endpoints;
+        config.n_endpoints = e->n_endpoints;
+    } else if (o->mode != HSD_MODE_AR) {
+        config.endpoints = &local;
+        config.n_endpoints = 1;
+        if ((status = hsdi_engine_start_local(e, err)) != HSD_OK) {
+            return status;
+        }
+    }
+    return hsdi_target_create(e->context, &config, &s->stage, &s->target, err);
+}
+
+/// Text of one token into s->text. Called by the one reader that the session has.
+static hsd_status render(hsd_session *s, int32_t id, hsd_token *out, hsd_error *err)
+{
+    const char *bytes;
+    int n = 0;
+    if (id == FLUSH_TOKEN) {
+        hsdi_detok_flush(&s->detok, &bytes, &n);
+    } else {
+        hsd_status status = hsdi_detok_push(&s->detok, id, &bytes, &n);
+        if (status != HSD_OK) {
+            return hsdi_fail(err, status, "token", "id %d", id);
+        }
+    }
+    if ((size_t)n + 1 > s->text_cap) {
+        char *text = realloc(s->text, (size_t)n + 1);
+        if (!text) {
+            return hsdi_fail(err, HSD_ENOMEM, "token", "%d bytes of text", n);
+        }
+        s->text = text;
+        s->text_cap = (size_t)n + 1;
+    }
+    memcpy(s->text, bytes, (size_t)n);
+    s->text[n] = 0;
+    *out = (hsd_token){.id = id, .text = s->text, .n_bytes = (size_t)n};
+    return HSD_OK;
+}
+
+static bool on_emit(void *user, int32_t token)
+{
+    hsd_session *s = user;
+    bool go_on = !atomic_load(&s->cancel);
+    if (s->options.on_token) {
+        hsd_token piece;
+        hsd_error ignored;
+        if (render(s, token, &piece, &ignored) == HSD_OK) {
+            go_on &= s->options.on_token(s->options.on_token_user, &piece);
+        }
+    }
+    pthread_mutex_lock(&s->lock);
+    s->tokens[s->n_tokens++] = token; // the pipeline emits no more than n_ctx
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    return go_on;
+}
+
+static bool on_is_end(void *user, int32_t token)
+{
+    const hsd_session *s = user;
+    return !s->options.ignore_eos && hsdi_tokenizer_is_eog(s->engine->target.tokenizer, token);
+}
+
+static void run_one(hsd_session *s)
+{
+    hsd_error error = {0};
+    const hsdi_target_job job = {.prompt = s->prompt,
+                                 .n_prompt = s->n_prompt,
+                                 .n_tokens = s->options.n_tokens,
+                                 .emit = on_emit,
+                                 .is_end = on_is_end,
+                                 .user = s,
+                                 .cancel = &s->cancel};
+    hsd_status status = hsdi_target_generate(s->target, &job, &error);
+    hsd_token last;
+    if (s->options.on_token && status == HSD_OK &&
+        render(s, FLUSH_TOKEN, &last, &error) == HSD_OK && last.n_bytes > 0) {
+        (void)s->options.on_token(s->options.on_token_user, &last);
+    }
+    pthread_mutex_lock(&s->lock);
+    s->result = status;
+    s->error = error;
+    s->phase = PHASE_DONE;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void *session_main(void *arg)
+{
+    hsd_session *s = arg;
+    hsdi_pin_self(s->engine->n_cpus > 1 ? s->engine->cpus[0] : -1);
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (s->phase != PHASE_QUEUED && !s->quit) {
+            pthread_cond_wait(&s->changed, &s->lock);
+        }
+        if (s->quit) {
+            pthread_mutex_unlock(&s->lock);
+            return NULL;
+        }
+        s->phase = PHASE_RUNNING;
+        pthread_mutex_unlock(&s->lock);
+        run_one(s);
+        pthread_mutex_lock(&s->lock);
+    }
+}
+
+static hsd_status open_all(hsd_session *s, hsd_error *err)
+{
+    size_t n = (size_t)s->engine->n_ctx;
+    s->prompt = calloc(n, sizeof *s->prompt);
+    s->tokens = calloc(n, sizeof *s->tokens);
+    if (!s->prompt || !s->tokens ||
+        hsdi_detok_init(&s->detok, s->engine->target.tokenizer, false, false) != HSD_OK) {
+        return hsdi_fail(err, HSD_ENOMEM, "session", "context of %zu tokens", n);
+    }
+    s->detok_open = true;
+    hsd_status status = open_pipeline(s, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    int rc = pthread_create(&s->thread, NULL, session_main, s);
+    s->started = rc == 0;
+    return rc == 0 ? HSD_OK : hsdi_fail_errno(err, HSD_EDEVICE, "session", rc, "thread");
+}
+
+hsd_status hsd_session_open(hsd_engine *engine, const hsd_session_options *options,
+                            hsd_session **out, hsd_error *err)
+{
+    if (!engine || !options || !out) {
+        return hsdi_fail(err, HSD_EINVAL, "session", "engine, options and result are required");
+    }
+    *out = NULL;
+    hsd_status status = check_options(engine, options, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsd_session *s = calloc(1, sizeof *s);
+    if (!s) {
+        return hsdi_fail(err, HSD_ENOMEM, "session", "session");
+    }
+    s->engine = engine;
+    s->options = *options;
+    fill_defaults(engine, &s->options);
+    atomic_init(&s->cancel, false);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    status = open_all(s, err);
+    if (status != HSD_OK) {
+        hsd_session_close(&s);
+        return status;
+    }
+    *out = s;
+    return HSD_OK;
+}
+
+/// Cancel what runs and wait for its end. The lock is held.
+static void settle(hsd_session *s)
+{
+    while (s->phase == PHASE_QUEUED || s->phase == PHASE_RUNNING) {
+        atomic_store(&s->cancel, true);
+        pthread_cond_wait(&s->changed, &s->lock);
+    }
+}
+
+void hsd_session_close(hsd_session **session)
+{
+    hsd_session *s = session ? *session : NULL;
+    if (!s) {
+        return;
+    }
+    if (s->started) {
+        pthread_mutex_lock(&s->lock);
+        settle(s);
+        s->quit = true;
+        pthread_cond_broadcast(&s->changed);
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(s->thread, NULL);
+    }
+    hsdi_target_destroy(&s->target);
+    hsdi_target_stage_close(&s->stage);
+    if (s->detok_open) {
+        hsdi_detok_fini(&s->detok);
+    }
+    free(s->prompt);
+    free(s->tokens);
+    free(s->text);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+    *session = NULL;
+}
+
+/// Queue the prompt that `fill` writes. The session is quiet and locked while it does.
+static void start(hsd_session *s, int n_prompt)
+{
+    const char *bytes;
+    int n;
+    hsdi_detok_flush(&s->detok, &bytes, &n); // drop what an earlier text held back
+    s->n_prompt = n_prompt;
+    s->n_tokens = s->n_taken = 0;
+    s->result = HSD_OK;
+    s->error = (hsd_error){0};
+    atomic_store(&s->cancel, false);
+    s->phase = PHASE_QUEUED;
+    pthread_cond_broadcast(&s->changed);
+}
+
+static hsd_status check_prompt(const hsd_session *s, int n, hsd_error *err)
+{
+    if (n < 1) {
+        return hsdi_fail(err, HSD_EINVAL, "prompt",
+                         "it is empty, and the model has no BOS token to begin with");
+    }
+    if (n >= s->engine->n_ctx) {
+        return hsdi_fail(err, HSD_ETOOLONG, "prompt", "%d tokens leave no room in a context of %d",
+                         n, s->engine->n_ctx);
+    }
+    return HSD_OK;
+}
+
+hsd_status hsd_session_submit(hsd_session *s, const char *prompt, size_t n_bytes, hsd_error *err)
+{
+    if (!s || (!prompt && n_bytes > 0)) {
+        return hsdi_fail(err, HSD_EINVAL, "prompt", "session and prompt are required");
+    }
+    pthread_mutex_lock(&s->lock);
+    settle(s);
+    int n = 0;
+    hsd_status status = hsdi_tokenizer_encode(s->engine->target.tokenizer, prompt, n_bytes, true,
+                                              false, s->prompt, s->engine->n_ctx, &n, err);
+    if (status == HSD_OK || status == HSD_ETOOLONG) {
+        hsd_status fits = check_prompt(s, n, err);
+        status = fits != HSD_OK ? fits : status;
+    }
+    if (status == HSD_OK) {
+        start(s, n);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+hsd_status hsd_session_submit_tokens(hsd_session *s, const int32_t *tokens, int n_tokens,
+                                     hsd_error *err)
+{
+    if (!s || !tokens) {
+        return hsdi_fail(err, HSD_EINVAL, "tokens", "session and tokens are required");
+    }
+    hsd_status status = check_prompt(s, n_tokens, err);
+    for (int i = 0; i < n_tokens && status == HSD_OK; i++) {
+        if (tokens[i] < 0 || tokens[i] >= s->engine->target.model->n_vocab) {
+            status = hsdi_fail(err, HSD_EINVAL, "tokens", "token %d: id %d is not below %d", i,
+                               tokens[i], s->engine->target.model->n_vocab);
+        }
+    }
+    if (status != HSD_OK) {
+        return status;
+    }
+    pthread_mutex_lock(&s->lock);
+    settle(s);
+    memcpy(s->prompt, tokens, (size_t)n_tokens * sizeof *tokens);
+    start(s, n_tokens);
+    pthread_mutex_unlock(&s->lock);
+    return HSD_OK;
+}
+
+/// Wait for a change; false when the time is over. The lock is held.
+static bool wait_until(hsd_session *s, int64_t deadline_ns)
+{
+    if (deadline_ns < 0) {
+        pthread_cond_wait(&s->changed, &s->lock);
+        return true;
+    }
+    const struct timespec t = {.tv_sec = (time_t)(deadline_ns / 1000000000),
+                               .tv_nsec = (long)(deadline_ns % 1000000000)};
+    return pthread_cond_timedwait(&s->changed, &s->lock, &t) != ETIMEDOUT;
+}
+
+hsd_status hsd_session_next(hsd_session *s, int timeout_ms, hsd_token *out, hsd_error *err)
+{
+    if (!s || !out) {
+        return hsdi_fail(err, HSD_EINVAL, "session", "session and result are required");
+    }
+    if (s->options.on_token) {
+        return hsdi_fail(err, HSD_EINVAL, "session", "this session delivers by callback");
+    }
+    int64_t deadline = timeout_ms < 0 ? -1 : hsdi_now_ns() + (int64_t)timeout_ms * 1000000;
+    pthread_mutex_lock(&s->lock);
+    while (s->n_taken == s->n_tokens && s->phase != PHASE_DONE && s->phase != PHASE_IDLE) {
+        if (!wait_until(s, deadline) && s->n_taken == s->n_tokens && s->phase != PHASE_DONE) {
+            pthread_mutex_unlock(&s->lock);
+            return HSD_ETIMEOUT;
+        }
+    }
+    hsd_status status = HSD_OK;
+    int32_t id = FLUSH_TOKEN;
+    if (s->n_taken < s->n_tokens) {
+        id = s->tokens[s->n_taken++];
+    } else if (s->phase == PHASE_IDLE) {
+        status = hsdi_fail(err, HSD_EINVAL, "session", "nothing was submitted");
+    } else if (s->result != HSD_OK) {
+        status = s->result;
+        if (err) {
+            *err = s->error;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (status != HSD_OK) {
+        return status;
+    }
+    status = render(s, id, out, err);
+    // Bytes that never became a character come last, with the id of no token.
+    return status == HSD_OK && id == FLUSH_TOKEN && out->n_bytes == 0 ? HSD_EEND : status;
+}
+
+hsd_status hsd_session_wait(hsd_session *s, hsd_error *err)
+{
+    if (!s) {
+        return hsdi_fail(err, HSD_EINVAL, "session", "a session is required");
+    }
+    pthread_mutex_lock(&s->lock);
+    while (s->phase == PHASE_QUEUED || s->phase == PHASE_RUNNING) {
+        pthread_cond_wait(&s->changed, &s->lock);
+    }
+    hsd_status status = s->result;
+    if (status != HSD_OK && err) {
+        *err = s->error;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+void hsd_session_cancel(hsd_session *session)
+{
+    if (session) {
+        atomic_store(&session->cancel, true);
+    }
+}
+
+void hsd_session_stats(const hsd_session *session, hsd_stats *out)
+{
+    hsdi_target_stats t;
+    hsdi_target_get_stats(session->target, &t);
+    const hsd_session_options *o = &session->options;
+    *out = (hsd_stats){
+        .mode = o->mode,
+        .draft_kind = o->draft_kind,
+        .n_prompt = t.n_prompt,
+        .n_tokens = t.n_tokens,
+        .steps = t.steps,
+        .drafted = t.drafted,
+        .accepted = t.accepted,
+        .hits = t.hits,
+        .misses = t.misses,
+        .own_hits = t.own_hits,
+        .proxy_hits = t.proxy_hits,
+        .late = t.late,
+        .workers_lost = t.workers_lost,
+        .prefill_s = (double)t.prefill_ns * 1e-9,
+        .decode_s = (double)t.decode_ns * 1e-9,
+        .tokens_per_s = t.decode_ns > 0 ? t.n_tokens / ((double)t.decode_ns * 1e-9) : 0.0,
+        .wait_s = (double)t.wait_ns * 1e-9,
+        .step_overhead_s = (double)t.overhead_p50_ns * 1e-9,
+        .window = o->mode == HSD_MODE_AR ? 0 : o->window,
+        .roots = o->mode == HSD_MODE_MIRROR ? o->roots : 0,
+        .exit_layer = o->mode == HSD_MODE_MIRROR || o->draft_kind == HSD_DRAFT_EARLY_EXIT
+                          ? o->exit_layer
+                          : 0,
+        .n_threads = session->n_target_threads,
+        .n_draft_threads = o->mode == HSD_MODE_AR || uses_remote(session)
+                               ? 0
+                               : session->engine->n_draft_threads,
+    };
+}

@@ -1,0 +1,269 @@
+/// Target and draft stages on real models.
+///
+/// A target pass is two submissions when proxies are wanted (layers before and after the exit)
+/// and one otherwise. Both give the same bits: the kernels do not see the difference.
+#include "engine/stages.h"
+
+#include "base/error.h"
+#include "engine/sampler.h"
+
+#include <stdlib.h>
+
+typedef struct target {
+    hsdi_graph *fill, *full, *prefix, *exit_head, *suffix;
+    hsdi_cache *cache;
+    hsdi_buffer *hidden, *exit_logits, *logits;
+    hsdi_sampler *sampler;
+    int n_vocab, n_threads;
+    hsdi_job job; ///< of the pass between prefix and suffix
+} target;
+
+static hsdi_job job_of(const hsdi_rows *rows, hsdi_cache *cache, int n_threads)
+{
+    return (hsdi_job){.n_rows = rows->n_rows,
+                      .tokens = rows->tokens,
+                      .pos = rows->pos,
+                      .cell = rows->cell,
+                      .trunk = rows->trunk,
+                      .n_trunk = rows->n_trunk,
+                      .path = rows->path,
+                      .n_path = rows->n_path,
+                      .path_stride = rows->path_stride,
+                      .n_threads = n_threads,
+                      .cache = cache};
+}
+
+static hsd_status target_prefill(void *self, const hsdi_rows *rows, hsd_error *err)
+{
+    target *t = self;
+    hsdi_job job = job_of(rows, t->cache, t->n_threads);
+    return hsdi_graph_run(t->fill, &job, err);
+}
+
+static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *err)
+{
+    target *t = self;
+    t->job = job_of(rows, t->cache, t->n_threads);
+    if (!t->prefix) {
+        return HSD_OK; // the whole pass runs in target_suffix
+    }
+    t->job.out = t->hidden;
+    return hsdi_graph_run(t->prefix, &t->job, err);
+}
+
+static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd_error *err)
+{
+    target *t = self;
+    hsdi_job job = t->job;
+    job.in = t->hidden;
+    job.out = t->exit_logits;
+    hsd_status status = hsdi_graph_run(t->exit_head, &job, err);
+    const float *logits = hsdi_buffer_map(t->exit_logits);
+    for (int r = 0; r < job.n_rows && status == HSD_OK; r++) {
+        hsdi_sampler_top(t->sampler, logits + (size_t)r * (size_t)t->n_vocab, job.pos[r] + 1, n_top,
+                         out + (size_t)r * (size_t)n_top);
+    }
+    return status;
+}
+
+static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
+{
+    target *t = self;
+    t->job.in = t->prefix ? t->hidden : NULL;
+    t->job.out = t->logits;
+    hsd_status status = hsdi_graph_run(t->prefix ? t->suffix : t->full, &t->job, err);
+    const float *logits = hsdi_buffer_map(t->logits);
+    for (int r = 0; r < t->job.n_rows && status == HSD_OK; r++) {
+        own[r] = hsdi_sampler_pick(t->sampler, logits + (size_t)r * (size_t)t->n_vocab,
+                                   t->job.pos[r] + 1);
+    }
+    return status;
+}
+
+static hsd_status compile_target(hsdi_runner *runner, int exit_layer, target *t, hsd_error *err)
+{
+    const hsdi_model *m = hsdi_weights_model(runner->weights);
+    hsdi_graph_range all = {.begin = 0,
+                            .end = m->n_layers,
+                            .from_tokens = true,
+                            .n_rows_max = HSDI_STAGE_ROWS,
+                            .n_ctx = runner->n_ctx};
+    hsdi_graph_range fill = all, full = all, prefix = all, exit_head = all, suffix = all;
+    fill.fill_only = true;
+    full.head = true;
+    prefix.end = exit_layer;
+    exit_head = (hsdi_graph_range){.begin = exit_layer,
+                                   .end = exit_layer,
+                                   .head = true,
+                                   .n_rows_max = HSDI_STAGE_ROWS,
+                                   .n_ctx = runner->n_ctx};
+    suffix = exit_head;
+    suffix.end = m->n_layers;
+    hsd_status status = hsdi_runner_graph(runner, fill, &t->fill, err);
+    if (status != HSD_OK || exit_layer == 0) {
+        return status != HSD_OK ? status : hsdi_runner_graph(runner, full, &t->full, err);
+    }
+    if ((status = hsdi_runner_graph(runner, prefix, &t->prefix, err)) == HSD_OK &&
+        (status = hsdi_runner_graph(runner, exit_head, &t->exit_head, err)) == HSD_OK) {
+        status = hsdi_runner_graph(runner, suffix, &t->suffix, err);
+    }
+    return status;
+}
+
+static hsd_status target_memory(hsdi_runner *runner, const hsdi_target_stage_options *o, target *t,
+                                hsd_error *err)
+{
+    const hsdi_model *m = hsdi_weights_model(runner->weights);
+    hsd_status status = hsdi_cache_create(runner->device, m->n_layers, o->n_cells,
+                                          m->n_kv * m->d_head, &t->cache, err);
+    if (status == HSD_OK) {
+        status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, m->n_vocab, &t->logits, err);
+    }
+    if (status == HSD_OK && o->exit_layer > 0) {
+        status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, m->n_embd, &t->hidden, err);
+        if (status == HSD_OK) {
+            status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, m->n_vocab,
+                                        &t->exit_logits, err);
+        }
+    }
+    return status;
+}
+
+static hsdi_stage_limits limits_of(int n_vocab, int n_ctx, int n_cells)
+{
+    return (hsdi_stage_limits){.n_vocab = n_vocab,
+                               .n_ctx = n_ctx,
+                               .n_cells = n_cells,
+                               .n_rows_max = HSDI_STAGE_ROWS,
+                               .n_top_max = n_vocab < HSDI_STAGE_TOP ? n_vocab : HSDI_STAGE_TOP};
+}
+
+hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_options *options,
+                                  hsdi_target_stage *out, hsd_error *err)
+{
+    const hsdi_model *m = hsdi_weights_model(runner->weights);
+    if (options->exit_layer < 0 || options->exit_layer >= m->n_layers) {
+        return hsdi_fail(err, HSD_EINVAL, "exit_layer", "%d is not between 1 and %d",
+                         options->exit_layer, m->n_layers - 1);
+    }
+    target *t = calloc(1, sizeof *t);
+    if (!t) {
+        return hsdi_fail(err, HSD_ENOMEM, "target", "stage");
+    }
+    *out = (hsdi_target_stage){.self = t,
+                               .limits = limits_of(m->n_vocab, runner->n_ctx, options->n_cells),
+                               .has_exit = options->exit_layer > 0,
+                               .prefill = target_prefill,
+                               .prefix = target_prefix,
+                               .proxies = target_proxies,
+                               .suffix = target_suffix};
+    t->n_vocab = m->n_vocab;
+    t->n_threads = options->n_threads;
+    hsd_status status = hsdi_sampler_create(&options->sampling, m->n_vocab, runner->kernels,
+                                            &t->sampler, err);
+    if (status == HSD_OK) {
+        status = target_memory(runner, options, t, err);
+    }
+    if (status == HSD_OK) {
+        status = compile_target(runner, options->exit_layer, t, err);
+    }
+    if (status != HSD_OK) {
+        hsdi_target_stage_close(out);
+    }
+    return status;
+}
+
+void hsdi_target_stage_close(hsdi_target_stage *stage)
+{
+    target *t = stage->self;
+    if (t) {
+        hsdi_cache_destroy(&t->cache);
+        hsdi_buffer_destroy(&t->hidden);
+        hsdi_buffer_destroy(&t->exit_logits);
+        hsdi_buffer_destroy(&t->logits);
+        hsdi_sampler_destroy(&t->sampler);
+        free(t);
+        stage->self = NULL;
+    }
+}
+
+const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
+{
+    return hsdi_buffer_map(((const target *)stage->self)->logits);
+}
+
+typedef struct draft {
+    hsdi_graph *fill, *full;
+    hsdi_cache *cache;
+    hsdi_buffer *logits;
+    hsdi_sampler *sampler;
+    int n_vocab;
+} draft;
+
+static hsd_status draft_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_candidate *out,
+                             hsd_error *err)
+{
+    draft *d = self;
+    hsdi_job job = job_of(rows, d->cache, 0);
+    if (n_top == 0) {
+        return hsdi_graph_run(d->fill, &job, err);
+    }
+    job.out = d->logits;
+    hsd_status status = hsdi_graph_run(d->full, &job, err);
+    const float *logits = hsdi_buffer_map(d->logits);
+    for (int r = 0; r < rows->n_rows && status == HSD_OK; r++) {
+        hsdi_sampler_top(d->sampler, logits + (size_t)r * (size_t)d->n_vocab, rows->pos[r] + 1,
+                         n_top, out + (size_t)r * (size_t)n_top);
+    }
+    return status;
+}
+
+hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
+                                 const hsd_sampling *sampling, hsdi_draft_stage *out,
+                                 hsd_error *err)
+{
+    const hsdi_model *m = hsdi_weights_model(runner->weights);
+    if (n_layers < 1 || n_layers > m->n_layers) {
+        return hsdi_fail(err, HSD_EINVAL, "exit_layer", "%d is not between 1 and %d", n_layers,
+                         m->n_layers);
+    }
+    draft *d = calloc(1, sizeof *d);
+    if (!d) {
+        return hsdi_fail(err, HSD_ENOMEM, "draft", "stage");
+    }
+    *out = (hsdi_draft_stage){
+        .self = d, .limits = limits_of(m->n_vocab, runner->n_ctx, n_cells), .eval = draft_eval};
+    d->n_vocab = m->n_vocab;
+    hsdi_graph_range fill = {.end = n_layers,
+                             .from_tokens = true,
+                             .fill_only = true,
+                             .n_rows_max = HSDI_STAGE_ROWS,
+                             .n_ctx = runner->n_ctx};
+    hsdi_graph_range full = fill;
+    full.fill_only = false;
+    full.head = true;
+    hsd_status status;
+    if ((status = hsdi_sampler_create(sampling, m->n_vocab, runner->kernels, &d->sampler, err)) !=
+            HSD_OK ||
+        (status = hsdi_cache_create(runner->device, n_layers, n_cells, m->n_kv * m->d_head,
+                                    &d->cache, err)) != HSD_OK ||
+        (status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, m->n_vocab, &d->logits,
+                                     err)) != HSD_OK ||
+        (status = hsdi_runner_graph(runner, fill, &d->fill, err)) != HSD_OK ||
+        (status = hsdi_runner_graph(runner, full, &d->full, err)) != HSD_OK) {
+        hsdi_draft_stage_close(out);
+    }
+    return status;
+}
+
+void hsdi_draft_stage_close(hsdi_draft_stage *stage)
+{
+    draft *d = stage->self;
+    if (d && stage->eval == draft_eval) {
+        hsdi_cache_destroy(&d->cache);
+        hsdi_buffer_destroy(&d->logits);
+        hsdi_sampler_destroy(&d->sampler);
+        free(d);
+        stage->self = NULL;
+    }
+}

@@ -1,0 +1,341 @@
+/// Weights on a device and the graphs of the supported architectures.
+#include "engine/weights.h"
+
+#include "base/error.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/// A matrix or norm with its bias on the device.
+typedef struct linear {
+    hsdi_weight *w, *b;
+} linear;
+
+typedef struct layer {
+    linear attn_norm, qkv, q, k, v, q_norm, k_norm, attn_out, ffn_norm, gate, up, down;
+} layer;
+
+struct hsdi_weights {
+    const hsdi_model *model;
+    hsdi_weight *token_embd, *pos_embd;
+    linear output_norm, output; ///< output.w is token_embd when the head is tied
+    layer *layers;
+    size_t size_bytes;
+};
+
+static hsd_status put(hsdi_weights *ws, hsdi_device *device, const hsdi_gguf_tensor *t, int uses,
+                      hsdi_weight **out, hsd_error *err)
+{
+    if (!t) {
+        return HSD_OK;
+    }
+    hsd_error detail;
+    hsd_status status = hsdi_weight_create(device, (hsdi_type)t->type, (int)t->ne[1],
+                                           (int)t->ne[0], t->data, uses, out, &detail);
+    if (status != HSD_OK) {
+        return hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s", detail.message);
+    }
+    ws->size_bytes += hsdi_weight_bytes(*out);
+    return HSD_OK;
+}
+
+static hsd_status put_linear(hsdi_weights *ws, hsdi_device *device, const hsdi_linear *t, int uses,
+                             linear *out, hsd_error *err)
+{
+    hsd_status status = put(ws, device, t->w, uses, &out->w, err);
+    return status == HSD_OK ? put(ws, device, t->b, HSDI_USE_VECTOR, &out->b, err) : status;
+}
+
+static hsd_status put_layer(hsdi_weights *ws, hsdi_device *device, const hsdi_layer *t, layer *l,
+                            hsd_error *err)
+{
+    const struct {
+        const hsdi_linear *from;
+        linear *to;
+        int uses;
+    } all[] = {
+        {&t->attn_norm, &l->attn_norm, HSDI_USE_VECTOR},
+        {&t->qkv, &l->qkv, HSDI_USE_MATMUL},
+        {&t->q, &l->q, HSDI_USE_MATMUL},
+        {&t->k, &l->k, HSDI_USE_MATMUL},
+        {&t->v, &l->v, HSDI_USE_MATMUL},
+        {&t->q_norm, &l->q_norm, HSDI_USE_VECTOR},
+        {&t->k_norm, &l->k_norm, HSDI_USE_VECTOR},
+        {&t->attn_out, &l->attn_out, HSDI_USE_MATMUL},
+        {&t->ffn_norm, &l->ffn_norm, HSDI_USE_VECTOR},
+        {&t->gate, &l->gate, HSDI_USE_MATMUL},
+        {&t->up, &l->up, HSDI_USE_MATMUL},
+        {&t->down, &l->down, HSDI_USE_MATMUL},
+    };
+    hsd_status status = HSD_OK;
+    for (size_t i = 0; i < sizeof all / sizeof *all && status == HSD_OK; i++) {
+        status = put_linear(ws, device, all[i].from, all[i].uses, all[i].to, err);
+    }
+    return status;
+}
+
+static hsd_status put_all(hsdi_weights *ws, hsdi_device *device, hsd_error *err)
+{
+    const hsdi_model *m = ws->model;
+    int embd_uses = HSDI_USE_ROWS | (m->tied_head ? HSDI_USE_MATMUL : 0);
+    hsd_status status;
+    if ((status = put(ws, device, m->token_embd, embd_uses, &ws->token_embd, err)) != HSD_OK ||
+        (status = put(ws, device, m->pos_embd, HSDI_USE_ROWS, &ws->pos_embd, err)) != HSD_OK ||
+        (status = put_linear(ws, device, &m->output_norm, HSDI_USE_VECTOR, &ws->output_norm,
+                             err)) != HSD_OK ||
+        (status = put(ws, device, m->output.b, HSDI_USE_VECTOR, &ws->output.b, err)) != HSD_OK) {
+        return status;
+    }
+    if (m->tied_head) {
+        ws->output.w = ws->token_embd;
+    } else if ((status = put(ws, device, m->output.w, HSDI_USE_MATMUL, &ws->output.w, err)) !=
+               HSD_OK) {
+        return status;
+    }
+    for (int i = 0; i < m->n_layers && status == HSD_OK; i++) {
+        status = put_layer(ws, device, &m->layers[i], &ws->layers[i], err);
+    }
+    return status;
+}
+
+hsd_status hsdi_weights_create(const hsdi_model *model, hsdi_device *device, hsdi_weights **out,
+                               hsd_error *err)
+{
+    hsdi_weights *ws = calloc(1, sizeof *ws);
+    layer *layers = calloc((size_t)model->n_layers, sizeof *layers);
+    if (!ws || !layers) {
+        free(ws);
+        free(layers);
+        return hsdi_fail(err, HSD_ENOMEM, "weights", "%d layers", model->n_layers);
+    }
+    ws->model = model;
+    ws->layers = layers;
+    hsd_status status = put_all(ws, device, err);
+    if (status != HSD_OK) {
+        hsdi_weights_destroy(&ws);
+        return status;
+    }
+    *out = ws;
+    return HSD_OK;
+}
+
+static void drop(linear *l)
+{
+    hsdi_weight_destroy(&l->w);
+    hsdi_weight_destroy(&l->b);
+}
+
+void hsdi_weights_destroy(hsdi_weights **weights)
+{
+    hsdi_weights *ws = weights ? *weights : NULL;
+    if (!ws) {
+        return;
+    }
+    for (int i = 0; i < ws->model->n_layers; i++) {
+        layer *l = &ws->layers[i];
+        linear *all[] = {&l->attn_norm, &l->qkv,      &l->q,        &l->k,    &l->v,  &l->q_norm,
+                         &l->k_norm,    &l->attn_out, &l->ffn_norm, &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+            drop(all[k]);
+        }
+    }
+    if (ws->output.w == ws->token_embd) {
+        ws->output.w = NULL;
+    }
+    drop(&ws->output);
+    drop(&ws->output_norm);
+    hsdi_weight_destroy(&ws->token_embd);
+    hsdi_weight_destroy(&ws->pos_embd);
+    free(ws->layers);
+    free(ws);
+    *weights = NULL;
+}
+
+size_t hsdi_weights_bytes(const hsdi_weights *weights)
+{
+    return weights->size_bytes;
+}
+
+const hsdi_model *hsdi_weights_model(const hsdi_weights *weights)
+{
+    return weights->model;
+}
+
+// ---- graph building ----
+
+enum { VALUE_RESID = 0, VALUE_QKV = 1, VALUE_ATTN = 2, VALUE_FF = 3, N_VALUES = 4 };
+
+typedef struct builder {
+    const hsdi_weights *ws;
+    const hsdi_model *m;
+    hsdi_op *ops;
+    int n_ops;
+    int resid; ///< value of the residual stream
+} builder;
+
+static hsdi_view view(int value, int offset, int width)
+{
+    return (hsdi_view){.value = value, .offset = offset, .width = width};
+}
+
+static hsdi_op *add(builder *b, hsdi_op op)
+{
+    b->ops[b->n_ops] = op;
+    return &b->ops[b->n_ops++];
+}
+
+static hsdi_op *add_normed(builder *b, const linear *norm, hsdi_view y)
+{
+    return add(b, (hsdi_op){.kind = HSDI_OP_MATMUL,
+                            .x = view(b->resid, 0, b->m->n_embd),
+                            .y = y,
+                            .pre = b->m->rms_norm ? HSDI_PRE_RMS_NORM : HSDI_PRE_LAYER_NORM,
+                            .norm_w = norm->w,
+                            .norm_b = b->m->rms_norm ? NULL : norm->b,
+                            .eps = b->m->norm_eps});
+}
+
+static void add_part(hsdi_op *op, const linear *l, int y_offset)
+{
+    op->parts[op->n_parts++] = (hsdi_part){.w = l->w, .bias = l->b, .y_offset = y_offset};
+}
+
+static void add_qkv(builder *b, int i)
+{
+    const hsdi_model *m = b->m;
+    const layer *l = &b->ws->layers[i];
+    int d_q = m->n_head * m->d_head, d_kv = m->n_kv * m->d_head;
+    hsdi_op *op = add_normed(b, &l->attn_norm, view(VALUE_QKV, 0, d_q + 2 * d_kv));
+    if (l->qkv.w) {
+        add_part(op, &l->qkv, 0);
+    } else {
+        add_part(op, &l->q, 0);
+        add_part(op, &l->k, d_q);
+        add_part(op, &l->v, d_q + d_kv);
+    }
+    const struct {
+        const linear *norm;
+        int n_head, offset;
+    } heads[] = {{&l->q_norm, m->n_head, 0}, {&l->k_norm, m->n_kv, d_q}};
+    for (int k = 0; k < 2; k++) {
+        hsdi_view y = view(VALUE_QKV, heads[k].offset, heads[k].n_head * m->d_head);
+        if (heads[k].norm->w) {
+            add(b, (hsdi_op){.kind = HSDI_OP_HEAD_NORM,
+                             .y = y,
+                             .norm_w = heads[k].norm->w,
+                             .eps = m->norm_eps,
+                             .n_head = heads[k].n_head});
+        }
+        if (m->n_rot > 0) {
+            add(b, (hsdi_op){.kind = HSDI_OP_ROPE, .y = y, .n_head = heads[k].n_head});
+        }
+    }
+    add(b, (hsdi_op){.kind = HSDI_OP_STORE,
+                     .x = view(VALUE_QKV, d_q, d_kv),
+                     .y = view(VALUE_QKV, d_q + d_kv, d_kv),
+                     .layer = i});
+}
+
+static void add_rest(builder *b, int i)
+{
+    const hsdi_model *m = b->m;
+    const layer *l = &b->ws->layers[i];
+    int d_q = m->n_head * m->d_head;
+    hsdi_view resid = view(b->resid, 0, m->n_embd);
+    add(b, (hsdi_op){.kind = HSDI_OP_ATTN,
+                     .x = view(VALUE_QKV, 0, d_q),
+                     .y = view(VALUE_ATTN, 0, d_q),
+                     .layer = i});
+    add_part(add(b, (hsdi_op){.kind = HSDI_OP_MATMUL,
+                              .x = view(VALUE_ATTN, 0, d_q),
+                              .y = resid,
+                              .accumulate = true}),
+             &l->attn_out, 0);
+    int n_ff = l->gate.w ? 2 * m->n_ff : m->n_ff;
+    hsdi_op *up = add_normed(b, &l->ffn_norm, view(VALUE_FF, 0, n_ff));
+    if (l->gate.w) {
+        add_part(up, &l->gate, 0);
+    }
+    add_part(up, &l->up, n_ff - m->n_ff);
+    add_part(add(b, (hsdi_op){.kind = HSDI_OP_MATMUL,
+                              .x = view(VALUE_FF, 0, n_ff),
+                              .y = resid,
+                              .pre = l->gate.w ? HSDI_PRE_SILU_MUL : HSDI_PRE_GELU,
+                              .accumulate = true}),
+             &l->down, 0);
+}
+
+static void add_all(builder *b, const hsdi_graph_range *r)
+{
+    const hsdi_model *m = b->m;
+    hsdi_view resid = view(b->resid, 0, m->n_embd);
+    if (r->from_tokens) {
+        hsdi_op *op = add(b, (hsdi_op){.kind = HSDI_OP_EMBED, .y = resid});
+        add_part(op, &(linear){.w = b->ws->token_embd}, 0);
+        if (b->ws->pos_embd) {
+            op = add(b, (hsdi_op){.kind = HSDI_OP_EMBED_POS, .y = resid});
+            add_part(op, &(linear){.w = b->ws->pos_embd}, 0);
+        }
+    }
+    for (int i = r->begin; i < r->end; i++) {
+        add_qkv(b, i);
+        if (!(r->fill_only && i == r->end - 1)) { // nobody reads what follows the last store
+            add_rest(b, i);
+        }
+    }
+    if (r->head) {
+        add_part(add_normed(b, &b->ws->output_norm, view(HSDI_VALUE_OUT, 0, m->n_vocab)),
+                 &b->ws->output, 0);
+    }
+}
+
+hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device,
+                                const hsdi_graph_range *range, hsdi_graph **out, hsd_error *err)
+{
+    const hsdi_model *m = weights->model;
+    if (range->begin < 0 || range->end > m->n_layers || range->begin > range->end ||
+        range->n_ctx < 1 || range->n_ctx > m->n_ctx || (range->head && range->fill_only)) {
+        return hsdi_fail(err, HSD_EINVAL, "layers", "%d to %d of %d, context %d of %d",
+                         range->begin, range->end, m->n_layers, range->n_ctx, m->n_ctx);
+    }
+    builder b = {.ws = weights, .m = m};
+    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 4, sizeof *b.ops);
+    if (!b.ops) {
+        return hsdi_fail(err, HSD_ENOMEM, "graph", "layers %d to %d", range->begin, range->end);
+    }
+    bool to_hidden = !range->head && !range->fill_only;
+    b.resid = !range->from_tokens ? HSDI_VALUE_IN : to_hidden ? HSDI_VALUE_OUT : VALUE_RESID;
+    add_all(&b, range);
+    const int widths[N_VALUES] = {
+        [VALUE_RESID] = m->n_embd,
+        [VALUE_QKV] = (m->n_head + 2 * m->n_kv) * m->d_head,
+        [VALUE_ATTN] = m->n_head * m->d_head,
+        [VALUE_FF] = (m->arch == HSDI_ARCH_GPT2 ? 1 : 2) * m->n_ff,
+    };
+    char name[64];
+    snprintf(name, sizeof name, "layers %d to %d", range->begin, range->end);
+    hsdi_graph_desc desc = {
+        .name = name,
+        .n_rows_max = range->n_rows_max,
+        .n_values = N_VALUES,
+        .value_width = widths,
+        .in_width = range->from_tokens ? 0 : m->n_embd,
+        .out_width = range->head ? m->n_vocab : (to_hidden && range->from_tokens) ? m->n_embd : 0,
+        .n_ops = b.n_ops,
+        .ops = b.ops,
+        .heads = {.n_head = m->n_head,
+                  .n_kv = m->n_kv,
+                  .d_head = m->d_head,
+                  .n_rot = m->n_rot,
+                  .neox = m->neox,
+                  .scale = 1.0f / sqrtf((float)m->d_head),
+                  .rope_mscale = m->rope_mscale,
+                  .rope_freqs = m->rope_freqs},
+        .n_vocab = range->from_tokens ? m->n_vocab : 0,
+        .n_ctx = range->n_ctx,
+    };
+    hsd_status status = hsdi_graph_compile(device, &desc, out, err);
+    free(b.ops);
+    return status;
+}

@@ -1,0 +1,34 @@
+/// The weights of a model on a device, and the graphs built from them.
+#ifndef HSDI_ENGINE_WEIGHTS_H
+#define HSDI_ENGINE_WEIGHTS_H
+
+#include "devices/device.h"
+#include "engine/model.h"
+
+typedef struct hsdi_weights hsdi_weights;
+
+/// Put all tensors of a model on a device. The model must outlive the weights. Graphs on other
+/// devices of the same backend may use them too.
+HSD_NODISCARD hsd_status hsdi_weights_create(const hsdi_model *model, hsdi_device *device,
+                                             hsdi_weights **out, hsd_error *err);
+void hsdi_weights_destroy(hsdi_weights **weights);
+size_t hsdi_weights_bytes(const hsdi_weights *weights);
+const hsdi_model *hsdi_weights_model(const hsdi_weights *weights);
+
+/// Which part of a model a graph computes.
+typedef struct hsdi_graph_range {
+    int begin, end;   ///< layers; cache layer i holds model layer begin_cache + i, see below
+    bool from_tokens; ///< starts with the embedding; else with hidden rows from the job's `in`
+    bool head;        ///< ends with final norm and LM head into `out`; else with hidden rows
+    bool fill_only;   ///< no output at all: only the cache is filled
+    int n_rows_max, n_ctx;
+} hsdi_graph_range;
+
+/// Compile a range of layers for a device. Layer i of the model uses layer i of the cache.
+///
+/// Errors : HSD_EINVAL; HSD_ENOMEM.
+HSD_NODISCARD hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device,
+                                              const hsdi_graph_range *range, hsdi_graph **out,
+                                              hsd_error *err);
+
+#endif

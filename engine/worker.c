@@ -1,0 +1,129 @@
+/// The draft worker as a program of its own.
+#include "engine/engine_internal.h"
+
+#include "base/error.h"
+
+#include <stdlib.h>
+
+struct hsd_worker {
+    hsdi_log log;
+    hsdi_device *device;
+    hsdi_loaded draft;
+    hsdi_drafts drafts;
+    hsdi_context *context;
+    hsdi_worker *worker;
+    int cpu; ///< of thread 0; -1: not pinned
+};
+
+void hsd_worker_options_init(hsd_worker_options *options)
+{
+    *options = (hsd_worker_options){0};
+}
+
+/// The worker takes the last processors: an engine on the same machine begins with the first.
+static hsd_status open_device(hsd_worker *w, int n_asked, int64_t n_parameters, hsd_error *err)
+{
+    hsdi_cores *cores = malloc(sizeof *cores);
+    if (!cores) {
+        return hsdi_fail(err, HSD_ENOMEM, "worker", "core list");
+    }
+    hsd_status status = hsdi_cores_discover(cores, err);
+    if (status == HSD_OK) {
+        int n = n_asked > 0 ? n_asked : hsdi_threads_for(n_parameters, cores->n_cores);
+        bool fits = n <= cores->n_cores;
+        const int *cpus = fits ? cores->cpus + cores->n_cores - n : NULL;
+        w->cpu = fits && cores->n_cores > 1 ? cpus[0] : -1;
+        const hsdi_cpu_options options = {.cpus = cpus, .n_threads = n, .isa = hsdi_isa_detect()};
+        status = hsdi_device_open_cpu(&options, &w->device, err);
+    }
+    free(cores);
+    return status;
+}
+
+static hsd_status open_all(hsd_worker *w, const hsd_worker_options *o, hsd_error *err)
+{
+    char *path = malloc(HSDI_PATH_MAX);
+    if (!path) {
+        return hsdi_fail(err, HSD_ENOMEM, "worker", "path");
+    }
+    const char *draft = o->draft_path;
+    hsd_status status = HSD_OK;
+    if (!draft) {
+        status = hsdi_shipped_path(hsdi_shipped_draft, path, HSDI_PATH_MAX, err);
+        draft = path;
+    }
+    int64_t n_parameters = 0;
+    if (status == HSD_OK) {
+        status = hsdi_count_parameters(draft, &n_parameters, err);
+    }
+    if (status == HSD_OK) {
+        status = open_device(w, o->n_threads, n_parameters, err);
+    }
+    if (status == HSD_OK) {
+        status = hsdi_loaded_open(&w->draft, draft, w->device, 0, err);
+    }
+    free(path);
+    if (status != HSD_OK || (status = hsdi_context_create(&w->context, err)) != HSD_OK) {
+        return status;
+    }
+    w->drafts = (hsdi_drafts){.model = &w->draft.runner,
+                              .n_vocab = w->draft.model->n_vocab,
+                              .vocab_hash = hsdi_tokenizer_hash(w->draft.tokenizer),
+                              .fingerprint = hsdi_gguf_fingerprint(w->draft.model->gguf)};
+    hsdi_draft_factory factory = hsdi_drafts_factory(&w->drafts);
+    hsdi_worker_config config;
+    hsdi_worker_config_init(&config);
+    config.log = w->log;
+    return hsdi_worker_create(w->context, o->endpoint, &factory, &config, &w->worker, err);
+}
+
+hsd_status hsd_worker_open(const hsd_worker_options *options, hsd_worker **out, hsd_error *err)
+{
+    if (!options || !options->endpoint || !out || options->n_threads < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "endpoint", "an endpoint to listen on is required");
+    }
+    *out = NULL;
+    hsd_worker *w = calloc(1, sizeof *w);
+    if (!w) {
+        return hsdi_fail(err, HSD_ENOMEM, "worker", "worker");
+    }
+    w->log = (hsdi_log){options->log, options->log_user};
+    w->cpu = -1;
+    hsd_status status = open_all(w, options, err);
+    if (status != HSD_OK) {
+        hsd_worker_close(&w);
+        return status;
+    }
+    *out = w;
+    return HSD_OK;
+}
+
+hsd_status hsd_worker_run(hsd_worker *worker, hsd_error *err)
+{
+    if (!worker) {
+        return hsdi_fail(err, HSD_EINVAL, "worker", "a worker is required");
+    }
+    hsdi_pin_self(worker->cpu);
+    return hsdi_worker_run(worker->worker, err);
+}
+
+void hsd_worker_stop(hsd_worker *worker)
+{
+    if (worker) {
+        hsdi_worker_stop(worker->worker);
+    }
+}
+
+void hsd_worker_close(hsd_worker **worker)
+{
+    hsd_worker *w = worker ? *worker : NULL;
+    if (!w) {
+        return;
+    }
+    hsdi_worker_destroy(&w->worker);
+    hsdi_context_destroy(&w->context);
+    hsdi_loaded_close(&w->draft);
+    hsdi_device_close(&w->device);
+    free(w);
+    *worker = NULL;
+}
