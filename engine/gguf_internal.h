@@ -1,4 +1,4 @@
-/// Inside of an open GGUF file, shared by gguf.c (parsing) and gguf_get.c (reading).
+/// Inside of an open GGUF file, shared by gguf.c (parsing), gguf_open.c and gguf_get.c (reading).
 #ifndef HSDI_ENGINE_GGUF_INTERNAL_H
 #define HSDI_ENGINE_GGUF_INTERNAL_H
 
@@ -20,6 +20,9 @@ struct hsdi_gguf {
     hsdi_strmap key_index, tensor_index;
     hsdi_arena arena;
 };
+
+/// Check the bytes and fill the tables of *g. On failure the caller closes it.
+HSD_NODISCARD hsd_status hsdi_gguf_parse(hsdi_gguf *g, hsd_error *err);
 
 static inline uint32_t hsdi_le32(const uint8_t *p)
 {

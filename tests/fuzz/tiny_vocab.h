@@ -13,7 +13,7 @@ typedef struct tiny_options {
     int add_bos;         ///< 1: true, -1: false
     int add_space;       ///< 1: true, -1: false
     int end_type;        ///< type of <|im_end|>; 0: control
-    const char *renamed; ///< text of the last ordinary token instead of its own
+    const char *renamed; ///< text of BPE's "aaaa" or SentencePiece's " hello" instead
 } tiny_options;
 
 // Ids of the BPE vocabulary: 0..255 bytes, then merges, then these.
@@ -119,7 +119,7 @@ static inline gguf_writer tiny_spm(tiny_options o)
         gw_str(&w, text);
     }
     for (int i = 0; i < 12; i++) {
-        gw_str(&w, words[i]);
+        gw_str(&w, i == 9 && o.renamed ? o.renamed : words[i]);
     }
     gw_key_array(&w, "tokenizer.ggml.token_type", HSDI_GGUF_I32, TINY_N_SPM);
     for (int i = 0; i < TINY_N_SPM; i++) {
