@@ -34,8 +34,8 @@ static const char doc[] =
     "  hsd worker --listen ipc:///tmp/hsd.sock --draft small.gguf --threads 2\n"
     "\n"
     "A worker can only make text come sooner, never change it: when it is slow or dies, the "
-    "target goes on without it. tcp:// endpoints are neither encrypted nor authenticated in this "
-    "version: listen on 127.0.0.1 only.\n"
+    "target goes on without it. tcp:// serves this host only (127.0.0.1): between hosts it would "
+    "need keys, which this version does not have.\n"
     "\n" CLI_EXIT_CODES;
 
 static error_t parse(int key, char *arg, struct argp_state *state)

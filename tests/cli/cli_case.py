@@ -28,9 +28,9 @@ def hsd(*args, **kwargs):
 class Worker:
     """`hsd worker` on an ipc:// endpoint of its own, ready when the block begins."""
 
-    def __init__(self, *args):
+    def __init__(self, *args, endpoint=None):
         self.folder = tempfile.TemporaryDirectory(prefix="hsd-")
-        self.endpoint = f"ipc://{self.folder.name}/worker"
+        self.endpoint = endpoint or f"ipc://{self.folder.name}/worker"
         self.args = args
 
     def __enter__(self):

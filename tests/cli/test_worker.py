@@ -7,6 +7,7 @@ Does not prove: behaviour between hosts; damaged messages (tests/pipelines, test
 import json
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -35,6 +36,19 @@ class WorkerProcess(CliCase):
             got = self.json(*ARGS, "--tokens", 48, "--mode", "serial", "--worker", worker.endpoint)
             self.assertEqual(got["tokens"], self.expected("--tokens", 48))
 
+    def test_a_worker_on_the_loopback_address_equals_ar(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        with Worker(endpoint=endpoint) as worker:
+            got = self.json(*ARGS, "--tokens", 32, "--mode", "mirror", "--worker", worker.endpoint)
+            self.assertEqual(got["tokens"], self.expected("--tokens", 32))
+            self.assertGreater(got["stats"]["drafted"], 0)
+
+    def test_other_hosts_are_refused(self):
+        line = self.failure("worker", "--listen", "tcp://0.0.0.0:5555")
+        self.assertIn("(EUNSUPPORTED)", line)
+
     def test_two_workers_equal_ar(self):
         with Worker("--threads", "1") as one, Worker("--threads", "1") as two:
             got = self.json(*ARGS, "--tokens", 48, "--mode", "mirror", "--worker", one.endpoint,
@@ -48,8 +62,8 @@ class WorkerProcess(CliCase):
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             first = process.stdout.read(1)
             worker.process.send_signal(number)
-            rest, said = process.communicate(timeout=TIMEOUT_S)
-            self.assertEqual(process.returncode, 0, said)
+            rest = process.stdout.read()  # not communicate(), which would lose what is buffered
+            self.assertEqual(process.wait(timeout=TIMEOUT_S), 0, process.stderr.read())
         return first + rest
 
     def test_a_killed_worker_costs_no_token(self):

@@ -33,4 +33,5 @@ echo "$(wc -l <"$style.files") files"
 xargs "$tool" --style="file:$style" $mode <"$style.files"
 code=$?
 rm -f "$style.files"
+[ $code -eq 0 ] || echo "to fix it: sh tests/project/check_format.sh . --fix"
 exit $code
