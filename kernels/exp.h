@@ -1,7 +1,7 @@
 /// Constants of exp, shared by every set.
 ///
 /// exp(x) = 2^n * P(r), n = round(x log2 e), r = x - n ln 2 in two steps, |r| <= 0.347; P is a
-/// polynomial of degree 6. Adding SHIFT = 1.5 * 2^23 rounds to an integer and leaves it in the low
+/// polynomial of degree 7. Adding SHIFT = 1.5 * 2^23 rounds to an integer and leaves it in the low
 /// bits of the float, from where a shift puts it into the exponent.
 #ifndef HSDI_KERNELS_EXP_H
 #define HSDI_KERNELS_EXP_H
@@ -17,6 +17,7 @@
 #define HSDI_EXP_C4 0.0416666667f
 #define HSDI_EXP_C5 0.00833333333f
 #define HSDI_EXP_C6 0.00138888889f
+#define HSDI_EXP_C7 0.000198412698f
 
 /// gelu(x) = x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715 x^3), since 1 + tanh u = 2 / (1 +
 /// e^-2u).

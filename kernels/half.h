@@ -47,4 +47,19 @@ static inline uint16_t hsdi_load_u16(const void *p)
     return h;
 }
 
+/// Scale of an activation block, rounded to the 11 significant bits of an f16 where f16 has them.
+///
+/// Others store these scales as f16; which way a value rounds to 8 bits in a later layer can hang
+/// on that, so doing the same keeps logits close to theirs. Outside f16's normal range d stays as
+/// it is.
+static inline float hsdi_round_scale(float d)
+{
+    if (!(d >= 0x1p-14f && d <= 65504.0f)) {
+        return d;
+    }
+    uint32_t u = hsdi_bits_of_float(d);
+    u += 0xfffu + ((u >> 13) & 1u);
+    return hsdi_float_of_bits(u & ~(uint32_t)0x1fffu);
+}
+
 #endif

@@ -16,7 +16,7 @@ static inline float quantise_block(const float *x, int8_t *q, int32_t sums[2])
     v16 inverse = v_set1(zero ? 0.0f : 127.0f / amax);
     sums[0] = v_store_i8(q, v_mul(a, inverse));
     sums[1] = v_store_i8(q + 16, v_mul(b, inverse));
-    return zero ? 0.0f : amax / 127.0f;
+    return zero ? 0.0f : hsdi_round_scale(amax / 127.0f);
 }
 
 static void quantise_row(hsdi_type type, const float *x, int n_in, uint8_t *dst)

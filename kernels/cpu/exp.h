@@ -13,7 +13,8 @@ static inline v16 v_exp(v16 x)
     v16 n = v_sub(shifted, shift);
     v16 r = v_fma(n, v_set1(-HSDI_EXP_LN2_HI), x);
     r = v_fma(n, v_set1(-HSDI_EXP_LN2_LO), r);
-    v16 p = v_set1(HSDI_EXP_C6);
+    v16 p = v_set1(HSDI_EXP_C7);
+    p = v_fma(p, r, v_set1(HSDI_EXP_C6));
     p = v_fma(p, r, v_set1(HSDI_EXP_C5));
     p = v_fma(p, r, v_set1(HSDI_EXP_C4));
     p = v_fma(p, r, v_set1(HSDI_EXP_C3));

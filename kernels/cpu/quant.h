@@ -1,9 +1,8 @@
 /// Products with quantised weights, for a set whose lanes.h and quads.h come first.
 ///
 /// Included once per vector set. Per sub-block: exact integer sums, then the float chain of
-/// ref/matmul.c. quads.h unpacks a sub-block and sums over it, for a constant type:
-///
-///   sums16 add_quads(type, sub, n_rows, x, x_stride, begin, end, sums) -- see there
+/// ref/matmul.c. quads.h unpacks a sub-block and sums over it.
+
 #include "kernels/cpu/tiles.h"
 
 /// What a tile knows of its rows.
@@ -30,43 +29,76 @@ HSDI_TEMPLATE int32_t row_isum(const tile_rows *t, int r, int b)
     return ((const int32_t *)(const void *)(row + t->sum_offset))[b];
 }
 
-/// Quads [begin, end) of sub-block b of one group for all rows: integers, then the float chain.
-HSDI_TEMPLATE void add_part(hsdi_type type, int n_rows, const tile_rows *t, int b,
-                            const uint8_t *sub, int begin, int end, v16 w_scale, v16 *sums)
+/// Weights of a tile: the same place in each of its groups.
+typedef struct tile_groups {
+    const uint8_t *sub;    ///< sub-block of the first group
+    const uint8_t *scales; ///< of the block in the first group
+    size_t stride;
+} tile_groups;
+
+/// Quads [begin, end) of sub-block b for all rows and groups: integers, then the float chain.
+HSDI_TEMPLATE void add_part(hsdi_type type, int n_rows, int n_groups, const tile_rows *t,
+                            const tile_groups *w, int b, int begin, int end, const v16 *w_scale,
+                            v16 *sums)
 {
-    v16i isums[QUANT_ROWS_MAX];
-    HSDI_UNROLL for (int r = 0; r < n_rows; r++)
+    const bool has_min = type == HSDI_TYPE_Q4_K || type == HSDI_TYPE_Q5_K;
+    const int part = type == HSDI_TYPE_Q6_K ? 2 * b + begin / 4 : b;
+    v16i isums[QUANT_SUMS_MAX];
+    HSDI_UNROLL for (int i = 0; i < n_rows * n_groups; i++)
     {
-        int part = type == HSDI_TYPE_Q6_K ? 2 * b + begin / 4 : b;
-        isums[r] = vi_start(
-            type, type == HSDI_TYPE_Q4_K || type == HSDI_TYPE_Q5_K ? 0 : row_isum(t, r, part));
+        isums[i] = vi_start(type, has_min ? 0 : row_isum(t, i / n_groups, part));
     }
-    add_quads(type, n_rows, sub, begin, end, (const int8_t *)t->x + 32 * (size_t)b, t->stride,
-              isums);
-    HSDI_UNROLL for (int r = 0; r < n_rows; r++)
+    add_quads(type, n_rows, n_groups, w->sub, w->stride, begin, end,
+              (const int8_t *)t->x + 32 * (size_t)b, t->stride, isums);
+    HSDI_UNROLL for (int i = 0; i < n_rows * n_groups; i++)
     {
-        sums[r] = v_fma(vi_to_float(isums[r]), v_mul(w_scale, v_set1(row_d(t, r, b))), sums[r]);
+        v16 scale = v_mul(w_scale[i % n_groups], v_set1(row_d(t, i / n_groups, b)));
+        sums[i] = v_fma(vi_to_float(isums[i]), scale, sums[i]);
     }
 }
 
-/// Sub-block b of one group. scales: those of its block; i: its number in the block.
-HSDI_TEMPLATE void add_sub(hsdi_type type, int n_rows, const tile_rows *t, int b,
-                           const uint8_t *sub, const uint8_t *scales, int i, v16 *sums)
+/// Sub-block b, which is number `i_sub` of its block. sums [n_rows][n_groups].
+HSDI_TEMPLATE void add_sub(hsdi_type type, int n_rows, int n_groups, const tile_rows *t,
+                           const tile_groups *w, int b, int i_sub, v16 *sums)
 {
-    v16 d = v_load_f16(scales);
-    if (type == HSDI_TYPE_Q8_0 || type == HSDI_TYPE_Q4_0) {
-        add_part(type, n_rows, t, b, sub, 0, 8, d, sums);
-    } else if (type == HSDI_TYPE_Q6_K) {
-        const uint8_t *small = scales + 32 + 32 * i;
-        add_part(type, n_rows, t, b, sub, 0, 4, v_mul(d, v_load_i8(small)), sums);
-        add_part(type, n_rows, t, b, sub, 4, 8, v_mul(d, v_load_i8(small + 16)), sums);
-    } else {
-        const uint8_t *small = scales + 64 + 32 * i;
-        v16 minima = v_mul(v_load_f16(scales + 32), v_load_u8(small + 16));
-        add_part(type, n_rows, t, b, sub, 0, 8, v_mul(d, v_load_u8(small)), sums);
-        HSDI_UNROLL for (int r = 0; r < n_rows; r++)
+    v16 scale[QUANT_GROUPS_MAX], second[QUANT_GROUPS_MAX];
+    HSDI_UNROLL for (int g = 0; g < n_groups; g++)
+    {
+        const uint8_t *scales = w->scales + (size_t)g * w->stride;
+        scale[g] = v_load_f16(scales);
+        if (type == HSDI_TYPE_Q6_K) {
+            second[g] = v_mul(scale[g], v_load_i8(scales + 32 + 32 * i_sub + 16));
+            scale[g] = v_mul(scale[g], v_load_i8(scales + 32 + 32 * i_sub));
+        } else if (type == HSDI_TYPE_Q4_K || type == HSDI_TYPE_Q5_K) {
+            second[g] = v_mul(v_load_f16(scales + 32), v_load_u8(scales + 64 + 32 * i_sub + 16));
+            scale[g] = v_mul(scale[g], v_load_u8(scales + 64 + 32 * i_sub));
+        }
+    }
+    if (type == HSDI_TYPE_Q6_K) {
+        add_part(type, n_rows, n_groups, t, w, b, 0, 4, scale, sums);
+        add_part(type, n_rows, n_groups, t, w, b, 4, 8, second, sums);
+        return;
+    }
+    add_part(type, n_rows, n_groups, t, w, b, 0, 8, scale, sums);
+    if (type == HSDI_TYPE_Q4_K || type == HSDI_TYPE_Q5_K) {
+        HSDI_UNROLL for (int i = 0; i < n_rows * n_groups; i++)
         {
-            sums[r] = v_fnma(minima, v_set1(row_fsum(t, r, b)), sums[r]);
+            sums[i] = v_fnma(second[i % n_groups], v_set1(row_fsum(t, i / n_groups, b)), sums[i]);
+        }
+    }
+}
+
+enum { PREFETCH_BYTES = 4096 };
+
+/// Ask for what lies some sub-blocks ahead: the processor's own prefetch stops at pages of 4 KiB.
+HSDI_TEMPLATE void prefetch_sub(hsdi_type type, int n_groups, const tile_groups *w)
+{
+    HSDI_UNROLL for (int g = 0; g < n_groups; g++)
+    {
+        const uint8_t *p = w->sub + (size_t)g * w->stride + PREFETCH_BYTES;
+        HSDI_UNROLL for (size_t i = 0; i < hsdi_sub_bytes(type); i += 64)
+        {
+            __builtin_prefetch(p + i);
         }
     }
 }
@@ -75,30 +107,27 @@ HSDI_TEMPLATE void quant_tile(hsdi_type type, int n_rows, int n_groups, const hs
                               int row, int g)
 {
     const int n_sub = type == HSDI_TYPE_Q8_0 || type == HSDI_TYPE_Q4_0 ? 1 : 8;
-    const size_t w_stride = hsdi_group_bytes(type, m->n_in);
-    const uint8_t *sub = (const uint8_t *)m->w + (size_t)g * w_stride;
-    const uint8_t *scales = sub + hsdi_scales_offset(type, m->n_in);
+    tile_groups w = {.stride = hsdi_group_bytes(type, m->n_in)};
     tile_rows t = {.stride = hsdi_act_bytes(type, m->n_in),
                    .d_offset = hsdi_act_d_offset(m->n_in),
                    .sum_offset = hsdi_act_sum_offset(m->n_in)};
+    w.sub = (const uint8_t *)m->w + (size_t)g * w.stride;
+    w.scales = w.sub + hsdi_scales_offset(type, m->n_in);
     t.x = (const uint8_t *)m->x + (size_t)row * t.stride;
-    v16 sums[QUANT_ROWS_MAX * 4];
+    v16 sums[QUANT_SUMS_MAX];
     HSDI_UNROLL for (int i = 0; i < n_rows * n_groups; i++)
     {
         sums[i] = v_zero();
     }
-    for (int b = 0; b < m->n_in / 32; b += n_sub, scales += hsdi_scales_bytes(type)) {
-        for (int i = 0; i < n_sub; i++, sub += hsdi_sub_bytes(type)) {
-            HSDI_UNROLL for (int j = 0; j < n_groups; j++)
-            {
-                add_sub(type, n_rows, &t, b + i, sub + (size_t)j * w_stride,
-                        scales + (size_t)j * w_stride, i, sums + j * n_rows);
-            }
+    for (int b = 0; b < m->n_in / 32; b += n_sub, w.scales += hsdi_scales_bytes(type)) {
+        for (int i = 0; i < n_sub; i++, w.sub += hsdi_sub_bytes(type)) {
+            prefetch_sub(type, n_groups, &w);
+            add_sub(type, n_rows, n_groups, &t, &w, b + i, i, sums);
         }
     }
     HSDI_UNROLL for (int i = 0; i < n_rows * n_groups; i++)
     {
-        store_sums(m, row + i % n_rows, g + i / n_rows, sums[i]);
+        store_sums(m, row + i / n_groups, g + i % n_groups, sums[i]);
     }
 }
 

@@ -1,4 +1,5 @@
 /// Activations made ready for a product: copied, or quantised per 32 to 8 bits.
+#include "kernels/half.h"
 #include "kernels/layout.h"
 #include "kernels/ref/math.h"
 #include "kernels/ref/ref.h"
@@ -10,8 +11,8 @@ static int round_even(float x)
     return (int)(shifted - HSDI_EXP_SHIFT);
 }
 
-/// One block: q = round(x * 127 / max |x|), d = max |x| / 127. A NaN or infinity makes d
-/// non-finite, so it reaches the output; a block below 1e-30 counts as zero.
+/// One block: q = round(x * 127 / max |x|), d = max |x| / 127 as an f16 would hold it. A NaN or
+/// infinity makes d non-finite, so it reaches the output; a block below 1e-30 counts as zero.
 static float quantise_block(const float *x, int8_t *q)
 {
     uint32_t largest = 0; // as integers the bits of |x| order like |x|, and NaN is above infinity
@@ -28,7 +29,7 @@ static float quantise_block(const float *x, int8_t *q)
         scaled = scaled > -127.0f ? scaled : -127.0f;
         q[i] = (int8_t)round_even(scaled);
     }
-    return zero ? 0.0f : amax / 127.0f;
+    return zero ? 0.0f : hsdi_round_scale(amax / 127.0f);
 }
 
 static int sum_of(const int8_t *q, int n)

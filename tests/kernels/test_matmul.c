@@ -188,7 +188,8 @@ static void groups_may_be_cut_anywhere(void **state)
 }
 
 /// |y - y_double| <= bound. Activations of quantised types are rounded to d * q with an error of at
-/// most d / 2, d = max|x| / 127 of their block; sums of n terms in f32 err by n eps sum|x w|.
+/// most d / 2 and, as d itself has 11 bits, 127 d / 2^12 more, d = max|x| / 127 of their block;
+/// sums of n terms in f32 err by n eps sum|x w|.
 static void check_against_double(const product *p)
 {
     float *y = run(hsdi_kernels_get(HSDI_ISA_REF), p);
@@ -207,7 +208,7 @@ static void check_against_double(const product *p)
                 }
                 sum += (double)x[k] * (double)w[k];
                 size += fabs((double)x[k] * (double)w[k]);
-                step += fabs((double)w[k]) * amax / 127 / 2 * 1.001;
+                step += fabs((double)w[k]) * amax / 127 / 2 * 1.07;
             }
             // with minima, d q scale and the minimum cancel: their sizes, not their difference,
             // round

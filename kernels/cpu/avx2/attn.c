@@ -1,4 +1,7 @@
 /// Attention with AVX2.
 #include "kernels/cpu/avx2/lanes.h"
-// the template needs the lanes
+
+#define ATTN_QUERIES 2
+#define ATTN_CHUNKS 2
+
 #include "kernels/cpu/attn.h"

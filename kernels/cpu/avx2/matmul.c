@@ -1,5 +1,7 @@
 /// Quantised products with AVX2: up to 4 rows by 1 group in registers.
 #define QUANT_ROWS_MAX 4
+#define QUANT_GROUPS_MAX 1
+#define QUANT_SUMS_MAX 4
 #define QUANT_GROUPS(n_rows) 1
 #define QUANT_FOR_ROWS(X, name, type)                                                              \
     X(name, type, 1)                                                                               \

@@ -88,15 +88,18 @@ HSDI_TEMPLATE int quads_in_i16(hsdi_type type)
     }
 }
 
-/// sums[r] += quads [begin, end) of a sub-block times x[r][4 * begin .. 4 * end - 1].
-HSDI_TEMPLATE void add_quads(hsdi_type type, int n_rows, const uint8_t *sub, int begin, int end,
-                             const int8_t *x, size_t x_stride, v16i *sums)
+/// sums[r] += quads [begin, end) of a sub-block times x[r][4 * begin .. 4 * end - 1]; one group.
+HSDI_TEMPLATE void add_quads(hsdi_type type, int n_rows, int n_groups, const uint8_t *sub,
+                             size_t w_stride, int begin, int end, const int8_t *x, size_t x_stride,
+                             v16i *sums)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     const int n_run = quads_in_i16(type);
+    (void)n_groups;
+    (void)w_stride;
     HSDI_UNROLL for (int half = 0; half < 2; half++)
     {
-        __m256i run[QUANT_ROWS_MAX];
+        __m256i run[QUANT_SUMS_MAX];
         HSDI_UNROLL for (int quad = begin; quad < end; quad++)
         {
             __m256i w = load_quad(type, sub, quad, half);

@@ -1,4 +1,7 @@
 /// Attention with AVX-512.
 #include "kernels/cpu/avx512/lanes.h"
-// the template needs the lanes
+
+#define ATTN_QUERIES 4
+#define ATTN_CHUNKS 4
+
 #include "kernels/cpu/attn.h"

@@ -1,8 +1,8 @@
-/// F32, F16 and BF16 products with AVX-512: up to 8 rows by 2 groups, or 6 rows by 4, in registers.
+/// F32, F16 and BF16 products with AVX-512: up to 8 rows by 3 groups, or 6 rows by 4, in registers.
 #include "kernels/cpu/avx512/lanes.h"
 
 #define PLAIN_ROWS_MAX 8
-#define PLAIN_GROUPS(n_rows) ((n_rows) <= 6 ? 4 : 2)
+#define PLAIN_GROUPS(n_rows) ((n_rows) <= 6 ? 4 : 3)
 #define PLAIN_FOR_ROWS(X, name, type)                                                              \
     X(name, type, 1)                                                                               \
     X(name, type, 2)                                                                               \

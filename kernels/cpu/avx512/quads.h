@@ -67,18 +67,28 @@ HSDI_TEMPLATE __m512i load_quad(hsdi_type type, const uint8_t *sub, int quad)
     return low;
 }
 
-/// sums[r] += quads [begin, end) of a sub-block times x[r][4 * begin .. 4 * end - 1].
-HSDI_TEMPLATE void add_quads(hsdi_type type, int n_rows, const uint8_t *sub, int begin, int end,
-                             const int8_t *x, size_t x_stride, v16i *sums)
+/// sums[r][g] += quads [begin, end) of a sub-block of group g times x[r][4 * begin .. 4 * end - 1].
+HSDI_TEMPLATE void add_quads(hsdi_type type, int n_rows, int n_groups, const uint8_t *sub,
+                             size_t w_stride, int begin, int end, const int8_t *x, size_t x_stride,
+                             v16i *sums)
 {
     HSDI_UNROLL for (int quad = begin; quad < end; quad++)
     {
-        __m512i w = load_quad(type, sub, quad);
+        __m512i w[QUANT_GROUPS_MAX];
+        HSDI_UNROLL for (int g = 0; g < n_groups; g++)
+        {
+            w[g] = load_quad(type, sub + (size_t)g * w_stride, quad);
+        }
         HSDI_UNROLL for (int r = 0; r < n_rows; r++)
         {
             int32_t four;
             memcpy(&four, x + (size_t)r * x_stride + 4 * quad, sizeof four);
-            sums[r] = _mm512_dpbusd_epi32(sums[r], w, _mm512_set1_epi32(four));
+            __m512i input = _mm512_set1_epi32(four);
+            HSDI_UNROLL for (int g = 0; g < n_groups; g++)
+            {
+                v16i *sum = &sums[r * n_groups + g];
+                *sum = _mm512_dpbusd_epi32(*sum, w[g], input);
+            }
         }
     }
 }
