@@ -79,8 +79,8 @@ hsd_status hsdi_cache_create(hsdi_device *device, int n_layers, int n_cells, int
                              hsdi_cache **out, hsd_error *err)
 {
     if (!device || !out || n_layers < 1 || n_cells < 1 || width < 1) {
-        return hsdi_fail(err, HSD_EINVAL, "cache", "%d layers of %d cells of %d elements",
-                         n_layers, n_cells, width);
+        return hsdi_fail(err, HSD_EINVAL, "cache", "%d layers of %d cells of %d elements", n_layers,
+                         n_cells, width);
     }
     struct hsdi_cache shape = {
         .ops = device->ops, .n_layers = n_layers, .n_cells = n_cells, .width = width};

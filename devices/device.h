@@ -39,9 +39,9 @@ typedef struct hsdi_device_info {
 
 /// Settings of the CPU device.
 typedef struct hsdi_cpu_options {
-    const int *cpus;  ///< OS indices to pin to, one per thread; NULL: no pinning
-    int n_threads;    ///< at least 1; the submitting thread is one of them
-    hsdi_isa isa;     ///< highest instruction set to use
+    const int *cpus; ///< OS indices to pin to, one per thread; NULL: no pinning
+    int n_threads;   ///< at least 1; the submitting thread is one of them
+    hsdi_isa isa;    ///< highest instruction set to use
 } hsdi_cpu_options;
 
 /// What the null device does instead of computing. It counts, fails and delays on request.
@@ -73,8 +73,8 @@ enum {
 ///          otherwise it is borrowed for the call.
 /// Errors : HSD_EINVAL when n_in is not a multiple of the type's block; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out,
-                                            int n_in, const void *data, int uses,
-                                            hsdi_weight **out, hsd_error *err);
+                                            int n_in, const void *data, int uses, hsdi_weight **out,
+                                            hsd_error *err);
 void hsdi_weight_destroy(hsdi_weight **weight);
 size_t hsdi_weight_bytes(const hsdi_weight *weight);
 
@@ -102,9 +102,9 @@ typedef struct hsdi_job {
     int n_trunk;
     const int32_t *path, *n_path;
     int path_stride;
-    int n_threads;           ///< threads to use; 0: all of the device's
-    hsdi_cache *cache;       ///< for graphs that store or attend
-    hsdi_buffer *in, *out;   ///< for graphs with external input or output rows
+    int n_threads;         ///< threads to use; 0: all of the device's
+    hsdi_cache *cache;     ///< for graphs that store or attend
+    hsdi_buffer *in, *out; ///< for graphs with external input or output rows
 } hsdi_job;
 
 /// Run a graph on a job and wait for the end.

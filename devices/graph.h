@@ -53,11 +53,11 @@ typedef struct hsdi_part {
 /// Attention and rotation geometry.
 typedef struct hsdi_heads {
     int n_head, n_kv, d_head;
-    int n_rot;               ///< 0: no rotation
+    int n_rot; ///< 0: no rotation
     bool neox;
     float scale;             ///< of q.k
     float rope_mscale;       ///< factor on cos and sin, usually 1
-    const float *rope_freqs; ///< [n_rot/2] angle per position; borrowed until compiled
+    const double *rope_freqs; ///< [n_rot/2] angle per position; borrowed until compiled
 } hsdi_heads;
 
 typedef struct hsdi_op {
@@ -69,12 +69,12 @@ typedef struct hsdi_op {
     int n_parts;
     hsdi_part parts[HSDI_GRAPH_MAX_PARTS];
     bool accumulate;
-    int layer;     ///< index into the cache
-    int n_head;    ///< HEAD_NORM and ROPE: heads in y
+    int layer;  ///< index into the cache
+    int n_head; ///< HEAD_NORM and ROPE: heads in y
 } hsdi_op;
 
 typedef struct hsdi_graph_desc {
-    const char *name;        ///< for messages
+    const char *name; ///< for messages
     int n_rows_max;
     int n_values;
     const int *value_width;  ///< [n_values]
@@ -82,8 +82,8 @@ typedef struct hsdi_graph_desc {
     int n_ops;
     const hsdi_op *ops;
     hsdi_heads heads;
-    int n_vocab;             ///< tokens are checked against it; 0: tokens not used
-    int n_ctx;               ///< positions are checked against it
+    int n_vocab; ///< tokens are checked against it; 0: tokens not used
+    int n_ctx;   ///< positions are checked against it
 } hsdi_graph_desc;
 
 #endif

@@ -63,7 +63,8 @@ hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path, hsdi_device *
     if (status == HSD_OK) {
         int n_max = loaded->model->n_ctx < CTX_DEFAULT_MAX ? loaded->model->n_ctx : CTX_DEFAULT_MAX;
         n_ctx = n_ctx == 0 ? n_max : n_ctx;
-        n_ctx = n_ctx < loaded->model->n_ctx ? n_ctx : loaded->model->n_ctx;
+        int most = hsdi_model_max_ctx(loaded->model);
+        n_ctx = n_ctx < most ? n_ctx : most;
         const hsdi_kernels *kernels = hsdi_kernels_get(hsdi_isa_detect());
         hsdi_runner_init(&loaded->runner, loaded->weights, device, kernels, n_ctx);
     } else if (err && err->status != HSD_OK && strchr(err->where, '/') == NULL) {
@@ -136,8 +137,8 @@ static hsd_status copy_endpoints(hsd_engine *e, const hsd_engine_options *o, hsd
 }
 
 /// The models' paths: the shipped ones where the options name none.
-static hsd_status find_paths(const hsd_engine_options *o, char *target, char *draft, bool *has_draft,
-                             hsd_error *err)
+static hsd_status find_paths(const hsd_engine_options *o, char *target, char *draft,
+                             bool *has_draft, hsd_error *err)
 {
     hsd_status status = HSD_OK;
     if (o->target_path) {
@@ -167,8 +168,8 @@ static void plan_threads(hsd_engine *e, const hsd_engine_options *o, int64_t tar
     e->n_target_alone =
         o->n_threads > 0 ? o->n_threads : hsdi_threads_for(target_parameters, e->n_cpus);
     int spare = e->n_cpus > 1 ? e->n_cpus / 2 : 1;
-    e->n_draft_threads = o->n_draft_threads > 0 ? o->n_draft_threads
-                                                : hsdi_threads_for(draft_parameters, spare);
+    e->n_draft_threads =
+        o->n_draft_threads > 0 ? o->n_draft_threads : hsdi_threads_for(draft_parameters, spare);
     int left = e->n_cpus - e->n_draft_threads;
     e->n_target_beside = e->n_target_alone;
     if (o->n_threads == 0 && e->n_target_beside > left) {
@@ -241,19 +242,23 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
         return status;
     }
     e->n_ctx = e->target.runner.n_ctx;
-    if (o->n_ctx > e->target.model->n_ctx) {
-        return hsdi_fail(err, HSD_EINVAL, "n_ctx", "%d tokens, but the target was made for %d",
+    if (o->n_ctx > hsdi_model_max_ctx(e->target.model)) {
+        return hsdi_fail(err, HSD_EINVAL, "n_ctx", "%d tokens, but the target has %d positions",
                          o->n_ctx, e->target.model->n_ctx);
     }
-    hsdi_runner_init(&e->exit_runner, e->target.weights, e->draft_device,
-                     e->target.runner.kernels, e->n_ctx);
+    if (o->n_ctx > e->target.model->n_ctx) {
+        hsdi_logf(&e->log, HSDI_LOG_WARN,
+                  "a context of %d tokens, but the target was trained on %d", o->n_ctx,
+                  e->target.model->n_ctx);
+    }
+    hsdi_runner_init(&e->exit_runner, e->target.weights, e->draft_device, e->target.runner.kernels,
+                     e->n_ctx);
     e->drafts = (hsdi_drafts){.model = e->draft.model ? &e->draft.runner : NULL,
                               .target = &e->exit_runner,
                               .n_vocab = e->target.model->n_vocab,
                               .vocab_hash = hsdi_tokenizer_hash(e->target.tokenizer),
-                              .fingerprint = e->draft.model
-                                                 ? hsdi_gguf_fingerprint(e->draft.model->gguf)
-                                                 : 0};
+                              .fingerprint =
+                                  e->draft.model ? hsdi_gguf_fingerprint(e->draft.model->gguf) : 0};
     snprintf(e->local_endpoint, sizeof e->local_endpoint, "inproc://hsd-draft");
     hsdi_logf(&e->log, HSDI_LOG_INFO, "target on %s, %d threads alone, %d beside a draft",
               hsdi_device_get_info(e->target_device)->name, e->n_target_alone, e->n_target_beside);

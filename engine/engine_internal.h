@@ -33,17 +33,17 @@ struct hsd_engine {
     int cpus[HSDI_CORES_MAX]; ///< order in which threads take processors
     int n_cpus;
     hsdi_device *target_device, *draft_device;
-    int n_target_alone;   ///< target threads when no draft runs beside it
-    int n_target_beside;  ///< target threads while a local draft runs
+    int n_target_alone;  ///< target threads when no draft runs beside it
+    int n_target_beside; ///< target threads while a local draft runs
     int n_draft_threads;
     hsdi_loaded target, draft; ///< draft.model is NULL without a draft
     hsdi_runner exit_runner;   ///< the target's weights on the draft device
     hsdi_drafts drafts;
     hsdi_context *context;
     char local_endpoint[64];
-    char **endpoints;          ///< of workers started elsewhere, owned
+    char **endpoints; ///< of workers started elsewhere, owned
     int n_endpoints;
-    pthread_mutex_t lock;      ///< guards `local` and `n_sessions`
+    pthread_mutex_t lock; ///< guards `local` and `n_sessions`
     hsdi_local_worker local;
     int n_sessions;
 };
@@ -69,8 +69,7 @@ HSD_NODISCARD hsd_status hsdi_count_parameters(const char *path, int64_t *out, h
 ///
 /// Looked for in $HSD_MODELS, the source tree this library was built from, the installed data.
 /// Shapes: out [cap]. Errors: HSD_EIO, naming the places.
-HSD_NODISCARD hsd_status hsdi_shipped_path(const char *name, char *out, size_t cap,
-                                           hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_shipped_path(const char *name, char *out, size_t cap, hsd_error *err);
 
 extern const char hsdi_shipped_target[];
 extern const char hsdi_shipped_draft[];

@@ -45,9 +45,8 @@ static hsd_status key_int(const hsdi_model *m, const char *suffix, int64_t max, 
     char key[96];
     int64_t value;
     snprintf(key, sizeof key, "%s.%s", arch_names[m->arch], suffix);
-    hsd_status status = other < 0
-                            ? hsdi_gguf_get_int(m->gguf, key, 1, max, &value, err)
-                            : hsdi_gguf_get_int_or(m->gguf, key, 1, max, other, &value, err);
+    hsd_status status = other < 0 ? hsdi_gguf_get_int(m->gguf, key, 1, max, &value, err)
+                                  : hsdi_gguf_get_int_or(m->gguf, key, 1, max, other, &value, err);
     if (status == HSD_OK) {
         *out = (int)value;
     }
@@ -142,8 +141,7 @@ static hsd_status take(const hsdi_model *m, bool required, int n_out, int n_in,
 static hsd_status take_linear(const hsdi_model *m, int i_layer, const char *name, int n_out,
                               int n_in, hsdi_linear *out, hsd_error *err)
 {
-    hsd_status status =
-        take(m, true, n_out, n_in, &out->w, err, "blk.%d.%s.weight", i_layer, name);
+    hsd_status status = take(m, true, n_out, n_in, &out->w, err, "blk.%d.%s.weight", i_layer, name);
     if (status == HSD_OK) {
         int n_bias = n_out ? n_out : n_in;
         status = take(m, false, 0, n_bias, &out->b, err, "blk.%d.%s.bias", i_layer, name);
@@ -266,6 +264,11 @@ hsd_status hsdi_model_load(const char *path, hsdi_model **out, hsd_error *err)
     }
     *out = m;
     return HSD_OK;
+}
+
+int hsdi_model_max_ctx(const hsdi_model *m)
+{
+    return m->pos_embd ? m->n_ctx : MAX_CTX;
 }
 
 void hsdi_model_free(hsdi_model **model)

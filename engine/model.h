@@ -23,11 +23,11 @@ typedef struct hsdi_linear {
 
 typedef struct hsdi_layer {
     hsdi_linear attn_norm, ffn_norm;
-    hsdi_linear qkv;         ///< gpt2: one matrix; else NULL
+    hsdi_linear qkv; ///< gpt2: one matrix; else NULL
     hsdi_linear q, k, v;
     hsdi_linear q_norm, k_norm; ///< qwen3: per head
     hsdi_linear attn_out;
-    hsdi_linear gate;        ///< absent for gpt2
+    hsdi_linear gate; ///< absent for gpt2
     hsdi_linear up, down;
 } hsdi_layer;
 
@@ -39,14 +39,14 @@ typedef struct hsdi_model {
     int n_layers, n_ctx, n_embd, n_head, n_kv, d_head, n_ff, n_vocab;
     float norm_eps;
     bool rms_norm, neox;
-    int n_rot;               ///< 0: absolute positions
-    float *rope_freqs;       ///< [n_rot/2] angle per position, scaling applied
+    int n_rot;          ///< 0: absolute positions
+    double *rope_freqs; ///< [n_rot/2] angle per position, scaling applied
     float rope_mscale;
-    char rope_name[64];      ///< for people
+    char rope_name[64]; ///< for people
     bool tied_head;
     const hsdi_gguf_tensor *token_embd, *pos_embd;
     hsdi_linear output_norm, output;
-    hsdi_layer *layers;      ///< [n_layers]
+    hsdi_layer *layers; ///< [n_layers]
     int64_t n_parameters;
 } hsdi_model;
 
@@ -58,6 +58,9 @@ void hsdi_model_free(hsdi_model **model);
 
 /// Architecture of a file; HSD_EUNSUPPORTED with its name when hsd cannot run it.
 HSD_NODISCARD hsd_status hsdi_model_find_arch(const hsdi_gguf *g, hsdi_arch *out, hsd_error *err);
+
+/// Positions that the model can take: its position table, or without bound (rotary positions).
+int hsdi_model_max_ctx(const hsdi_model *model);
 
 /// "llama", "gpt2", ...
 const char *hsdi_arch_name(hsdi_arch arch);

@@ -96,14 +96,14 @@ hsd_status hsdi_ngram_stage_open(int n_vocab, int n_ctx, int n_cells, hsdi_draft
         g->cell_token = calloc((size_t)n_cells, sizeof *g->cell_token);
         g->text = calloc((size_t)n_ctx, sizeof *g->text);
     }
-    *out = (hsdi_draft_stage){.self = g,
-                              .limits = {.n_vocab = n_vocab,
-                                         .n_ctx = n_ctx,
-                                         .n_cells = n_cells,
-                                         .n_rows_max = HSDI_STAGE_ROWS,
-                                         .n_top_max =
-                                             n_vocab < HSDI_STAGE_TOP ? n_vocab : HSDI_STAGE_TOP},
-                              .eval = ngram_eval};
+    *out = (hsdi_draft_stage){
+        .self = g,
+        .limits = {.n_vocab = n_vocab,
+                   .n_ctx = n_ctx,
+                   .n_cells = n_cells,
+                   .n_rows_max = HSDI_STAGE_ROWS,
+                   .n_top_max = n_vocab < HSDI_STAGE_TOP ? n_vocab : HSDI_STAGE_TOP},
+        .eval = ngram_eval};
     if (!g || !g->cell_token || !g->text) {
         hsdi_ngram_stage_close(out);
         return hsdi_fail(err, HSD_ENOMEM, "ngram", "context of %d", n_ctx);

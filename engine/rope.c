@@ -44,8 +44,7 @@ static hsd_status read_scaling(const hsdi_model *m, scaling *s, hsd_error *err)
     if ((status = key_f32(m, "rope.scale_linear", 1.0f, &legacy, err)) != HSD_OK ||
         (status = key_f32(m, "rope.scaling.factor", legacy, &s->factor, err)) != HSD_OK ||
         (status = key_f32(m, "rope.scaling.attn_factor", 1.0f, &s->attn_factor, err)) != HSD_OK ||
-        (status = key_f32(m, "rope.scaling.yarn_beta_fast", 32.0f, &s->beta_fast, err)) !=
-            HSD_OK ||
+        (status = key_f32(m, "rope.scaling.yarn_beta_fast", 32.0f, &s->beta_fast, err)) != HSD_OK ||
         (status = key_f32(m, "rope.scaling.yarn_beta_slow", 1.0f, &s->beta_slow, err)) != HSD_OK ||
         (status = key_f32(m, "rope.scaling.yarn_ext_factor", 1.0f, &s->ext_factor, err)) !=
             HSD_OK) {
@@ -70,7 +69,7 @@ static double yarn_pair(int n_rot, double n_ctx_orig, double n_turns, double bas
     return n_rot * log(n_ctx_orig / (n_turns * 2.0 * 3.14159265358979323846)) / (2.0 * log(base));
 }
 
-static void yarn(const hsdi_model *m, const scaling *s, double base, float *freqs)
+static void yarn(const hsdi_model *m, const scaling *s, double base, double *freqs)
 {
     int n_half = m->n_rot / 2;
     double low = floor(yarn_pair(m->n_rot, (double)s->n_ctx_orig, s->beta_fast, base));
@@ -80,8 +79,7 @@ static void yarn(const hsdi_model *m, const scaling *s, double base, float *freq
     for (int i = 0; i < n_half; i++) {
         double ramp = (i - low) / fmax(0.001, high - low);
         double keep = (1.0 - fmin(1.0, fmax(0.0, ramp))) * s->ext_factor;
-        double f = freqs[i];
-        freqs[i] = (float)(f / s->factor * (1.0 - keep) + f * keep);
+        freqs[i] = freqs[i] / (double)s->factor * (1.0 - keep) + freqs[i] * keep;
     }
 }
 
@@ -103,7 +101,7 @@ static hsd_status apply_factors(hsdi_model *m, bool *found, hsd_error *err)
             return hsdi_fail_at(err, HSD_EFORMAT, "rope_freqs.weight", (int64_t)t->offset + 4 * i,
                                 "factor %d is not a positive number", i);
         }
-        m->rope_freqs[i] /= factor;
+        m->rope_freqs[i] /= (double)factor;
     }
     return HSD_OK;
 }
@@ -130,12 +128,12 @@ hsd_status hsdi_model_read_rope(hsdi_model *m, hsd_error *err)
                          (double)base);
     }
     m->n_rot = (int)n_rot;
-    m->rope_freqs = hsdi_arena_array(&m->arena, (size_t)n_rot / 2, sizeof(float));
+    m->rope_freqs = hsdi_arena_array(&m->arena, (size_t)n_rot / 2, sizeof(double));
     if (!m->rope_freqs) {
         return hsdi_fail(err, HSD_ENOMEM, key, "rotary table");
     }
     for (int i = 0; i < m->n_rot / 2; i++) {
-        m->rope_freqs[i] = (float)pow((double)base, -2.0 * i / m->n_rot);
+        m->rope_freqs[i] = pow((double)base, -2.0 * i / m->n_rot);
     }
     bool factors;
     if ((status = apply_factors(m, &factors, err)) != HSD_OK) {
@@ -144,7 +142,7 @@ hsd_status hsdi_model_read_rope(hsdi_model *m, hsd_error *err)
     snprintf(m->rope_name, sizeof m->rope_name, factors ? "llama3" : "none");
     if (strcmp(s.type, "linear") == 0) {
         for (int i = 0; i < m->n_rot / 2; i++) {
-            m->rope_freqs[i] /= s.factor;
+            m->rope_freqs[i] /= (double)s.factor;
         }
         snprintf(m->rope_name, sizeof m->rope_name, "linear x%g", (double)s.factor);
     } else if (strcmp(s.type, "yarn") == 0) {

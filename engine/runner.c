@@ -5,8 +5,8 @@
 void hsdi_runner_init(hsdi_runner *runner, const hsdi_weights *weights, hsdi_device *device,
                       const hsdi_kernels *kernels, int n_ctx)
 {
-    *runner = (hsdi_runner){
-        .weights = weights, .device = device, .kernels = kernels, .n_ctx = n_ctx};
+    *runner =
+        (hsdi_runner){.weights = weights, .device = device, .kernels = kernels, .n_ctx = n_ctx};
     pthread_mutex_init(&runner->lock, NULL);
 }
 

@@ -50,7 +50,7 @@ struct hsd_session {
 
     hsdi_detok detok; ///< of the one who reads: the callback, or hsd_session_next
     bool detok_open;
-    char *text;       ///< last piece, NUL-terminated
+    char *text; ///< last piece, NUL-terminated
     size_t text_cap;
 };
 
@@ -156,8 +156,8 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
         .window = o->window,
         .miss_window = o->mode == HSD_MODE_MIRROR ? (o->window + 1) / 2 : o->window,
         .roots = o->roots,
-        .n_top = N_TOP_DEFAULT < e->target.model->n_vocab ? N_TOP_DEFAULT
-                                                          : e->target.model->n_vocab,
+        .n_top =
+            N_TOP_DEFAULT < e->target.model->n_vocab ? N_TOP_DEFAULT : e->target.model->n_vocab,
         .exit_layer = o->exit_layer,
         .n_ctx = e->n_ctx,
         .temperature = o->sampling.temperature,
@@ -537,12 +537,10 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
         .step_overhead_s = (double)t.overhead_p50_ns * 1e-9,
         .window = o->mode == HSD_MODE_AR ? 0 : o->window,
         .roots = o->mode == HSD_MODE_MIRROR ? o->roots : 0,
-        .exit_layer = o->mode == HSD_MODE_MIRROR || o->draft_kind == HSD_DRAFT_EARLY_EXIT
-                          ? o->exit_layer
-                          : 0,
+        .exit_layer =
+            o->mode == HSD_MODE_MIRROR || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer : 0,
         .n_threads = session->n_target_threads,
-        .n_draft_threads = o->mode == HSD_MODE_AR || uses_remote(session)
-                               ? 0
-                               : session->engine->n_draft_threads,
+        .n_draft_threads =
+            o->mode == HSD_MODE_AR || uses_remote(session) ? 0 : session->engine->n_draft_threads,
     };
 }

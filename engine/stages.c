@@ -159,8 +159,8 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
                                .suffix = target_suffix};
     t->n_vocab = m->n_vocab;
     t->n_threads = options->n_threads;
-    hsd_status status = hsdi_sampler_create(&options->sampling, m->n_vocab, runner->kernels,
-                                            &t->sampler, err);
+    hsd_status status =
+        hsdi_sampler_create(&options->sampling, m->n_vocab, runner->kernels, &t->sampler, err);
     if (status == HSD_OK) {
         status = target_memory(runner, options, t, err);
     }

@@ -10,8 +10,8 @@
 #include <pthread.h>
 
 enum {
-    HSDI_STAGE_ROWS = 64,  ///< rows per call of a stage
-    HSDI_STAGE_TOP = 64,   ///< candidates per row
+    HSDI_STAGE_ROWS = 64, ///< rows per call of a stage
+    HSDI_STAGE_TOP = 64,  ///< candidates per row
     HSDI_MAX_GRAPHS = 64,
 };
 
@@ -23,7 +23,7 @@ typedef struct hsdi_runner {
     hsdi_device *device;
     const hsdi_kernels *kernels; ///< for sampling on the host
     int n_ctx;
-    pthread_mutex_t lock;        ///< guards the list
+    pthread_mutex_t lock; ///< guards the list
     int n_graphs;
     struct {
         hsdi_graph_range range;
@@ -40,9 +40,9 @@ HSD_NODISCARD hsd_status hsdi_runner_graph(hsdi_runner *runner, hsdi_graph_range
                                            hsdi_graph **out, hsd_error *err);
 
 typedef struct hsdi_target_stage_options {
-    int exit_layer;   ///< 1..n_layers-1: passes are split there and proxies are offered; 0: not
+    int exit_layer; ///< 1..n_layers-1: passes are split there and proxies are offered; 0: not
     int n_cells;
-    int n_threads;    ///< threads per submission; 0: all of the device's
+    int n_threads; ///< threads per submission; 0: all of the device's
     hsd_sampling sampling;
 } hsdi_target_stage_options;
 

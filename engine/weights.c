@@ -31,8 +31,8 @@ static hsd_status put(hsdi_weights *ws, hsdi_device *device, const hsdi_gguf_ten
         return HSD_OK;
     }
     hsd_error detail;
-    hsd_status status = hsdi_weight_create(device, (hsdi_type)t->type, (int)t->ne[1],
-                                           (int)t->ne[0], t->data, uses, out, &detail);
+    hsd_status status = hsdi_weight_create(device, (hsdi_type)t->type, (int)t->ne[1], (int)t->ne[0],
+                                           t->data, uses, out, &detail);
     if (status != HSD_OK) {
         return hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s", detail.message);
     }
@@ -295,7 +295,8 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
 {
     const hsdi_model *m = weights->model;
     if (range->begin < 0 || range->end > m->n_layers || range->begin > range->end ||
-        range->n_ctx < 1 || range->n_ctx > m->n_ctx || (range->head && range->fill_only)) {
+        range->n_ctx < 1 || range->n_ctx > hsdi_model_max_ctx(m) ||
+        (range->head && range->fill_only)) {
         return hsdi_fail(err, HSD_EINVAL, "layers", "%d to %d of %d, context %d of %d",
                          range->begin, range->end, m->n_layers, range->n_ctx, m->n_ctx);
     }
@@ -321,7 +322,9 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
         .n_values = N_VALUES,
         .value_width = widths,
         .in_width = range->from_tokens ? 0 : m->n_embd,
-        .out_width = range->head ? m->n_vocab : (to_hidden && range->from_tokens) ? m->n_embd : 0,
+        .out_width = range->head                         ? m->n_vocab
+                     : (to_hidden && range->from_tokens) ? m->n_embd
+                                                         : 0,
         .n_ops = b.n_ops,
         .ops = b.ops,
         .heads = {.n_head = m->n_head,

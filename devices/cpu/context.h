@@ -17,7 +17,7 @@ typedef struct hsdi_cpu_weight {
     void *packed;     ///< owned, NULL without HSDI_USE_MATMUL
     const void *rows; ///< borrowed, NULL without HSDI_USE_ROWS
     int64_t row_bytes;
-    float *vector;    ///< owned, NULL without HSDI_USE_VECTOR
+    float *vector; ///< owned, NULL without HSDI_USE_VECTOR
 } hsdi_cpu_weight;
 
 typedef struct hsdi_cpu_cache {

@@ -15,13 +15,13 @@ enum { PRIVATE_PREP_MAX = 4096, MAX_ACTS = HSDI_GRAPH_MAX_PARTS };
 
 typedef struct step {
     hsdi_op op;
-    int n_in;                 ///< MATMUL: elements per prepared row
-    int act_of[MAX_ACTS];     ///< MATMUL: which prepared copy each part reads
+    int n_in;             ///< MATMUL: elements per prepared row
+    int act_of[MAX_ACTS]; ///< MATMUL: which prepared copy each part reads
     hsdi_type act_type[MAX_ACTS];
     size_t act_bytes[MAX_ACTS];
     int n_acts;
-    int n_groups;             ///< MATMUL: output groups of all parts
-    bool aliased;             ///< MATMUL: y may overlap x
+    int n_groups; ///< MATMUL: output groups of all parts
+    bool aliased; ///< MATMUL: y may overlap x
 } step;
 
 typedef struct cpu_graph {
@@ -30,17 +30,17 @@ typedef struct cpu_graph {
     int n_steps;
     step *steps;
     int n_values;
-    const int *width;   ///< [n_values]
-    float **value;      ///< [n_values] -> [n_rows_max, width]
+    const int *width; ///< [n_values]
+    float **value;    ///< [n_values] -> [n_rows_max, width]
     hsdi_heads heads;
-    float *rope_table;  ///< [n_ctx, n_rot]: cos, then sin
-    float *rope_rows;   ///< [n_rows_max, n_rot] of this job
-    size_t act_stride;  ///< bytes of one prepared copy of all rows
-    char *acts;         ///< [MAX_ACTS] shared prepared rows
+    float *rope_table;   ///< [n_ctx, n_rot]: cos, then sin
+    float *rope_rows;    ///< [n_rows_max, n_rot] of this job
+    size_t act_stride;   ///< bytes of one prepared copy of all rows
+    char *acts;          ///< [MAX_ACTS] shared prepared rows
     char **private_acts; ///< [n_threads] -> prepared rows of one thread
     size_t private_stride;
-    float **row_tmp;    ///< [n_threads] -> one row before a product
-    void **attn_tmp;    ///< [n_threads]
+    float **row_tmp; ///< [n_threads] -> one row before a product
+    void **attn_tmp; ///< [n_threads]
 } cpu_graph;
 
 typedef struct run {
@@ -406,9 +406,9 @@ static bool make_rope(cpu_graph *g, const hsdi_graph_desc *desc)
     for (int p = 0; p < desc->n_ctx; p++) {
         float *row = g->rope_table + (size_t)p * n_rot;
         for (int i = 0; i < n_half; i++) {
-            float angle = (float)p * desc->heads.rope_freqs[i];
-            row[i] = cosf(angle) * desc->heads.rope_mscale;
-            row[n_half + i] = sinf(angle) * desc->heads.rope_mscale;
+            double angle = p * desc->heads.rope_freqs[i];
+            row[i] = (float)(cos(angle) * (double)desc->heads.rope_mscale);
+            row[n_half + i] = (float)(sin(angle) * (double)desc->heads.rope_mscale);
         }
     }
     return true;
@@ -417,9 +417,8 @@ static bool make_rope(cpu_graph *g, const hsdi_graph_desc *desc)
 static bool make_thread_memory(cpu_graph *g, const hsdi_kernels *k, int n_threads, int width_max)
 {
     const hsdi_heads *h = &g->heads;
-    size_t attn_bytes = h->n_head ? k->attn_scratch_bytes(h->n_head, h->n_kv, h->d_head,
-                                                          g->base.n_rows_max)
-                                  : 0;
+    size_t attn_bytes =
+        h->n_head ? k->attn_scratch_bytes(h->n_head, h->n_kv, h->d_head, g->base.n_rows_max) : 0;
     size_t n = (size_t)n_threads;
     g->private_acts = hsdi_arena_array(&g->arena, n, sizeof *g->private_acts);
     g->row_tmp = hsdi_arena_array(&g->arena, n, sizeof *g->row_tmp);
@@ -451,8 +450,8 @@ static bool make_values(cpu_graph *g, const hsdi_graph_desc *desc)
     g->n_values = desc->n_values;
     for (int v = 0; v < desc->n_values; v++) {
         width[v] = desc->value_width[v];
-        g->value[v] = hsdi_arena_array(&g->arena, (size_t)width[v] * (size_t)desc->n_rows_max,
-                                       sizeof(float));
+        g->value[v] =
+            hsdi_arena_array(&g->arena, (size_t)width[v] * (size_t)desc->n_rows_max, sizeof(float));
         if (!g->value[v]) {
             return false;
         }

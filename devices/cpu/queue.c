@@ -20,7 +20,7 @@ typedef struct worker {
 
 struct hsdi_cpu_pool {
     hsdi_barrier barrier;
-    hsdi_cpu_work work;  ///< written by the caller before the gates open
+    hsdi_cpu_work work; ///< written by the caller before the gates open
     void *arg;
     int n_active;
     int n_threads;

@@ -44,22 +44,23 @@ typedef enum hsd_draft_kind {
     HSD_DRAFT_EARLY_EXIT = 3, ///< the target's own first layers and its LM head
 } hsd_draft_kind;
 
-HSD_API const char *hsd_mode_name(hsd_mode mode);              ///< "mirror"; "?" if unknown
-HSD_API const char *hsd_draft_kind_name(hsd_draft_kind kind);  ///< "early_exit"; "?" if unknown
+HSD_API const char *hsd_mode_name(hsd_mode mode);             ///< "mirror"; "?" if unknown
+HSD_API const char *hsd_draft_kind_name(hsd_draft_kind kind); ///< "early_exit"; "?" if unknown
 
 /// Log levels: 0 error, 1 warning, 2 information, 3 debug.
 typedef void (*hsd_log_fn)(void *user, int level, const char *text);
 
 /// Fill with hsd_engine_options_init, then change fields. Strings are borrowed for the call.
 typedef struct hsd_engine_options {
-    const char *target_path;  ///< GGUF file; NULL: the shipped target
-    const char *draft_path;   ///< GGUF file; NULL: none, or the shipped draft with the shipped target
-    int n_threads;            ///< threads of the target device; 0: by the engine
-    int n_draft_threads;      ///< threads of the draft device; 0: by the engine
-    int n_ctx;                ///< tokens per session, at most the model's; 0: the model's own, up to 4096
+    const char *target_path; ///< GGUF file; NULL: the shipped target
+    const char *draft_path; ///< GGUF file; NULL: none, or the shipped draft with the shipped target
+    int n_threads;          ///< threads of the target device; 0: by the engine
+    int n_draft_threads;    ///< threads of the draft device; 0: by the engine
+    int n_ctx;              ///< tokens per session; 0: what the model was trained on, up to 4096.
+                            ///< More than that works with rotary positions, but reads badly
     const char *const *worker_endpoints; ///< workers started elsewhere: "ipc:///tmp/hsd.sock"
     int n_workers;
-    hsd_log_fn log;           ///< may be NULL; called from any thread
+    hsd_log_fn log; ///< may be NULL; called from any thread
     void *log_user;
 } hsd_engine_options;
 
@@ -74,8 +75,9 @@ typedef struct hsd_sampling {
 
 /// A piece of output.
 typedef struct hsd_token {
-    int32_t id;        ///< token id in 0..n_vocab-1
-    const char *text;  ///< complete UTF-8, may be empty while a character is incomplete; NUL-terminated
+    int32_t id; ///< token id in 0..n_vocab-1
+    const char
+        *text; ///< complete UTF-8, may be empty while a character is incomplete; NUL-terminated
     size_t n_bytes;
 } hsd_token;
 
@@ -87,12 +89,12 @@ typedef bool (*hsd_token_fn)(void *user, const hsd_token *token);
 typedef struct hsd_session_options {
     hsd_mode mode;
     hsd_draft_kind draft_kind;
-    int window;       ///< draft tokens per target pass, 1..16; 0: by the engine
-    int roots;        ///< branches prepared per step in mirror mode, 1..64; 0: by the engine
-    int exit_layer;   ///< early-exit layer, 1..n_layers-1; 0: by the engine
+    int window;     ///< draft tokens per target pass, 1..16; 0: by the engine
+    int roots;      ///< branches prepared per step in mirror mode, 1..64; 0: by the engine
+    int exit_layer; ///< early-exit layer, 1..n_layers-1; 0: by the engine
     hsd_sampling sampling;
-    int n_tokens;     ///< most tokens to generate; 0: until the context is full
-    bool ignore_eos;  ///< go on after an end-of-text token
+    int n_tokens;          ///< most tokens to generate; 0: until the context is full
+    bool ignore_eos;       ///< go on after an end-of-text token
     hsd_token_fn on_token; ///< may be NULL: then pull with hsd_session_next
     void *on_token_user;
 } hsd_session_options;
@@ -113,9 +115,9 @@ typedef struct hsd_stats {
     int64_t late;              ///< steps in which no window arrived in time
     int64_t workers_lost;      ///< draft workers given up during the generation
     double prefill_s, decode_s;
-    double tokens_per_s;       ///< n_tokens / decode_s
-    double wait_s;             ///< time the target waited for the draft (exposed draft time)
-    double step_overhead_s;    ///< median per step spent neither in a device nor waiting
+    double tokens_per_s;    ///< n_tokens / decode_s
+    double wait_s;          ///< time the target waited for the draft (exposed draft time)
+    double step_overhead_s; ///< median per step spent neither in a device nor waiting
     int window, roots, exit_layer, n_threads, n_draft_threads; ///< settings in force
 } hsd_stats;
 
@@ -217,8 +219,8 @@ HSD_API void hsd_worker_close(hsd_worker **worker);
 /// The pipelines' own cost per step: two rendezvous with stages that compute nothing.
 typedef struct hsd_rendezvous_times {
     int n_steps;
-    double p50_us, p95_us, p99_us;      ///< one mirror step, both rendezvous
-    double zmq_p50_us;                  ///< bare ZeroMQ round trip of the same frame sizes
+    double p50_us, p95_us, p99_us; ///< one mirror step, both rendezvous
+    double zmq_p50_us;             ///< bare ZeroMQ round trip of the same frame sizes
 } hsd_rendezvous_times;
 
 /// Measure it on `transport` ("inproc" or "ipc") with n_steps steps in this process.

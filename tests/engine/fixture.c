@@ -23,12 +23,13 @@ void fixture_open(fixture *f, const char *path, hsdi_isa isa, int n_threads, int
     must(hsdi_device_open_cpu(&cpu, &f->device, &err), &err);
     must(hsdi_model_load(path, &f->model, &err), &err);
     must(hsdi_weights_create(f->model, f->device, &f->weights, &err), &err);
-    hsdi_runner_init(&f->runner, f->weights, f->device, hsdi_kernels_get(isa), f->model->n_ctx);
+    f->n_ctx = hsdi_model_max_ctx(f->model) < 512 ? f->model->n_ctx : 512;
+    hsdi_runner_init(&f->runner, f->weights, f->device, hsdi_kernels_get(isa), f->n_ctx);
     const hsdi_target_stage_options options = {
-        .exit_layer = exit_layer, .n_cells = f->model->n_ctx, .sampling = {.top_p = 1.0f}};
+        .exit_layer = exit_layer, .n_cells = f->n_ctx, .sampling = {.top_p = 1.0f}};
     must(hsdi_target_stage_open(&f->runner, &options, &f->stage, &err), &err);
-    f->cells = calloc((size_t)f->model->n_ctx, sizeof *f->cells);
-    for (int i = 0; i < f->model->n_ctx; i++) {
+    f->cells = calloc((size_t)f->n_ctx, sizeof *f->cells);
+    for (int i = 0; i < f->n_ctx; i++) {
         f->cells[i] = i;
     }
 }

@@ -11,10 +11,12 @@ typedef struct fixture {
     hsdi_weights *weights;
     hsdi_runner runner;
     hsdi_target_stage stage;
+    int n_ctx;
     int32_t *cells; ///< [n_ctx] 0, 1, 2, ..
 } fixture;
 
-/// Open a model file with greedy sampling; fails the test with the error's text.
+/// Open a model file with greedy sampling and a context of at least 512 where it can; fails the
+/// test with the error's text.
 void fixture_open(fixture *f, const char *path, hsdi_isa isa, int n_threads, int exit_layer);
 void fixture_close(fixture *f);
 

@@ -26,12 +26,12 @@ static const struct {
     const char *name;
     double bound;
 } models[] = {
-    {"llama-gqa", 1e-4},      {"llama-tied", 1e-4},     {"llama-linear", 1e-4},
-    {"llama-llama3", 1e-4},   {"llama-yarn", 1e-4},     {"mistral", 1e-4},
-    {"qwen2", 1e-4},          {"qwen3", 1e-4},          {"gpt2", 1e-4},
-    {"llama-f16", 1e-4},      {"llama-bf16", 1e-4},     {"gpt2-q8_0", 5e-2},
-    {"llama256-q8_0", 5e-2},  {"llama256-q4_0", 5e-2},  {"llama256-q4_k", 5e-2},
-    {"llama256-q5_k", 5e-2},  {"llama256-q6_k", 5e-2},  {"gpt2-256-kmix", 5e-2},
+    {"llama-gqa", 1e-4},     {"llama-tied", 1e-4},    {"llama-linear", 1e-4},
+    {"llama-llama3", 1e-4},  {"llama-yarn", 1e-4},    {"mistral", 1e-4},
+    {"qwen2", 1e-4},         {"qwen3", 1e-4},         {"gpt2", 1e-4},
+    {"llama-f16", 1e-4},     {"llama-bf16", 1e-4},    {"gpt2-q8_0", 5e-2},
+    {"llama256-q8_0", 5e-2}, {"llama256-q4_0", 5e-2}, {"llama256-q4_k", 5e-2},
+    {"llama256-q5_k", 5e-2}, {"llama256-q6_k", 5e-2}, {"gpt2-256-kmix", 5e-2},
 };
 enum { N_MODELS = sizeof models / sizeof *models, MAX_TOKENS = 64 };
 
