@@ -15,6 +15,7 @@ typedef struct rig_worker {
     char endpoint[96];
     hsdi_worker *worker;
     pthread_t thread;
+    const void *user; ///< the test's own
 } rig_worker;
 
 /// What a generation gave.

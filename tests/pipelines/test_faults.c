@@ -1,0 +1,612 @@
+/// Proves: whatever a worker does - stop, stall, answer late, lie, send garbage, fail, restart,
+/// refuse - the text is that of mode ar, and what happened is counted; a worker outlives every
+/// message and frees what it was told to free.
+/// Does not prove: how much time a fault costs; processes that die (test_process.c does).
+#include "rig.h"
+
+#include <base/clock.h>
+#include <pipelines/protocol.h>
+#include <pipelines/transport/link.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { N_PROMPT = 10, N_TOKENS = 120 };
+
+static hsdi_context *context;
+
+/// A target of its own with short deadlines.
+typedef struct bench {
+    scripted_script script;
+    hsdi_target_config config;
+    hsdi_target_stage stage;
+    hsdi_target *target;
+    int32_t prompt[N_PROMPT];
+    rig_output expected, out;
+    struct bench *next_closed;
+} bench;
+
+/// Workers may still read the script of a bench that is closed: freed after the last test.
+static bench *closed_benches;
+
+static int setup(void **state)
+{
+    (void)state;
+    hsd_error err;
+    return hsdi_context_create(&context, &err) == HSD_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    while (closed_benches) {
+        bench *next = closed_benches->next_closed;
+        free(closed_benches);
+        closed_benches = next;
+    }
+    hsdi_context_destroy(&context);
+    return 0;
+}
+
+static bench *bench_new(uint64_t seed)
+{
+    bench *b = calloc(1, sizeof *b);
+    b->script = scripted_default(seed);
+    b->script.agreement = 0.9;
+    hsdi_target_config_init(&b->config);
+    b->config.vocab_hash = 0x1234;
+    b->config.handshake_ms = 500;
+    b->config.first_deadline_ms = 500;
+    b->config.deadline_ms = 500;
+    b->config.n_late_lost = 2;
+    b->config.retry_ms = 5;
+    return b;
+}
+
+static void bench_open(bench *b, const char *endpoint)
+{
+    hsd_error err = {0};
+    b->config.endpoints = &endpoint;
+    b->config.n_endpoints = 1;
+    b->stage = scripted_target_open(&b->script);
+    hsd_status status = hsdi_target_create(context, &b->config, &b->stage, &b->target, &err);
+    if (status != HSD_OK) {
+        fail_msg("%s", err.message);
+    }
+    rig_prompt(&b->script, b->script.seed, b->prompt, N_PROMPT);
+    rig_expect(&b->script, b->prompt, N_PROMPT, N_TOKENS, -1, &b->expected);
+}
+
+static void bench_run(bench *b, const rig_job *job)
+{
+    rig_generate(b->target, b->prompt, N_PROMPT, N_TOKENS, job, &b->out);
+    rig_assert_equal(&b->out, &b->expected, "under faults");
+}
+
+static void bench_close(bench *b)
+{
+    hsdi_target_destroy(&b->target);
+    if (b->stage.self) {
+        scripted_target_close(&b->stage);
+    }
+    b->next_closed = closed_benches;
+    closed_benches = b;
+}
+
+static void stop_at_20(void *user, int n_tokens)
+{
+    rig_worker *worker = user;
+    if (n_tokens == 20) {
+        rig_worker_stop(worker);
+    }
+}
+
+static void a_worker_that_stops_is_lost_and_the_text_goes_on(void **state)
+{
+    (void)state;
+    bench *b = bench_new(1);
+    rig_worker worker = {0};
+    b->config.deadline_ms = 20;
+    rig_worker_start(&worker, context, &b->script);
+    bench_open(b, worker.endpoint);
+    rig_job job = {.end_token = -1, .on_token = stop_at_20, .user = &worker};
+    bench_run(b, &job);
+    assert_int_equal(b->out.stats.workers_lost, 1);
+    assert_int_equal(hsdi_target_n_workers(b->target), 0);
+    bench_close(b);
+}
+
+static void restart_at_20(void *user, int n_tokens)
+{
+    rig_worker *worker = user;
+    if (n_tokens == 20) {
+        const scripted_script *script = worker->user;
+        rig_worker_stop(worker);
+        rig_worker_start(worker, context, script);
+    }
+}
+
+static void a_worker_that_was_restarted_is_opened_again(void **state)
+{
+    (void)state;
+    bench *b = bench_new(2);
+    rig_worker worker = {.user = &b->script};
+    b->config.deadline_ms = 20;
+    b->script.pass_us = 4000;
+    rig_endpoint(worker.endpoint, sizeof worker.endpoint, "ipc");
+    rig_worker_start(&worker, context, &b->script);
+    bench_open(b, worker.endpoint);
+    rig_job job = {.end_token = -1, .on_token = restart_at_20, .user = &worker};
+    bench_run(b, &job);
+    assert_true(b->out.stats.workers_lost >= 1);
+    bench_run(b, NULL); // at the latest the next generation finds it
+    assert_int_equal(hsdi_target_n_workers(b->target), 1);
+    bench_run(b, NULL);
+    assert_true(b->out.stats.hits > 0);
+    bench_close(b);
+    rig_worker_stop(&worker);
+}
+
+static void a_worker_that_answers_late_costs_no_token(void **state)
+{
+    (void)state;
+    bench *b = bench_new(3);
+    rig_worker worker = {0};
+    b->config.deadline_ms = b->config.first_deadline_ms = 1;
+    b->script.eval_us = 3000;
+    rig_worker_start(&worker, context, &b->script);
+    bench_open(b, worker.endpoint);
+    bench_run(b, NULL);
+    assert_true(b->out.stats.late >= 2);
+    assert_true(b->out.stats.workers_lost >= 1);
+    bench_close(b);
+    rig_worker_stop(&worker);
+}
+
+static void a_draft_that_fails_is_reported_and_left_alone(void **state)
+{
+    (void)state;
+    bench *b = bench_new(4);
+    rig_worker worker = {0};
+    b->script.fail_after = 25;
+    rig_worker_start(&worker, context, &b->script);
+    bench_open(b, worker.endpoint);
+    bench_run(b, NULL);
+    assert_true(b->out.stats.workers_lost >= 1);
+    bench_close(b);
+    rig_worker_stop(&worker);
+}
+
+static void nobody_at_the_endpoint_means_going_alone(void **state)
+{
+    (void)state;
+    bench *b = bench_new(5);
+    char endpoint[96];
+    b->config.handshake_ms = 20;
+    rig_endpoint(endpoint, sizeof endpoint, "ipc");
+    bench_open(b, endpoint);
+    bench_run(b, NULL);
+    assert_int_equal(b->out.stats.drafted, 0);
+    bench_close(b);
+}
+
+static void another_vocabulary_is_refused_with_a_sentence(void **state)
+{
+    (void)state;
+    bench *b = bench_new(6);
+    rig_worker worker = {0};
+    hsd_error err = {0};
+    rig_worker_start(&worker, context, &b->script);
+    const char *endpoint = worker.endpoint;
+    b->config.vocab_hash = 0x9999;
+    b->config.endpoints = &endpoint;
+    b->config.n_endpoints = 1;
+    b->stage = scripted_target_open(&b->script);
+    assert_int_equal(hsdi_target_create(context, &b->config, &b->stage, &b->target, &err),
+                     HSD_EVOCAB);
+    assert_non_null(strstr(err.message, "vocabulary"));
+    assert_int_equal(hsdi_target_probe(context, endpoint, &b->config, 500, &err), HSD_EVOCAB);
+    b->config.vocab_hash = 0x1234;
+    assert_int_equal(hsdi_target_probe(context, endpoint, &b->config, 500, &err), HSD_OK);
+    assert_int_equal(hsdi_target_probe(context, "ipc:///tmp/hsd-test-nobody", &b->config, 20, &err),
+                     HSD_ETRANSPORT);
+    bench_close(b);
+    rig_worker_stop(&worker);
+}
+
+// A raw peer: speaks the transport, and of the protocol only what its manner says.
+
+typedef enum manner { MANNER_SILENT, MANNER_LIAR, MANNER_GARBAGE, MANNER_FORGETFUL } manner;
+
+typedef struct raw_peer {
+    char endpoint[96];
+    manner manner;
+    hsdi_listener *listener;
+    atomic_bool is_stopped;
+    pthread_t thread;
+    uint64_t random;
+} raw_peer;
+
+static uint32_t raw_draw(raw_peer *peer, uint32_t n)
+{
+    peer->random = peer->random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(peer->random >> 33) % n;
+}
+
+static void raw_send(raw_peer *peer, const hsdi_peer *to, const hsdi_frame *frame, bool is_damaged)
+{
+    uint8_t bytes[1024];
+    size_t n = hsdi_frame_encode(frame, NULL, NULL, bytes, sizeof bytes);
+    if (is_damaged) {
+        for (uint32_t i = raw_draw(peer, 6); i > 0; i--) {
+            bytes[raw_draw(peer, (uint32_t)n)] = (uint8_t)raw_draw(peer, 256);
+        }
+        n = raw_draw(peer, 3) == 0 ? raw_draw(peer, (uint32_t)n) : n;
+    }
+    (void)!hsdi_listener_send(peer->listener, to, bytes, n);
+}
+
+/// A window for the step that follows; every field is right when `is_fitting`.
+static hsdi_frame raw_window(raw_peer *peer, const hsdi_frame *got, bool is_fitting)
+{
+    hsdi_frame frame = {.type = HSDI_FRAME_WINDOW, .epoch = got->epoch, .session = got->session};
+    bool is_open = got->type == HSDI_FRAME_OPEN;
+    frame.step = is_open ? got->step : got->step + 1;
+    frame.window.n_committed = is_open ? got->open.n_tokens : got->commit.n_committed;
+    frame.window.source = (hsdi_source)raw_draw(peer, 3);
+    frame.window.n_tokens = (int)raw_draw(peer, HSDI_WINDOW_MAX + 1);
+    for (int i = 0; i < frame.window.n_tokens; i++) {
+        frame.window.tokens[i] = (int32_t)raw_draw(peer, is_fitting ? 500 : 1000000);
+    }
+    if (!is_fitting && raw_draw(peer, 2)) {
+        frame.step += raw_draw(peer, 5) - 2;
+        frame.window.n_committed += (int)raw_draw(peer, 5) + 1;
+    }
+    return frame;
+}
+
+static void raw_answer(raw_peer *peer, const hsdi_peer *from, const hsdi_frame *got)
+{
+    if (got->type == HSDI_FRAME_HELLO) {
+        hsdi_frame frame = {
+            .type = HSDI_FRAME_WELCOME, .epoch = got->epoch, .session = got->session};
+        raw_send(peer, from, &frame, false);
+    } else if (got->type == HSDI_FRAME_OPEN || got->type == HSDI_FRAME_COMMIT) {
+        hsdi_frame frame = raw_window(peer, got, peer->manner == MANNER_LIAR);
+        if (peer->manner == MANNER_GARBAGE) {
+            raw_send(peer, from, &frame, raw_draw(peer, 2));
+            raw_send(peer, from, got->type == HSDI_FRAME_COMMIT ? got : &frame, true);
+            frame = raw_window(peer, got, true);
+            raw_send(peer, from, &frame, raw_draw(peer, 2));
+        } else if (peer->manner == MANNER_LIAR) {
+            raw_send(peer, from, &frame, false);
+        } else if (peer->manner == MANNER_FORGETFUL) {
+            frame.type = HSDI_FRAME_ERROR;
+            memset(&frame.error, 0, sizeof frame.error);
+            frame.error.code = HSDI_ERROR_UNKNOWN;
+            raw_send(peer, from, &frame, false);
+        }
+    }
+}
+
+static void *raw_run(void *arg)
+{
+    raw_peer *peer = arg;
+    while (!atomic_load(&peer->is_stopped)) {
+        hsdi_peer from;
+        const void *bytes;
+        size_t n_bytes;
+        hsdi_frame frame;
+        hsdi_listener_wait(peer->listener, 5000000);
+        while (hsdi_listener_receive(peer->listener, &from, &bytes, &n_bytes) == HSD_OK) {
+            if (hsdi_frame_decode(bytes, n_bytes, &frame, NULL) == HSD_OK) {
+                raw_answer(peer, &from, &frame);
+            }
+        }
+    }
+    return NULL;
+}
+
+static void raw_start(raw_peer *peer)
+{
+    hsd_error err;
+    peer->random = 99;
+    rig_endpoint(peer->endpoint, sizeof peer->endpoint, "inproc");
+    assert_int_equal(hsdi_listener_bind(context, peer->endpoint, &peer->listener, &err), HSD_OK);
+    assert_int_equal(pthread_create(&peer->thread, NULL, raw_run, peer), 0);
+}
+
+static void raw_stop(raw_peer *peer)
+{
+    atomic_store(&peer->is_stopped, true);
+    pthread_join(peer->thread, NULL);
+    hsdi_listener_close(&peer->listener);
+}
+
+static void a_worker_that_never_answers_is_given_up(void **state)
+{
+    (void)state;
+    bench *b = bench_new(7);
+    raw_peer peer = {.manner = MANNER_SILENT};
+    b->config.deadline_ms = b->config.first_deadline_ms = 5;
+    b->config.retry_ms = 10000;
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    bench_run(b, NULL);
+    assert_int_equal(b->out.stats.late, 2);
+    assert_int_equal(b->out.stats.workers_lost, 1);
+    bench_close(b);
+    raw_stop(&peer);
+}
+
+static void a_worker_that_lies_costs_no_token(void **state)
+{
+    (void)state;
+    bench *b = bench_new(8);
+    raw_peer peer = {.manner = MANNER_LIAR};
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    bench_run(b, NULL);
+    assert_true(b->out.stats.drafted > 0);
+    assert_int_equal(b->out.stats.workers_lost, 0);
+    bench_close(b);
+    raw_stop(&peer);
+}
+
+static void a_worker_that_sends_garbage_costs_no_token(void **state)
+{
+    (void)state;
+    bench *b = bench_new(9);
+    raw_peer peer = {.manner = MANNER_GARBAGE};
+    b->config.deadline_ms = b->config.first_deadline_ms = 2;
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    for (int i = 0; i < 20; i++) {
+        bench_run(b, NULL);
+        assert_true(i > 0 || b->out.stats.ignored > 0);
+    }
+    bench_close(b);
+    raw_stop(&peer);
+}
+
+static void a_worker_that_always_forgets_is_refused_in_the_end(void **state)
+{
+    (void)state;
+    bench *b = bench_new(10);
+    raw_peer peer = {.manner = MANNER_FORGETFUL};
+    b->config.deadline_ms = b->config.first_deadline_ms = 50;
+    b->script.pass_us = 1000;
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    bench_run(b, NULL);
+    assert_true(b->out.stats.workers_lost >= 1);
+    bench_close(b);
+    raw_stop(&peer);
+}
+
+// A raw session: what a worker answers to messages that no target would send.
+
+static hsdi_frame ask(hsdi_link *link, const void *bytes, size_t n_bytes)
+{
+    hsdi_frame frame = {0};
+    const void *answer;
+    size_t n_answer;
+    int64_t deadline_ns = hsdi_now_ns() + 2000000000;
+    assert_int_equal(hsdi_link_send(link, bytes, n_bytes), HSD_OK);
+    while (hsdi_link_receive(link, &answer, &n_answer) != HSD_OK) {
+        assert_true(hsdi_now_ns() < deadline_ns);
+        hsdi_links_wait(&link, 1, 10000000);
+    }
+    assert_int_equal(hsdi_frame_decode(answer, n_answer, &frame, NULL), HSD_OK);
+    return frame;
+}
+
+static hsdi_frame ask_frame(hsdi_link *link, const hsdi_frame *frame)
+{
+    uint8_t bytes[2048];
+    int32_t tokens[] = {1, 2, 3, 4};
+    size_t n = hsdi_frame_encode(frame, tokens, NULL, bytes, sizeof bytes);
+    return ask(link, bytes, n);
+}
+
+static void a_worker_answers_bad_messages_with_errors_and_lives(void **state)
+{
+    (void)state;
+    bench *b = bench_new(11);
+    rig_worker worker = {0};
+    hsd_error err;
+    hsdi_link *link = NULL;
+    rig_worker_start(&worker, context, &b->script);
+    assert_int_equal(hsdi_link_connect(context, worker.endpoint, &link, &err), HSD_OK);
+
+    hsdi_frame answer = ask(link, "nonsense", 8);
+    assert_int_equal(answer.error.code, HSDI_ERROR_BAD);
+    answer = ask(link, "", 0);
+    assert_int_equal(answer.error.code, HSDI_ERROR_BAD);
+    hsdi_frame frame = {.type = HSDI_FRAME_COMMIT, .session = 5, .epoch = 1};
+    frame.commit.n_committed = 5;
+    answer = ask_frame(link, &frame);
+    assert_int_equal(answer.type, HSDI_FRAME_ERROR);
+    assert_int_equal(answer.error.code, HSDI_ERROR_UNKNOWN);
+
+    hsdi_frame open = {.type = HSDI_FRAME_OPEN, .session = 5, .epoch = 1};
+    open.open.config = b->config.draft;
+    open.open.config.mode = HSD_MODE_MIRROR;
+    open.open.config.n_ctx = 64;
+    open.open.share.n_workers = 1;
+    open.open.n_vocab = 500;
+    open.open.n_tokens = 4;
+    answer = ask_frame(link, &open);
+    assert_int_equal(answer.type, HSDI_FRAME_OPENED);
+    frame = (hsdi_frame){.type = HSDI_FRAME_STEP, .session = 5, .epoch = 1, .step = 77};
+    do {
+        answer = ask_frame(link, &frame); // a WINDOW may come in between
+    } while (answer.type == HSDI_FRAME_WINDOW);
+    assert_int_equal(answer.error.code, HSDI_ERROR_ORDER);
+    open.open.n_vocab = 501;
+    open.epoch = 2;
+    do {
+        answer = ask_frame(link, &open);
+    } while (answer.error.code == HSDI_ERROR_UNKNOWN);
+    assert_int_equal(answer.error.code, HSDI_ERROR_VOCABULARY);
+
+    bench_open(b, worker.endpoint);
+    bench_run(b, NULL);
+    assert_true(b->out.stats.drafted > 0);
+    hsdi_link_close(&link);
+    bench_close(b);
+    rig_worker_stop(&worker);
+    assert_int_equal(atomic_load(&scripted_n_open), 0);
+}
+
+static void *run_in_thread(void *arg)
+{
+    bench *b = arg;
+    for (int i = 0; i < 10; i++) {
+        rig_generate(b->target, b->prompt, N_PROMPT, N_TOKENS, NULL, &b->out);
+    }
+    return NULL;
+}
+
+static void two_sessions_share_one_worker(void **state)
+{
+    (void)state;
+    bench *benches[2];
+    pthread_t threads[2];
+    rig_worker worker = {0};
+    for (int i = 0; i < 2; i++) {
+        benches[i] = bench_new(12);
+    }
+    rig_worker_start(&worker, context, &benches[0]->script);
+    for (int i = 0; i < 2; i++) {
+        bench_open(benches[i], worker.endpoint);
+        pthread_create(&threads[i], NULL, run_in_thread, benches[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        rig_assert_equal(&benches[i]->out, &benches[i]->expected, "two sessions");
+        assert_true(benches[i]->out.stats.accepted > 0);
+        bench_close(benches[i]);
+    }
+    rig_worker_stop(&worker);
+}
+
+static void wait_until_none_is_open(void)
+{
+    for (int i = 0; i < 500 && atomic_load(&scripted_n_open) > 0; i++) {
+        usleep(10000);
+    }
+    assert_int_equal(atomic_load(&scripted_n_open), 0);
+}
+
+static void a_full_worker_refuses_and_takes_again_after_a_close(void **state)
+{
+    (void)state;
+    bench *first = bench_new(13), *second = bench_new(14);
+    rig_worker worker = {0};
+    hsdi_worker_config config;
+    hsdi_worker_config_init(&config);
+    config.n_sessions_max = 1;
+    rig_worker_start_with(&worker, context, &first->script, &config);
+    bench_open(first, worker.endpoint);
+    bench_run(first, NULL);
+    assert_true(first->out.stats.accepted > 0);
+    bench_open(second, worker.endpoint);
+    bench_run(second, NULL);
+    assert_int_equal(second->out.stats.accepted, 0);
+    bench_close(first);
+    wait_until_none_is_open();
+    bench_close(second);
+    second = bench_new(15);
+    bench_open(second, worker.endpoint);
+    bench_run(second, NULL);
+    assert_true(second->out.stats.drafted > 0);
+    bench_close(second);
+    rig_worker_stop(&worker);
+}
+
+static void a_session_whose_owner_vanished_is_freed(void **state)
+{
+    (void)state;
+    bench *b = bench_new(16);
+    rig_worker worker = {0};
+    hsdi_worker_config config;
+    hsdi_worker_config_init(&config);
+    config.idle_s = 1;
+    rig_worker_start_with(&worker, context, &b->script, &config);
+    bench_open(b, worker.endpoint);
+    bench_run(b, NULL);
+    assert_int_equal(atomic_load(&scripted_n_open), 1);
+    wait_until_none_is_open();
+    bench_run(b, NULL); // and it is opened again when its owner speaks
+    assert_true(b->out.stats.drafted > 0);
+    bench_close(b);
+    rig_worker_stop(&worker);
+}
+
+typedef struct canceller {
+    atomic_bool cancel;
+    int64_t at_ns;
+} canceller;
+
+static void *cancel_soon(void *arg)
+{
+    canceller *c = arg;
+    usleep(30000);
+    atomic_store(&c->cancel, true);
+    return NULL;
+}
+
+static bool accept_token(void *user, int32_t token)
+{
+    (void)user;
+    (void)token;
+    return true;
+}
+
+static void a_cancel_ends_a_wait(void **state)
+{
+    (void)state;
+    bench *b = bench_new(17);
+    raw_peer peer = {.manner = MANNER_SILENT};
+    canceller c = {.at_ns = 0};
+    pthread_t thread;
+    hsd_error err;
+    b->config.first_deadline_ms = 60000;
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    hsdi_target_job job = {
+        .prompt = b->prompt, .n_prompt = N_PROMPT, .emit = accept_token, .cancel = &c.cancel};
+    pthread_create(&thread, NULL, cancel_soon, &c);
+    assert_int_equal(hsdi_target_generate(b->target, &job, &err), HSD_ECANCELED);
+    pthread_join(thread, NULL);
+    bench_close(b);
+    raw_stop(&peer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_worker_that_stops_is_lost_and_the_text_goes_on),
+        cmocka_unit_test(a_worker_that_was_restarted_is_opened_again),
+        cmocka_unit_test(a_worker_that_answers_late_costs_no_token),
+        cmocka_unit_test(a_draft_that_fails_is_reported_and_left_alone),
+        cmocka_unit_test(nobody_at_the_endpoint_means_going_alone),
+        cmocka_unit_test(another_vocabulary_is_refused_with_a_sentence),
+        cmocka_unit_test(a_worker_that_never_answers_is_given_up),
+        cmocka_unit_test(a_worker_that_lies_costs_no_token),
+        cmocka_unit_test(a_worker_that_sends_garbage_costs_no_token),
+        cmocka_unit_test(a_worker_that_always_forgets_is_refused_in_the_end),
+        cmocka_unit_test(a_worker_answers_bad_messages_with_errors_and_lives),
+        cmocka_unit_test(two_sessions_share_one_worker),
+        cmocka_unit_test(a_full_worker_refuses_and_takes_again_after_a_close),
+        cmocka_unit_test(a_session_whose_owner_vanished_is_freed),
+        cmocka_unit_test(a_cancel_ends_a_wait),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
