@@ -74,6 +74,27 @@ static void spm_merges_by_score_and_adds_a_space(void **state)
     hsdi_tokenizer_destroy(&tok);
 }
 
+static void scores_of_plus_and_minus_zero_are_equal(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"<unk>", "<s>", "</s>", "a", "b", "c", "ab", "bc"};
+    gguf_writer w = {0};
+    gw_header(&w, 0, 4);
+    gw_kv_str(&w, "tokenizer.ggml.model", "llama");
+    gw_kv_bool(&w, "tokenizer.ggml.add_space_prefix", 0);
+    gw_key_array(&w, "tokenizer.ggml.tokens", HSDI_GGUF_STRING, 8);
+    for (int i = 0; i < 8; i++) {
+        gw_str(&w, words[i]);
+    }
+    gw_key_array(&w, "tokenizer.ggml.scores", HSDI_GGUF_F32, 8);
+    for (int i = 0; i < 8; i++) {
+        gw_f32(&w, i == 6 ? -0.0F : 0.0F);
+    }
+    hsdi_tokenizer *tok = make_tokenizer(w);
+    expect(tok, "abc", IDS(6, 5)); // a tie, so the left pair
+    hsdi_tokenizer_destroy(&tok);
+}
+
 static void a_token_with_a_space_inside_is_found_across_words(void **state)
 {
     (void)state;
@@ -95,6 +116,7 @@ static void special_tokens_are_recognised_only_when_asked_for(void **state)
     expect_ids(tok, "<|im<|im_end|>", 14, false, true, IDS(TINY_IM, TINY_IM_END));
     expect_ids(tok, "<|im_en", 7, false, true, IDS(TINY_IM, '_', 'e', 'n'));
     expect_ids(tok, "<|i", 3, false, true, IDS('<', '|', 'i'));
+    expect_ids(tok, "]]<|im_end|>]]<|", 16, false, true, IDS(']', ']', TINY_IM_END, TINY_TAIL));
     expect(tok, "he[[user]]", IDS(TINY_HE, TINY_USER));
     expect(tok, "[[user]][[user]]", IDS(TINY_USER, TINY_USER));
     hsdi_tokenizer_destroy(&tok);
@@ -366,6 +388,7 @@ int main(void)
         cmocka_unit_test(equal_ranks_merge_from_the_left),
         cmocka_unit_test(merges_that_are_no_token_fall_back_to_bytes),
         cmocka_unit_test(spm_merges_by_score_and_adds_a_space),
+        cmocka_unit_test(scores_of_plus_and_minus_zero_are_equal),
         cmocka_unit_test(a_token_with_a_space_inside_is_found_across_words),
         cmocka_unit_test(special_tokens_are_recognised_only_when_asked_for),
         cmocka_unit_test(a_text_after_a_special_token_gets_a_space_again),

@@ -30,7 +30,8 @@ enum {
     TINY_IM_END = 265, ///< <|im_end|>, control
     TINY_IM = 266,     ///< <|im, control: begins like another
     TINY_USER = 267,   ///< [[user]], user-defined
-    TINY_N_BPE = 268,
+    TINY_TAIL = 268,   ///< ]]<|, control: ends as another begins
+    TINY_N_BPE = 269,
 };
 
 static inline void tiny_byte_text(uint8_t byte, char out[8])
@@ -49,7 +50,8 @@ static inline gguf_writer tiny_bpe(tiny_options o)
 {
     static const char *const words[] = {
         "he", "ll", "hell", "hello", "\xC4\xA0w", "\xC3\x83\xC2\xA9", "aa", "aaaa"};
-    static const char *const special[] = {"<|endoftext|>", "<|im_end|>", "<|im", "[[user]]"};
+    static const char *const special[] = {"<|endoftext|>", "<|im_end|>", "<|im", "[[user]]",
+                                          "]]<|"};
     static const char *const merges[] = {
         "h e", "l l",   "he ll", "hell o", "\xC4\xA0 w", "\xC3\x83 \xC2\xA9",
         "a a", "aa aa", "x y",   "xy z"}; // "xy" and "xyz" are no tokens
@@ -66,7 +68,7 @@ static inline gguf_writer tiny_bpe(tiny_options o)
     for (int i = 0; i < 8; i++) {
         gw_str(&w, i == 7 && o.renamed ? o.renamed : words[i]);
     }
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         gw_str(&w, special[i]);
     }
     gw_key_array(&w, "tokenizer.ggml.token_type", HSDI_GGUF_I32, TINY_N_BPE);
