@@ -56,6 +56,49 @@ static void merges_that_are_no_token_fall_back_to_bytes(void **state)
     hsdi_tokenizer_destroy(&tok);
 }
 
+// A BPE vocabulary of these tokens and merges; NULL ends each list.
+static hsdi_tokenizer *make_bpe(const char *const *words, const char *const *merges)
+{
+    const char *const *lists[] = {words, merges};
+    gguf_writer w = {0};
+    gw_header(&w, 0, 4);
+    gw_kv_str(&w, "tokenizer.ggml.model", "gpt2");
+    gw_kv_str(&w, "tokenizer.ggml.pre", "gpt-2");
+    for (int i = 0; i < 2; i++) {
+        uint64_t n = 0;
+        while (lists[i][n]) {
+            n++;
+        }
+        gw_key_array(&w, i == 0 ? "tokenizer.ggml.tokens" : "tokenizer.ggml.merges",
+                     HSDI_GGUF_STRING, n);
+        for (uint64_t k = 0; k < n; k++) {
+            gw_str(&w, lists[i][k]);
+        }
+    }
+    return make_tokenizer(w);
+}
+
+static void the_first_of_equal_merges_holds(void **state)
+{
+    (void)state;
+    const char *const words[] = {"a", "b", "c", "ab", "bc", NULL};
+    const char *const merges[] = {"a b", "b c", "a b", NULL};
+    hsdi_tokenizer *tok = make_bpe(words, merges);
+    expect(tok, "abc", IDS(3, 2));
+    hsdi_tokenizer_destroy(&tok);
+}
+
+static void a_byte_without_a_token_merges_and_is_dropped_alone(void **state)
+{
+    (void)state;
+    const char *const words[] = {"x", "xy", NULL};
+    const char *const merges[] = {"x y", NULL};
+    hsdi_tokenizer *tok = make_bpe(words, merges);
+    expect(tok, "xyx", IDS(1, 0));
+    expect(tok, "xz", IDS(0)); // as llama.cpp does: there is nothing to give
+    hsdi_tokenizer_destroy(&tok);
+}
+
 static void spm_merges_by_score_and_adds_a_space(void **state)
 {
     (void)state;
@@ -387,6 +430,8 @@ int main(void)
         cmocka_unit_test(bpe_merges_by_rank),
         cmocka_unit_test(equal_ranks_merge_from_the_left),
         cmocka_unit_test(merges_that_are_no_token_fall_back_to_bytes),
+        cmocka_unit_test(the_first_of_equal_merges_holds),
+        cmocka_unit_test(a_byte_without_a_token_merges_and_is_dropped_alone),
         cmocka_unit_test(spm_merges_by_score_and_adds_a_space),
         cmocka_unit_test(scores_of_plus_and_minus_zero_are_equal),
         cmocka_unit_test(a_token_with_a_space_inside_is_found_across_words),
