@@ -131,6 +131,15 @@ static bool are_tokens(const hsdi_draft *draft, const int32_t *tokens, int n)
     return true;
 }
 
+static bool is_same(const int32_t *a, const int32_t *b, int n)
+{
+    int n_same = 0;
+    while (n_same < n && a[n_same] == b[n_same]) {
+        n_same++;
+    }
+    return n_same == n;
+}
+
 /// Step `step` begins with the target waiting for an answer of `want` tokens.
 static void begin_step(hsdi_draft *draft, uint32_t step, int want, hsdi_source source)
 {
@@ -195,7 +204,7 @@ hsd_status hsdi_draft_step(hsdi_draft *draft, uint32_t step, const int32_t *wind
         return hsdi_fail(err, HSD_EPROTOCOL, "window", "STEP %u holds an impossible window", step);
     }
     bool is_mine = draft->phase == HSDI_DRAFT_BRANCH && n_window == draft->n_window &&
-                   memcmp(window, draft->window, (size_t)n_window * sizeof *window) == 0;
+                   is_same(window, draft->window, n_window);
     draft->is_stepped = true;
     draft->is_ready = false;
     draft->is_idle = false;
@@ -204,7 +213,9 @@ hsd_status hsdi_draft_step(hsdi_draft *draft, uint32_t step, const int32_t *wind
     }
     // Branches of the window that is not verified stay in the tree: where they hang off rows that
     // both windows share, root selection finds them again.
-    memcpy(draft->window, window, (size_t)n_window * sizeof *window);
+    for (int i = 0; i < n_window; i++) {
+        draft->window[i] = window[i];
+    }
     draft->n_window = n_window;
     draft->n_chain = 0;
     draft->n_branches = 0;

@@ -105,6 +105,9 @@ void hsdi_helpers_open(hsdi_target *target)
     for (int i = 0; i < target->n_helpers; i++) {
         hsdi_helper *helper = &target->helpers[i];
         helper->n_failures = 0;
+        if (helper->state == HSDI_PEER_REFUSED && helper->refusal.status == HSD_ETRANSPORT) {
+            helper->state = HSDI_PEER_CALLING; // what failed may have been mended
+        }
         if (helper->state == HSDI_PEER_OPEN || helper->state == HSDI_PEER_READY) {
             helper->state = HSDI_PEER_READY;
             open_session(target, helper, true);

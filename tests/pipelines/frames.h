@@ -1,0 +1,73 @@
+/// One valid frame of every type, for tests, fuzzing and its seed corpus.
+#ifndef HSD_TESTS_PIPELINES_FRAMES_H
+#define HSD_TESTS_PIPELINES_FRAMES_H
+
+#include <pipelines/protocol.h>
+#include <string.h>
+
+enum { FRAMES_TYPES = 10, FRAMES_TOKENS = 5, FRAMES_PROXIES = 6 };
+
+static const int32_t frames_tokens[FRAMES_TOKENS] = {0, 1, 499, 7, 7};
+static const hsdi_candidate frames_proxies[FRAMES_PROXIES] = {{3, -0.5f},  {4, -1.0f},  {-1, 0.0f},
+                                                              {499, 0.0f}, {0, -80.0f}, {1, 2.5f}};
+
+/// The frame of type `type`, 1..FRAMES_TYPES.
+static inline hsdi_frame frames_make(int type)
+{
+    hsdi_frame frame;
+    memset(&frame, 0, sizeof frame);
+    frame.type = (hsdi_frame_type)type;
+    frame.epoch = 3;
+    frame.session = 0x0123456789abcdefu;
+    frame.step = type == HSDI_FRAME_OPEN || type >= HSDI_FRAME_STEP ? 42 : 0;
+    if (type == HSDI_FRAME_HELLO || type == HSDI_FRAME_WELCOME) {
+        frame.identity = (hsdi_identity){0xfedcba9876543210u, 99, 500};
+    } else if (type == HSDI_FRAME_OPEN) {
+        frame.open.config = (hsdi_draft_config){.mode = HSD_MODE_MIRROR,
+                                                .draft_kind = HSD_DRAFT_MODEL,
+                                                .window = 7,
+                                                .miss_window = 4,
+                                                .roots = 16,
+                                                .n_top = 8,
+                                                .exit_layer = 4,
+                                                .n_ctx = 256,
+                                                .temperature = 0.75f,
+                                                .top_p = 1.0f,
+                                                .min_p = 0.25f,
+                                                .top_k = 40,
+                                                .seed = 0xffffffffffffffffu};
+        frame.open.share = (hsdi_draft_share){.index = 1, .n_workers = 2, .n_proxies = 8};
+        frame.open.n_vocab = 500;
+        frame.open.n_tokens = FRAMES_TOKENS;
+    } else if (type == HSDI_FRAME_ERROR) {
+        frame.error.code = HSDI_ERROR_UNKNOWN;
+        strcpy(frame.error.text, "no such session is open");
+    } else if (type == HSDI_FRAME_STEP) {
+        frame.step_.n_window = 3;
+        memcpy(frame.step_.window, frames_tokens, 3 * sizeof(int32_t));
+    } else if (type == HSDI_FRAME_PROXIES) {
+        frame.proxies.n_rows = 2;
+        frame.proxies.n_top = 3;
+    } else if (type == HSDI_FRAME_COMMIT) {
+        frame.commit.n_accepted = 2;
+        frame.commit.next = 499;
+        frame.commit.n_committed = 77;
+    } else if (type == HSDI_FRAME_WINDOW) {
+        frame.window = (hsdi_draft_window){.step = 42,
+                                           .n_committed = 80,
+                                           .source = HSDI_SOURCE_PROXY,
+                                           .n_tokens = 2,
+                                           .tokens = {5, 6}};
+    } else if (type == HSDI_FRAME_CLOSE) {
+        frame.step = 0;
+    }
+    return frame;
+}
+
+static inline size_t frames_encode(int type, void *out, size_t cap)
+{
+    hsdi_frame frame = frames_make(type);
+    return hsdi_frame_encode(&frame, frames_tokens, frames_proxies, out, cap);
+}
+
+#endif

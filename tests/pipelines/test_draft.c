@@ -1,0 +1,276 @@
+/// Proves: the draft pipeline answers a hit without computing, a miss with a short window, and a
+/// backlog once; follows windows that are not its own; keeps common text; refuses what is out of
+/// step; stays within small stages.
+/// Does not prove: the transport, nor several workers (test_target.c does).
+#include "rig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { N_PROMPT = 12 };
+
+typedef struct bench {
+    scripted_script script;
+    hsdi_draft_config config;
+    hsdi_draft_share share;
+    hsdi_draft_factory factory;
+    hsdi_draft_stage stage;
+    hsdi_draft *draft;
+    int32_t text[256];
+    int n_text;
+} bench;
+
+/// With n_proxies > 0 half of the roots wait for proxies.
+static void bench_open_with(bench *b, uint64_t seed, hsd_mode mode, double agreement, int n_proxies)
+{
+    hsd_error err = {0};
+    b->script = scripted_default(seed);
+    b->script.agreement = agreement;
+    b->config = (hsdi_draft_config){
+        .mode = (int)mode, .window = 5, .miss_window = 2, .roots = 8, .n_top = 4, .n_ctx = 256};
+    b->share = (hsdi_draft_share){.n_workers = 1, .n_proxies = n_proxies};
+    b->factory = scripted_factory(&b->script);
+    assert_int_equal(b->factory.open(b->factory.self, &b->config, &b->stage, &err), HSD_OK);
+    assert_int_equal(hsdi_draft_create(&b->stage, &b->config, &b->share, &b->draft, &err), HSD_OK);
+    rig_prompt(&b->script, seed, b->text, N_PROMPT);
+    b->n_text = N_PROMPT;
+    assert_int_equal(hsdi_draft_open(b->draft, 0, b->text, b->n_text, &err), HSD_OK);
+}
+
+static void bench_open(bench *b, uint64_t seed, hsd_mode mode, double agreement)
+{
+    bench_open_with(b, seed, mode, agreement, 0);
+}
+
+static void bench_close(bench *b)
+{
+    hsdi_draft_destroy(&b->draft);
+    b->factory.close(b->factory.self, &b->stage);
+}
+
+static void work_until_idle(bench *b)
+{
+    hsd_error err = {0};
+    for (int i = 0; i < 1000 && hsdi_draft_has_work(b->draft); i++) {
+        assert_int_equal(hsdi_draft_work(b->draft, &err), HSD_OK);
+    }
+    assert_false(hsdi_draft_has_work(b->draft));
+}
+
+static hsdi_draft_window answer_of(bench *b)
+{
+    hsdi_draft_window window;
+    hsd_error err = {0};
+    for (int i = 0; i < 100 && !hsdi_draft_take_window(b->draft, &window); i++) {
+        assert_true(hsdi_draft_has_work(b->draft));
+        assert_int_equal(hsdi_draft_work(b->draft, &err), HSD_OK);
+    }
+    assert_false(hsdi_draft_take_window(b->draft, &window));
+    return window;
+}
+
+/// What the target would do with this window: STEP, branches, COMMIT. Returns the accepted count.
+static int play_step(bench *b, const hsdi_draft_window *window)
+{
+    hsd_error err = {0};
+    int n_accepted = 0;
+    hsd_status status =
+        hsdi_draft_step(b->draft, window->step, window->tokens, window->n_tokens, &err);
+    assert_int_equal(status, HSD_OK);
+    work_until_idle(b);
+    for (;; n_accepted++) {
+        int32_t truth = scripted_truth(&b->script, b->text, b->n_text);
+        b->text[b->n_text++] = truth;
+        if (n_accepted == window->n_tokens || window->tokens[n_accepted] != truth) {
+            break;
+        }
+    }
+    status = hsdi_draft_commit(b->draft, window->step, n_accepted, b->text[b->n_text - 1],
+                               b->n_text, &err);
+    assert_int_equal(status, HSD_OK);
+    return n_accepted;
+}
+
+static void a_hit_is_answered_without_computing(void **state)
+{
+    (void)state;
+    bench b = {0};
+    bench_open(&b, 1, HSD_MODE_MIRROR, 1.0);
+    hsdi_draft_window window = answer_of(&b);
+    assert_int_equal(window.source, HSDI_SOURCE_FRESH);
+    for (uint32_t step = 0; step < 10; step++) {
+        assert_int_equal(window.step, step);
+        assert_int_equal(window.n_committed, b.n_text);
+        assert_int_equal(window.n_tokens, 5);
+        assert_int_equal(play_step(&b, &window), 5);
+        long n_evals = atomic_load(&scripted_n_evals);
+        window = answer_of(&b);
+        assert_int_equal(window.source, HSDI_SOURCE_OWN);
+        assert_int_equal(atomic_load(&scripted_n_evals), n_evals);
+    }
+    bench_close(&b);
+}
+
+static void a_miss_is_answered_with_a_short_window(void **state)
+{
+    (void)state;
+    bench b = {0};
+    bench_open(&b, 2, HSD_MODE_MIRROR, 0.0);
+    b.script.kind = SCRIPTED_WRONG;
+    hsdi_draft_window window = answer_of(&b);
+    assert_int_equal(window.n_tokens, 5);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(play_step(&b, &window), 0);
+        window = answer_of(&b);
+        assert_int_equal(window.source, HSDI_SOURCE_FRESH);
+        assert_int_equal(window.n_tokens, 2);
+    }
+    bench_close(&b);
+}
+
+static void a_proxy_makes_the_hit_that_the_draft_could_not(void **state)
+{
+    (void)state;
+    bench b = {0};
+    hsd_error err = {0};
+    bench_open_with(&b, 3, HSD_MODE_MIRROR, 0.0, 1);
+    b.script.kind = SCRIPTED_WRONG;
+    hsdi_draft_window window = answer_of(&b);
+    hsdi_candidate proxies[6] = {0};
+    for (int row = 0; row < 6; row++) {
+        proxies[row] = (hsdi_candidate){scripted_truth(&b.script, b.text, b.n_text), -0.1f};
+    }
+    assert_int_equal(hsdi_draft_step(b.draft, 0, window.tokens, 5, &err), HSD_OK);
+    assert_int_equal(hsdi_draft_proxies(b.draft, 0, 6, 1, proxies, &err), HSD_OK);
+    work_until_idle(&b);
+    b.text[b.n_text++] = proxies[0].token;
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, proxies[0].token, b.n_text, &err), HSD_OK);
+    window = answer_of(&b);
+    assert_int_equal(window.source, HSDI_SOURCE_PROXY);
+    assert_int_equal(window.n_tokens, 5);
+    bench_close(&b);
+}
+
+static void serial_mode_computes_only_after_a_commit(void **state)
+{
+    (void)state;
+    bench b = {0};
+    bench_open(&b, 4, HSD_MODE_SERIAL, 0.5);
+    hsdi_draft_window window = answer_of(&b);
+    for (int i = 0; i < 10; i++) {
+        long n_evals = atomic_load(&scripted_n_evals);
+        play_step(&b, &window);
+        assert_int_equal(atomic_load(&scripted_n_evals), n_evals);
+        window = answer_of(&b);
+        assert_int_equal(window.n_tokens, 5);
+        assert_int_equal(window.source, HSDI_SOURCE_FRESH);
+    }
+    bench_close(&b);
+}
+
+static void a_backlog_is_answered_once(void **state)
+{
+    (void)state;
+    bench b = {0};
+    hsd_error err = {0};
+    hsdi_draft_window window;
+    bench_open(&b, 5, HSD_MODE_MIRROR, 0.5);
+    for (uint32_t step = 0; step < 60; step++) { // the target goes alone
+        int32_t truth = scripted_truth(&b.script, b.text, b.n_text);
+        b.text[b.n_text++] = truth;
+        assert_int_equal(hsdi_draft_step(b.draft, step, NULL, 0, &err), HSD_OK);
+        assert_int_equal(hsdi_draft_commit(b.draft, step, 0, truth, b.n_text, &err), HSD_OK);
+        assert_false(hsdi_draft_take_window(b.draft, &window));
+    }
+    window = answer_of(&b);
+    assert_int_equal(window.step, 60);
+    assert_int_equal(window.n_committed, b.n_text);
+    bench_close(&b);
+}
+
+static void a_window_that_is_not_its_own_is_followed(void **state)
+{
+    (void)state;
+    bench b = {0};
+    bench_open(&b, 6, HSD_MODE_MIRROR, 0.7);
+    int n_accepted = 0, n_hits = 0;
+    hsdi_draft_window window = answer_of(&b);
+    for (int i = 0; i < 12; i++) {
+        window.n_tokens = i % 6;
+        if (i % 3 == 0 && window.n_tokens > 1) {
+            window.tokens[1] = (window.tokens[1] + 1) % b.script.n_vocab;
+        }
+        if (i % 2 == 0) {
+            work_until_idle(&b); // branches of its own window are there already
+        }
+        n_accepted += play_step(&b, &window);
+        window = answer_of(&b);
+        n_hits += window.source != HSDI_SOURCE_FRESH;
+    }
+    assert_true(n_accepted > 0 && n_hits > 0);
+    bench_close(&b);
+}
+
+static void text_that_is_there_already_is_not_computed_again(void **state)
+{
+    (void)state;
+    bench b = {0};
+    hsd_error err = {0};
+    bench_open(&b, 7, HSD_MODE_SERIAL, 1.0);
+    rig_prompt(&b.script, 7, b.text, 200);
+    assert_int_equal(hsdi_draft_open(b.draft, 0, b.text, 200, &err), HSD_OK);
+    (void)answer_of(&b);
+    long before = atomic_load(&scripted_n_evals);
+    b.text[199] = (b.text[199] + 1) % b.script.n_vocab;
+    assert_int_equal(hsdi_draft_open(b.draft, 9, b.text, 200, &err), HSD_OK);
+    hsdi_draft_window window = answer_of(&b);
+    assert_int_equal(window.step, 9);
+    assert_int_equal(atomic_load(&scripted_n_evals) - before, 5); // the last token, and 4 drafted
+    bench_close(&b);
+}
+
+static void messages_out_of_step_are_refused(void **state)
+{
+    (void)state;
+    bench b = {0};
+    hsd_error err = {0};
+    const hsdi_candidate proxies[12] = {{0}};
+    const int32_t beyond[] = {500};
+    bench_open(&b, 8, HSD_MODE_MIRROR, 0.5);
+    hsdi_draft_window window = answer_of(&b);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 13, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_proxies(b.draft, 0, 6, 1, proxies, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_step(b.draft, 1, window.tokens, 5, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, window.tokens, 6, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, beyond, 1, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, window.tokens, 5, &err), HSD_OK);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, window.tokens, 5, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_proxies(b.draft, 0, 5, 1, proxies, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_proxies(b.draft, 1, 6, 1, proxies, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 6, 1, 19, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 500, 13, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 14, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 13, &err), HSD_OK);
+    assert_int_equal(hsdi_draft_open(b.draft, 0, beyond, 1, &err), HSD_EINVAL);
+    assert_int_equal(hsdi_draft_open(b.draft, 0, b.text, 0, &err), HSD_EINVAL);
+    bench_close(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_hit_is_answered_without_computing),
+        cmocka_unit_test(a_miss_is_answered_with_a_short_window),
+        cmocka_unit_test(a_proxy_makes_the_hit_that_the_draft_could_not),
+        cmocka_unit_test(serial_mode_computes_only_after_a_commit),
+        cmocka_unit_test(a_backlog_is_answered_once),
+        cmocka_unit_test(a_window_that_is_not_its_own_is_followed),
+        cmocka_unit_test(text_that_is_there_already_is_not_computed_again),
+        cmocka_unit_test(messages_out_of_step_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
