@@ -193,13 +193,8 @@ static hsd_status render(hsd_session *s, int32_t id, hsd_token *out, hsd_error *
             return hsdi_fail(err, status, "token", "id %d", id);
         }
     }
-    if ((size_t)n + 1 > s->text_cap) {
-        char *text = realloc(s->text, (size_t)n + 1);
-        if (!text) {
-            return hsdi_fail(err, HSD_ENOMEM, "token", "%d bytes of text", n);
-        }
-        s->text = text;
-        s->text_cap = (size_t)n + 1;
+    if ((size_t)n >= s->text_cap) {
+        return hsdi_fail(err, HSD_ETOOLONG, "token", "%d bytes of text", n);
     }
     memcpy(s->text, bytes, (size_t)n);
     s->text[n] = 0;
@@ -280,7 +275,10 @@ static hsd_status open_all(hsd_session *s, hsd_error *err)
     size_t n = (size_t)s->engine->n_ctx;
     s->prompt = calloc(n, sizeof *s->prompt);
     s->tokens = calloc(n, sizeof *s->tokens);
-    if (!s->prompt || !s->tokens ||
+    // Held-back bytes and the piece itself; each byte may come out as U+FFFD of three.
+    s->text_cap = 3 * ((size_t)hsdi_tokenizer_max_piece(s->engine->target.tokenizer) + 4) + 1;
+    s->text = calloc(s->text_cap, 1);
+    if (!s->prompt || !s->tokens || !s->text ||
         hsdi_detok_init(&s->detok, s->engine->target.tokenizer, false, false) != HSD_OK) {
         return hsdi_fail(err, HSD_ENOMEM, "session", "context of %zu tokens", n);
     }
