@@ -1,0 +1,462 @@
+/// Proves: the front end refuses what does not fit, before anything runs and with the field's
+///           name; the null device counts, fails and delays; the CPU device gives the same bits
+///           with 1 to 5 threads and with a part of them, and survives threads that sleep.
+/// Does not prove: arithmetic, see tests/kernels and tests/engine/test_reference.c.
+#include "base/clock.h"
+#include "base/futex.h"
+#include "devices/device.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+enum { WIDTH = 96, N_HEAD = 4, N_KV = 2, D_HEAD = 8, N_ROWS = 7, N_CELLS = 32 };
+enum { D_Q = N_HEAD * D_HEAD, D_KV = N_KV * D_HEAD };
+
+static void must(hsd_status status, const hsd_error *err)
+{
+    if (status != HSD_OK) {
+        fail_msg("%s: %s: %s", hsd_status_name(status), err->where, err->message);
+    }
+}
+
+/// A small graph with every kind of operation, and all that it needs.
+typedef struct rig {
+    hsdi_device *device;
+    hsdi_weight *norm, *head_norm, *qkv, *out, *up, *down, *embed;
+    hsdi_cache *cache;
+    hsdi_buffer *result;
+    hsdi_graph *graph;
+} rig;
+
+static float *numbers(int n, unsigned seed)
+{
+    float *p = calloc((size_t)n, sizeof *p);
+    for (int i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        p[i] = (float)(seed >> 8) / 16777216.0f - 0.5f;
+    }
+    return p;
+}
+
+static hsdi_weight *weight(hsdi_device *d, int n_out, int n_in, int uses, unsigned seed,
+                           float **keep)
+{
+    hsdi_weight *w;
+    hsd_error err = {0};
+    float *data = numbers(n_out * n_in, seed);
+    must(hsdi_weight_create(d, HSDI_TYPE_F32, n_out, n_in, data, uses, &w, &err), &err);
+    if (keep) {
+        *keep = data;
+    } else {
+        free(data);
+    }
+    return w;
+}
+
+static hsdi_view view(int value, int offset, int width)
+{
+    return (hsdi_view){.value = value, .offset = offset, .width = width};
+}
+
+static float *embed_data;
+
+static void rig_ops(const rig *r, hsdi_op *ops, int *n)
+{
+    int k = 0;
+    ops[k++] = (hsdi_op){
+        .kind = HSDI_OP_EMBED, .y = view(0, 0, WIDTH), .n_parts = 1, .parts = {{.w = r->embed}}};
+    ops[k++] = (hsdi_op){.kind = HSDI_OP_MATMUL,
+                         .x = view(0, 0, WIDTH),
+                         .y = view(1, 0, D_Q + 2 * D_KV),
+                         .pre = HSDI_PRE_RMS_NORM,
+                         .norm_w = r->norm,
+                         .eps = 1e-5f,
+                         .n_parts = 1,
+                         .parts = {{.w = r->qkv}}};
+    ops[k++] = (hsdi_op){.kind = HSDI_OP_HEAD_NORM,
+                         .y = view(1, 0, D_Q),
+                         .norm_w = r->head_norm,
+                         .eps = 1e-5f,
+                         .n_head = N_HEAD};
+    ops[k++] = (hsdi_op){.kind = HSDI_OP_ROPE, .y = view(1, 0, D_Q), .n_head = N_HEAD};
+    ops[k++] =
+        (hsdi_op){.kind = HSDI_OP_STORE, .x = view(1, D_Q, D_KV), .y = view(1, D_Q + D_KV, D_KV)};
+    ops[k++] = (hsdi_op){.kind = HSDI_OP_ATTN, .x = view(1, 0, D_Q), .y = view(2, 0, D_Q)};
+    ops[k++] = (hsdi_op){.kind = HSDI_OP_MATMUL,
+                         .x = view(2, 0, D_Q),
+                         .y = view(0, 0, WIDTH),
+                         .n_parts = 1,
+                         .parts = {{.w = r->out}},
+                         .accumulate = true};
+    ops[k++] = (hsdi_op){.kind = HSDI_OP_MATMUL,
+                         .x = view(0, 0, WIDTH),
+                         .y = view(3, 0, 2 * WIDTH),
+                         .n_parts = 1,
+                         .parts = {{.w = r->up}}};
+    ops[k++] = (hsdi_op){.kind = HSDI_OP_MATMUL,
+                         .x = view(3, 0, 2 * WIDTH),
+                         .y = view(0, 0, WIDTH),
+                         .pre = HSDI_PRE_SILU_MUL,
+                         .n_parts = 1,
+                         .parts = {{.w = r->down}},
+                         .accumulate = true};
+    ops[k++] = (hsdi_op){
+        .kind = HSDI_OP_COPY, .x = view(0, 0, WIDTH), .y = view(HSDI_VALUE_OUT, 0, WIDTH)};
+    *n = k;
+}
+
+static const double freqs[D_HEAD / 2] = {1.0, 0.1, 0.01, 0.001};
+static const int widths[] = {WIDTH, D_Q + 2 * D_KV, D_Q, 2 * WIDTH};
+
+static hsdi_graph_desc rig_desc(const hsdi_op *ops, int n_ops)
+{
+    return (hsdi_graph_desc){.name = "rig",
+                             .n_rows_max = N_ROWS,
+                             .n_values = 4,
+                             .value_width = widths,
+                             .out_width = WIDTH,
+                             .n_ops = n_ops,
+                             .ops = ops,
+                             .heads = {.n_head = N_HEAD,
+                                       .n_kv = N_KV,
+                                       .d_head = D_HEAD,
+                                       .n_rot = D_HEAD,
+                                       .scale = 0.35f,
+                                       .rope_mscale = 1.0f,
+                                       .rope_freqs = freqs},
+                             .n_vocab = 50,
+                             .n_ctx = N_CELLS};
+}
+
+static void rig_open(rig *r, hsdi_device *device)
+{
+    hsdi_op ops[16];
+    int n_ops;
+    hsd_error err = {0};
+    memset(r, 0, sizeof *r);
+    r->device = device;
+    r->norm = weight(device, 1, WIDTH, HSDI_USE_VECTOR, 1, NULL);
+    r->head_norm = weight(device, 1, D_HEAD, HSDI_USE_VECTOR, 2, NULL);
+    r->qkv = weight(device, D_Q + 2 * D_KV, WIDTH, HSDI_USE_MATMUL, 3, NULL);
+    r->out = weight(device, WIDTH, D_Q, HSDI_USE_MATMUL, 4, NULL);
+    r->up = weight(device, 2 * WIDTH, WIDTH, HSDI_USE_MATMUL, 5, NULL);
+    r->down = weight(device, WIDTH, WIDTH, HSDI_USE_MATMUL, 6, NULL);
+    r->embed = weight(device, 50, WIDTH, HSDI_USE_ROWS, 7, &embed_data);
+    must(hsdi_cache_create(device, 1, N_CELLS, D_KV, &r->cache, &err), &err);
+    must(hsdi_buffer_create(device, N_ROWS, WIDTH, &r->result, &err), &err);
+    rig_ops(r, ops, &n_ops);
+    hsdi_graph_desc desc = rig_desc(ops, n_ops);
+    must(hsdi_graph_compile(device, &desc, &r->graph, &err), &err);
+}
+
+static void rig_close(rig *r)
+{
+    hsdi_graph_destroy(&r->graph);
+    hsdi_buffer_destroy(&r->result);
+    hsdi_cache_destroy(&r->cache);
+    hsdi_weight *all[] = {r->norm, r->head_norm, r->qkv, r->out, r->up, r->down, r->embed};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        hsdi_weight_destroy(&all[i]);
+    }
+    free(embed_data);
+    hsdi_device_close(&r->device);
+}
+
+/// Rows at positions 3, 4, .. as a chain behind a trunk of three.
+typedef struct chain {
+    int32_t tokens[N_ROWS], pos[N_ROWS], cell[N_ROWS], trunk[3], path[N_ROWS * N_ROWS],
+        n_path[N_ROWS];
+} chain;
+
+static hsdi_job chain_job(chain *c, const rig *r, int n_rows)
+{
+    for (int i = 0; i < 3; i++) {
+        c->trunk[i] = i;
+    }
+    for (int i = 0; i < N_ROWS; i++) {
+        c->tokens[i] = i * 5 % 50;
+        c->pos[i] = 3 + i;
+        c->cell[i] = 30 - i;
+        c->n_path[i] = i + 1;
+        for (int k = 0; k <= i; k++) {
+            c->path[i * N_ROWS + k] = 30 - k;
+        }
+    }
+    return (hsdi_job){.n_rows = n_rows,
+                      .tokens = c->tokens,
+                      .pos = c->pos,
+                      .cell = c->cell,
+                      .trunk = c->trunk,
+                      .n_trunk = 3,
+                      .path = c->path,
+                      .n_path = c->n_path,
+                      .path_stride = N_ROWS,
+                      .cache = r->cache,
+                      .out = r->result};
+}
+
+/// Fill the trunk, then run the chain.
+static void rig_run(rig *r, int n_threads, float *out)
+{
+    chain c;
+    hsd_error err = {0};
+    hsdi_job job = chain_job(&c, r, N_ROWS);
+    job.n_threads = n_threads;
+    hsdi_job first = job;
+    static const int32_t pos[3] = {0, 1, 2}, path[9] = {0, 0, 0, 0, 1, 0, 0, 1, 2},
+                         n_path[3] = {1, 2, 3};
+    first.n_rows = 3;
+    first.n_trunk = 0;
+    first.pos = first.cell = pos;
+    first.path = path;
+    first.n_path = n_path;
+    first.path_stride = 3;
+    must(hsdi_graph_run(r->graph, &first, &err), &err);
+    must(hsdi_graph_run(r->graph, &job, &err), &err);
+    memcpy(out, hsdi_buffer_map(r->result), sizeof(float) * N_ROWS * WIDTH);
+}
+
+static hsdi_device *open_cpu(int n_threads)
+{
+    hsdi_device *device;
+    hsd_error err = {0};
+    const hsdi_cpu_options options = {.n_threads = n_threads, .isa = hsdi_isa_detect()};
+    must(hsdi_device_open_cpu(&options, &device, &err), &err);
+    return device;
+}
+
+static void any_number_of_threads_gives_the_same_bits(void **state)
+{
+    (void)state;
+    float want[N_ROWS * WIDTH], got[N_ROWS * WIDTH];
+    rig r;
+    rig_open(&r, open_cpu(1));
+    rig_run(&r, 0, want);
+    rig_close(&r);
+    for (int n_threads = 2; n_threads <= 5; n_threads++) {
+        rig_open(&r, open_cpu(n_threads));
+        for (int used = 0; used <= n_threads; used++) {
+            for (int repeat = 0; repeat < 20; repeat++) {
+                rig_run(&r, used, got);
+                assert_memory_equal(want, got, sizeof want);
+            }
+        }
+        rig_close(&r);
+    }
+}
+
+static void threads_that_went_to_sleep_wake_up(void **state)
+{
+    (void)state;
+    float want[N_ROWS * WIDTH], got[N_ROWS * WIDTH];
+    rig r;
+    rig_open(&r, open_cpu(3));
+    rig_run(&r, 0, want);
+    for (int i = 0; i < 10; i++) {
+        const struct timespec pause = {.tv_nsec = 3000000};
+        nanosleep(&pause, NULL);
+        rig_run(&r, 0, got);
+        assert_memory_equal(want, got, sizeof want);
+    }
+    rig_close(&r);
+}
+
+static void *submit_many(void *arg)
+{
+    rig *r = arg;
+    float got[N_ROWS * WIDTH];
+    for (int i = 0; i < 50; i++) {
+        rig_run(r, 0, got);
+    }
+    return NULL;
+}
+
+static void two_threads_may_submit_to_one_device(void **state)
+{
+    (void)state;
+    rig r;
+    pthread_t other;
+    rig_open(&r, open_cpu(2));
+    hsdi_cache *mine = r.cache;
+    hsdi_buffer *result = r.result;
+    rig second = r;
+    hsd_error err = {0};
+    must(hsdi_cache_create(r.device, 1, N_CELLS, D_KV, &second.cache, &err), &err);
+    must(hsdi_buffer_create(r.device, N_ROWS, WIDTH, &second.result, &err), &err);
+    assert_int_equal(pthread_create(&other, NULL, submit_many, &second), 0);
+    submit_many(&r);
+    pthread_join(other, NULL);
+    assert_memory_equal(hsdi_buffer_map(result), hsdi_buffer_map(second.result),
+                        sizeof(float) * N_ROWS * WIDTH);
+    hsdi_cache_destroy(&second.cache);
+    hsdi_buffer_destroy(&second.result);
+    r.cache = mine;
+    rig_close(&r);
+}
+
+static void jobs_that_do_not_fit_are_refused_by_field_and_nothing_runs(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, open_cpu(1));
+    int64_t before = hsdi_device_n_submitted(r.device);
+    for (int bad = 0; bad < 12; bad++) {
+        chain c;
+        hsd_error err = {0};
+        hsdi_job job = chain_job(&c, &r, N_ROWS);
+        const char *where = "";
+        switch (bad) {
+        case 0:
+            job.n_rows = 0, where = "n_rows";
+            break;
+        case 1:
+            job.n_rows = N_ROWS + 1, where = "n_rows";
+            break;
+        case 2:
+            c.tokens[6] = 50, where = "tokens";
+            break;
+        case 3:
+            c.tokens[0] = -1, where = "tokens";
+            break;
+        case 4:
+            c.pos[2] = N_CELLS, where = "pos";
+            break;
+        case 5:
+            c.cell[1] = N_CELLS, where = "cell";
+            break;
+        case 6:
+            c.n_path[3] = 0, where = "cell";
+            break;
+        case 7:
+            c.n_path[3] = N_ROWS + 1, where = "cell";
+            break;
+        case 8:
+            c.path[0] = -1, where = "path";
+            break;
+        case 9:
+            c.trunk[1] = N_CELLS, where = "trunk";
+            break;
+        case 10:
+            job.cache = NULL, where = "cache";
+            break;
+        default:
+            job.out = NULL, where = "out";
+            break;
+        }
+        assert_int_equal(hsdi_graph_run(r.graph, &job, &err), HSD_EINVAL);
+        assert_string_equal(err.where, where);
+    }
+    assert_int_equal(hsdi_device_n_submitted(r.device), before);
+    rig_close(&r);
+}
+
+static void graphs_whose_operands_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, open_cpu(1));
+    for (int bad = 0; bad < 9; bad++) {
+        hsdi_op ops[16];
+        int n_ops;
+        hsd_error err = {0};
+        hsdi_graph *graph = NULL;
+        rig_ops(&r, ops, &n_ops);
+        hsdi_graph_desc desc = rig_desc(ops, n_ops);
+        switch (bad) {
+        case 0:
+            ops[1].x.width = WIDTH + 1;
+            break;
+        case 1:
+            ops[1].y.value = 4;
+            break;
+        case 2:
+            ops[1].parts[0].y_offset = 1;
+            break;
+        case 3:
+            ops[1].norm_w = r.head_norm;
+            break;
+        case 4:
+            ops[3].n_head = 3;
+            break;
+        case 5:
+            ops[4].layer = -1;
+            break;
+        case 6:
+            ops[0].parts[0].w = r.qkv;
+            break;
+        case 7:
+            desc.heads.n_kv = 3;
+            break;
+        default:
+            desc.n_vocab = 51;
+            break;
+        }
+        assert_int_equal(hsdi_graph_compile(r.device, &desc, &graph, &err), HSD_EINVAL);
+        assert_null(graph);
+    }
+    rig_close(&r);
+}
+
+static void the_null_device_counts_fails_and_delays(void **state)
+{
+    (void)state;
+    rig r;
+    chain c;
+    hsdi_device *device;
+    hsd_error err = {0};
+    const hsdi_null_options options = {.delay_ns = 2000000, .fail_at = 3};
+    must(hsdi_device_open_null(&options, &device, &err), &err);
+    rig_open(&r, device);
+    hsdi_job job = chain_job(&c, &r, 1);
+    int64_t begin = hsdi_now_ns();
+    must(hsdi_graph_run(r.graph, &job, &err), &err);
+    assert_true(hsdi_now_ns() - begin >= options.delay_ns);
+    must(hsdi_graph_run(r.graph, &job, &err), &err);
+    assert_int_equal(hsdi_graph_run(r.graph, &job, &err), HSD_EDEVICE);
+    must(hsdi_graph_run(r.graph, &job, &err), &err);
+    assert_int_equal(hsdi_device_n_submitted(device), 4);
+    rig_close(&r);
+}
+
+static void weights_of_wrong_shapes_are_refused(void **state)
+{
+    (void)state;
+    hsdi_device *device = open_cpu(1);
+    hsdi_weight *w = NULL;
+    hsd_error err = {0};
+    float data[64] = {0};
+    assert_int_equal(
+        hsdi_weight_create(device, HSDI_TYPE_Q8_0, 1, 33, data, HSDI_USE_MATMUL, &w, &err),
+        HSD_EINVAL);
+    assert_int_equal(
+        hsdi_weight_create(device, (hsdi_type)999, 1, 32, data, HSDI_USE_MATMUL, &w, &err),
+        HSD_EUNSUPPORTED);
+    assert_int_equal(
+        hsdi_weight_create(device, HSDI_TYPE_F32, 2, 32, data, HSDI_USE_VECTOR, &w, &err),
+        HSD_EINVAL);
+    assert_int_equal(hsdi_weight_create(device, HSDI_TYPE_F32, 1, 32, data, 0, &w, &err),
+                     HSD_EINVAL);
+    assert_null(w);
+    hsdi_device_close(&device);
+    assert_null(device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
+        cmocka_unit_test(threads_that_went_to_sleep_wake_up),
+        cmocka_unit_test(two_threads_may_submit_to_one_device),
+        cmocka_unit_test(jobs_that_do_not_fit_are_refused_by_field_and_nothing_runs),
+        cmocka_unit_test(graphs_whose_operands_do_not_fit_are_refused),
+        cmocka_unit_test(the_null_device_counts_fails_and_delays),
+        cmocka_unit_test(weights_of_wrong_shapes_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
