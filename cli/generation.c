@@ -91,7 +91,7 @@ static error_t parse_sampling(int key, char *arg, struct argp_state *state)
     hsd_sampling *sampling = &g->session.sampling;
     switch (key) {
     case KEY_TEMP:
-        sampling->temperature = (float)cli_parse_real(state, "--temp", arg, 0, 1000);
+        sampling->temperature = (float)cli_parse_real(state, "--temp", arg, 0, 100);
         return 0;
     case KEY_TOP_K:
         sampling->top_k = (int)cli_parse_int(state, "--top-k", arg, 0, INT_MAX);
