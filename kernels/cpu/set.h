@@ -4,13 +4,19 @@
 
 #include "kernels/kernels.h"
 
-/// For a template function: its constant arguments must reach the loops.
+/// For a template function: its constant arguments must reach the loops over the registers of a
+/// tile, and these must be unrolled. Not under sanitizers: their checks in thousands of copies would
+/// take minutes to compile.
+#ifdef HSDI_NO_UNROLL
+#define HSDI_TEMPLATE static inline
+#define HSDI_UNROLL
+#else
 #define HSDI_TEMPLATE static inline __attribute__((always_inline))
-
 #ifdef __clang__
 #define HSDI_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define HSDI_UNROLL _Pragma("GCC unroll 32")
+#endif
 #endif
 
 void HSDI_SET(act_prepare)(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,

@@ -47,28 +47,56 @@ HSDI_TEMPLATE v16 v_load_u8(const uint8_t *p)
         _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))));
 }
 
+/// Bits of bytes moved left (right where negative), by an amount the instruction can hold.
+HSDI_TEMPLATE __m256i shift_left(__m256i v, int n)
+{
+    switch (n) {
+    case 4:
+        return _mm256_slli_epi16(v, 4);
+    case 3:
+        return _mm256_slli_epi16(v, 3);
+    case 2:
+        return _mm256_slli_epi16(v, 2);
+    case 1:
+        return _mm256_slli_epi16(v, 1);
+    case -1:
+        return _mm256_srli_epi16(v, 1);
+    case -2:
+        return _mm256_srli_epi16(v, 2);
+    case -3:
+        return _mm256_srli_epi16(v, 3);
+    default:
+        return v;
+    }
+}
+
+HSDI_TEMPLATE __m256i load32(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+/// low | (shifted & mask)
+HSDI_TEMPLATE __m256i merge(__m256i low, __m256i shifted, int mask)
+{
+    return _mm256_or_si256(low, _mm256_and_si256(shifted, _mm256_set1_epi8((char)mask)));
+}
+
 /// One half of a quad, 8 channels; Q8_0 without its offset.
 HSDI_TEMPLATE __m256i load_quad(hsdi_type type, const uint8_t *sub, int quad, int half)
 {
     const uint8_t *p = sub + 32 * half;
     if (type == HSDI_TYPE_Q8_0) {
-        return _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(p + 64 * quad)),
-                                _mm256_set1_epi8(-128));
+        return _mm256_xor_si256(load32(p + 64 * quad), _mm256_set1_epi8(-128));
     }
-    __m256i pair = _mm256_loadu_si256((const __m256i *)(p + 64 * (quad % 4)));
+    __m256i pair = load32(p + 64 * (quad % 4));
     __m256i low =
         _mm256_and_si256(quad < 4 ? pair : _mm256_srli_epi16(pair, 4), _mm256_set1_epi8(15));
     if (type == HSDI_TYPE_Q5_K) {
-        __m256i high = _mm256_loadu_si256((const __m256i *)(p + 256));
-        high = quad <= 4 ? _mm256_slli_epi16(high, (4 - quad) & 15)
-                         : _mm256_srli_epi16(high, (quad - 4) & 15);
-        return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(16)));
+        return merge(low, shift_left(load32(p + 256), 4 - quad), 16);
     }
     if (type == HSDI_TYPE_Q6_K) {
-        int i = quad % 4;
-        __m256i high = _mm256_loadu_si256((const __m256i *)(p + 256 + 64 * (quad / 4)));
-        high = i <= 2 ? _mm256_slli_epi16(high, (4 - 2 * i) & 15) : _mm256_srli_epi16(high, 2);
-        return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(48)));
+        __m256i high = load32(p + 256 + 64 * (quad / 4));
+        return merge(low, shift_left(high, 4 - 2 * (quad % 4)), 48);
     }
     return low;
 }

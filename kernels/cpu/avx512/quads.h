@@ -43,6 +43,29 @@ HSDI_TEMPLATE __m512i merge(__m512i low, __m512i shifted, int mask)
     return _mm512_ternarylogic_epi32(low, shifted, _mm512_set1_epi8((char)mask), 0xf8);
 }
 
+/// Bits of bytes moved left (right where negative), by an amount the instruction can hold.
+HSDI_TEMPLATE __m512i shift_left(__m512i v, int n)
+{
+    switch (n) {
+    case 4:
+        return _mm512_slli_epi16(v, 4);
+    case 3:
+        return _mm512_slli_epi16(v, 3);
+    case 2:
+        return _mm512_slli_epi16(v, 2);
+    case 1:
+        return _mm512_slli_epi16(v, 1);
+    case -1:
+        return _mm512_srli_epi16(v, 1);
+    case -2:
+        return _mm512_srli_epi16(v, 2);
+    case -3:
+        return _mm512_srli_epi16(v, 3);
+    default:
+        return v;
+    }
+}
+
 HSDI_TEMPLATE __m512i load_quad(hsdi_type type, const uint8_t *sub, int quad)
 {
     if (type == HSDI_TYPE_Q8_0) {
@@ -52,17 +75,11 @@ HSDI_TEMPLATE __m512i load_quad(hsdi_type type, const uint8_t *sub, int quad)
     __m512i low =
         _mm512_and_si512(quad < 4 ? pair : _mm512_srli_epi16(pair, 4), _mm512_set1_epi8(15));
     if (type == HSDI_TYPE_Q5_K) {
-        __m512i high = _mm512_loadu_si512(sub + 256);
-        high = quad <= 4 ? _mm512_slli_epi16(high, (unsigned)(4 - quad) & 15)
-                         : _mm512_srli_epi16(high, (unsigned)(quad - 4) & 15);
-        return merge(low, high, 16);
+        return merge(low, shift_left(_mm512_loadu_si512(sub + 256), 4 - quad), 16);
     }
     if (type == HSDI_TYPE_Q6_K) {
-        int i = quad % 4;
         __m512i high = _mm512_loadu_si512(sub + 256 + 64 * (quad / 4));
-        high = i <= 2 ? _mm512_slli_epi16(high, (unsigned)(4 - 2 * i) & 15)
-                      : _mm512_srli_epi16(high, 2);
-        return merge(low, high, 48);
+        return merge(low, shift_left(high, 4 - 2 * (quad % 4)), 48);
     }
     return low;
 }
