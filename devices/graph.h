@@ -55,8 +55,8 @@ typedef struct hsdi_heads {
     int n_head, n_kv, d_head;
     int n_rot; ///< 0: no rotation
     bool neox;
-    float scale;             ///< of q.k
-    float rope_mscale;       ///< factor on cos and sin, usually 1
+    float scale;              ///< of q.k
+    float rope_mscale;        ///< factor on cos and sin, usually 1
     const double *rope_freqs; ///< [n_rot/2] angle per position; borrowed until compiled
 } hsdi_heads;
 
