@@ -325,6 +325,11 @@ bool hsdi_draft_has_work(const hsdi_draft *draft)
     return !draft->is_idle;
 }
 
+bool hsdi_draft_is_awaited(const hsdi_draft *draft)
+{
+    return draft->phase == HSDI_DRAFT_ANSWER;
+}
+
 bool hsdi_draft_take_window(hsdi_draft *draft, hsdi_draft_window *out)
 {
     if (!draft->is_ready) {

@@ -73,6 +73,9 @@ HSD_NODISCARD hsd_status hsdi_draft_commit(hsdi_draft *draft, uint32_t step, int
 /// Is there something to compute?
 bool hsdi_draft_has_work(const hsdi_draft *draft);
 
+/// Does the target wait for what is being computed?
+bool hsdi_draft_is_awaited(const hsdi_draft *draft);
+
 /// One quantum: at most one call of the stage.
 ///
 /// Errors : whatever the stage returns; the session is then of no further use.

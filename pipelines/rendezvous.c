@@ -200,7 +200,6 @@ static void *run_echo(void *arg)
     hsdi_peer from;
     const void *bytes;
     size_t n_bytes;
-    int64_t busy_ns = hsdi_now_ns();
     for (int n = 0;;) {
         if (hsdi_listener_receive(listener, &from, &bytes, &n_bytes) == HSD_OK) {
             if (n_bytes == 0) {
@@ -209,8 +208,7 @@ static void *run_echo(void *arg)
             if (++n % 3 == 0) {
                 (void)!hsdi_listener_send(listener, &from, answer, sizeof answer);
             }
-            busy_ns = hsdi_now_ns();
-        } else if (hsdi_now_ns() - busy_ns > 30000) {
+        } else {
             hsdi_listener_wait(listener, 100000000);
         }
     }
@@ -239,9 +237,7 @@ static int64_t bounce(hsdi_link *link)
         send_hard(link, frame, sizes[i]);
     }
     while (hsdi_link_receive(link, &bytes, &n_bytes) != HSD_OK) {
-        if (hsdi_now_ns() - begin_ns > 30000) {
-            hsdi_links_wait(&link, 1, 100000000);
-        }
+        hsdi_links_wait(&link, 1, 100000000);
     }
     return hsdi_now_ns() - begin_ns;
 }

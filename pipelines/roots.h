@@ -29,8 +29,8 @@ typedef struct hsdi_root {
 /// Rows of a running verification. Lists are best first; token -1 ends a shorter one.
 typedef struct hsdi_roots_in {
     int n_window;
-    const int32_t *window; ///< [n_window]
-    int n_own;             ///< length of the own lists
+    const int32_t *window;                          ///< [n_window]
+    int n_own;                                      ///< length of the own lists
     const hsdi_candidate *own[HSDI_WINDOW_MAX + 1]; ///< per row, NULL: not evaluated
     int n_proxies;
     const hsdi_candidate *proxies; ///< [n_window + 1, n_proxies], NULL: none (yet)

@@ -77,13 +77,13 @@ typedef struct hsdi_draft_stage {
 
 /// What a draft must know to imitate one session's target. Travels in the OPEN message.
 typedef struct hsdi_draft_config {
-    int mode;       ///< hsd_mode: SERIAL or MIRROR
-    int draft_kind; ///< hsd_draft_kind
-    int window;     ///< tokens per window, 1..16
-    int miss_window;///< tokens of the first window after a miss, 1..window
-    int roots;      ///< branches per step, 1..64
-    int n_top;      ///< candidates per row, 1..64
-    int exit_layer; ///< for early-exit drafts
+    int mode;        ///< hsd_mode: SERIAL or MIRROR
+    int draft_kind;  ///< hsd_draft_kind
+    int window;      ///< tokens per window, 1..16
+    int miss_window; ///< tokens of the first window after a miss, 1..window
+    int roots;       ///< branches per step, 1..64
+    int n_top;       ///< candidates per row, 1..64
+    int exit_layer;  ///< for early-exit drafts
     int n_ctx;
     float temperature, top_p, min_p;
     int top_k;

@@ -24,7 +24,7 @@ void hsdi_target_config_init(hsdi_target_config *config)
         .deadline_ms = 2000,
         .n_late_lost = 3,
         .retry_ms = 250,
-        .spin_us = 30,
+        .spin_us = 0,
     };
 }
 

@@ -21,18 +21,19 @@ typedef struct hsdi_target hsdi_target;
 /// Fill with hsdi_target_config_init, then change fields. Borrowed for the call.
 typedef struct hsdi_target_config {
     hsd_mode mode;           ///< AR, SERIAL or MIRROR; AR opens no links
-    hsdi_draft_config draft; ///< sent to the workers; `mode` is overwritten with the one above
+    hsdi_draft_config draft; ///< sent to the workers; mode and n_ctx are filled in
     int n_proxies;           ///< proxies per row sent in mirror mode, 0..64; 0 or no exit: none
     const char *const *endpoints; ///< draft workers; strings are copied
     int n_endpoints;              ///< 0..HSDI_TARGET_MAX_WORKERS
-    uint64_t vocab_hash;  ///< a worker with another one is refused; 0 on either side: not compared
-    uint64_t fingerprint; ///< of the target model, told to the workers
+    uint64_t vocab_hash;   ///< a worker with another one is refused; 0 on either side: not compared
+    uint64_t fingerprint;  ///< of the target model, told to the workers
     int handshake_ms;      ///< wait in create for workers to answer; default 1000
     int first_deadline_ms; ///< wait for the first window of a generation; default 2000
     int deadline_ms;       ///< wait for any other window; default 2000
     int n_late_lost;       ///< windows in a row that may be late before a worker is lost; default 3
     int retry_ms;          ///< how often a lost worker is called; default 250
-    int spin_us;           ///< busy waiting before sleeping; default 30
+    int spin_us; ///< busy waiting before sleeping; default 0: where both sides share a core,
+                 ///< spinning delays the very thread that is waited for
     hsdi_log log;
 } hsdi_target_config;
 
@@ -58,7 +59,7 @@ typedef struct hsdi_target_stats {
     int64_t steps, drafted, accepted;
     int64_t hits, misses, own_hits, proxy_hits;
     int64_t late, workers_lost;
-    int64_t ignored; ///< frames that did not fit: damaged, stale, out of range
+    int64_t ignored;  ///< frames that did not fit: damaged, stale, out of range
     int64_t reopened; ///< times a worker was opened again in the middle of a generation
     int64_t prefill_ns, decode_ns;
     int64_t wait_ns;         ///< waiting for windows

@@ -21,7 +21,7 @@ typedef struct hsdi_helper {
     hsdi_link *link;
     hsdi_peer_state state;
     uint32_t epoch;
-    bool is_awaited; ///< worth waiting for; a worker that was opened late first has to catch up
+    bool is_awaited;   ///< worth waiting for; a worker that was opened late first has to catch up
     bool has_answered; ///< the window of this step
     int n_late;        ///< in a row
     int n_failures;    ///< of its stage, in this generation
@@ -47,7 +47,7 @@ struct hsdi_target {
     uint32_t step;
     const atomic_bool *cancel;
 
-    hsdi_draft_window window; ///< the window of `step`
+    hsdi_draft_window window;                              ///< the window of `step`
     int32_t *row_tokens, *row_pos, *row_cell, *row_n_path; ///< [n_rows_max]
     int32_t *row_path;                                     ///< [n_rows_max, n_rows_max]
     int32_t own[HSDI_WINDOW_MAX + 1];

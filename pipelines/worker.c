@@ -42,7 +42,7 @@ struct hsdi_worker {
 
 void hsdi_worker_config_init(hsdi_worker_config *config)
 {
-    *config = (hsdi_worker_config){.n_sessions_max = 64, .idle_s = 600, .spin_us = 30};
+    *config = (hsdi_worker_config){.n_sessions_max = 64, .idle_s = 600, .spin_us = 0};
 }
 
 hsd_status hsdi_worker_create(hsdi_context *context, const char *endpoint,
@@ -365,19 +365,34 @@ static void answer(hsdi_worker *worker, served *session)
     }
 }
 
-/// Lets every session answer, and one of them compute. True when it did.
-static bool take_turn(hsdi_worker *worker)
+/// The session whose turn it is: one whose target waits before one that prepares branches, and
+/// round robin among equals. NULL: none has work.
+static served *choose(hsdi_worker *worker)
 {
-    int n = worker->config.n_sessions_max;
-    served *chosen = NULL;
-    for (int i = 0, n_seen = 0; i < n && n_seen < worker->n_sessions && !chosen; i++) {
-        served *session = &worker->sessions[(worker->i_next + i) % n];
+    int n = worker->config.n_sessions_max, i_chosen = -1;
+    for (int i = 0, n_seen = 0; i < n && n_seen < worker->n_sessions; i++) {
+        int at = (worker->i_next + i) % n;
+        const served *session = &worker->sessions[at];
         n_seen += session->is_used;
         if (session->is_used && hsdi_draft_has_work(session->draft)) {
-            chosen = session;
-            worker->i_next = (worker->i_next + i + 1) % n;
+            bool is_urgent = hsdi_draft_is_awaited(session->draft);
+            i_chosen = is_urgent || i_chosen < 0 ? at : i_chosen;
+            if (is_urgent) {
+                break;
+            }
         }
     }
+    if (i_chosen < 0) {
+        return NULL;
+    }
+    worker->i_next = (i_chosen + 1) % n;
+    return &worker->sessions[i_chosen];
+}
+
+/// Lets one session compute. True when there was one.
+static bool take_turn(hsdi_worker *worker)
+{
+    served *chosen = choose(worker);
     if (chosen) {
         hsd_error err = {0};
         if (hsdi_draft_work(chosen->draft, &err) != HSD_OK) {
@@ -415,7 +430,7 @@ hsd_status hsdi_worker_run(hsdi_worker *worker, hsd_error *err)
         }
         if (is_busy) {
             busy_ns = now_ns;
-        } else if (now_ns - busy_ns > worker->config.spin_us * INT64_C(1000)) {
+        } else if (now_ns - busy_ns >= worker->config.spin_us * INT64_C(1000)) {
             hsdi_listener_wait(worker->listener, worker->n_sessions > 0 ? SWEEP_NS : -1);
             busy_ns = hsdi_now_ns();
         }
