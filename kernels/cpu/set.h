@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 
 /// For a template function: its constant arguments must reach the loops over the registers of a
-/// tile, and these must be unrolled. Not under sanitizers: their checks in thousands of copies would
+/// tile, and these must be unrolled. Not under sanitizers: checks in thousands of copies would
 /// take minutes to compile.
 #ifdef HSDI_NO_UNROLL
 #define HSDI_TEMPLATE static inline
