@@ -27,7 +27,8 @@ static inline void tiles_of_rows(const hsdi_matmul *m, const tile_set *t, int ro
     while (g < g_end) {
         int n_groups = t->n_groups[n_rows - 1];
         bool wide = g + n_groups <= g_end;
-        (wide ? t->wide : t->narrow)[n_rows - 1](m, row, g);
+        tile_fn *tile = wide ? t->wide[n_rows - 1] : t->narrow[n_rows - 1];
+        tile(m, row, g);
         g += wide ? n_groups : 1;
     }
 }
@@ -38,7 +39,7 @@ static inline void run_tiles(const hsdi_matmul *m, const tile_set *t, int g_begi
         int n_block = m->n_rows - block < ROWS_BLOCK ? m->n_rows - block : ROWS_BLOCK;
         int n_tiles = (n_block + t->n_rows_max - 1) / t->n_rows_max;
         int n_rows = (n_block + n_tiles - 1) / n_tiles; // tiles of nearly equal size
-        int n_last = n_block - (n_tiles - 1) * n_rows;
+        int n_last = (n_block - 1) % n_rows + 1;
         int chunk = t->n_groups[n_last - 1];
         for (int g = g_begin; g < g_end; g += chunk) {
             int end = g + chunk < g_end ? g + chunk : g_end;
