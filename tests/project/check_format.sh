@@ -20,18 +20,14 @@ if [ -z "$tool" ]; then
     exit 77
 fi
 
-# InsertBraces serves newer versions in editors; version 14 does not know the key.
-style=$(mktemp)
-trap 'rm -f "$style"' EXIT
-grep -v '^InsertBraces' "$root/.clang-format" >"$style"
-
+files=$(mktemp)
+trap 'rm -f "$files"' EXIT
 cd "$root" || exit 1
 find base kernels topology devices pipelines engine cli examples include tests \
-    \( -name '*.c' -o -name '*.h' \) -print | sort >"$style.files"
-echo "$(wc -l <"$style.files") files"
+    \( -name '*.c' -o -name '*.h' \) -print | sort >"$files"
+echo "$(wc -l <"$files") files"
 # shellcheck disable=SC2086 # mode is two words
-xargs "$tool" --style="file:$style" $mode <"$style.files"
+xargs "$tool" --style=file $mode <"$files"
 code=$?
-rm -f "$style.files"
 [ $code -eq 0 ] || echo "to fix it: sh tests/project/check_format.sh . --fix"
 exit $code
