@@ -33,9 +33,9 @@ typedef enum hsdi_type {
 
 typedef struct hsdi_type_info {
     hsdi_type type;
-    const char *name;  ///< as in GGUF tools: "F32", "Q4_K"
-    int block_elems;   ///< elements per block: 1, 32 or 256
-    int block_bytes;   ///< bytes per block
+    const char *name; ///< as in GGUF tools: "F32", "Q4_K"
+    int block_elems;  ///< elements per block: 1, 32 or 256
+    int block_bytes;  ///< bytes per block
 } hsdi_type_info;
 
 /// NULL for a type that this build does not know. Any integer may be passed.
@@ -44,8 +44,8 @@ const hsdi_type_info *hsdi_type_find(int64_t type);
 /// Instruction sets, in ascending order.
 typedef enum hsdi_isa {
     HSDI_ISA_REF = 0,
-    HSDI_ISA_AVX2 = 1,     ///< AVX2, FMA, F16C
-    HSDI_ISA_AVX512 = 2,   ///< AVX-512 F, BW, VL, DQ and VNNI
+    HSDI_ISA_AVX2 = 1,       ///< AVX2, FMA, F16C
+    HSDI_ISA_AVX512 = 2,     ///< AVX-512 F, BW, VL, DQ and VNNI
     HSDI_ISA_AVX512BF16 = 3, ///< the same and AVX-512 BF16; no set is built for it yet
     HSDI_N_ISA = 4,
 } hsdi_isa;
@@ -59,12 +59,12 @@ enum { HSDI_GROUP = 16 }; ///< output channels per packed group
 typedef struct hsdi_matmul {
     hsdi_type type;
     int n_rows, n_in, n_out;
-    const void *x;      ///< prepared activations, act_bytes() per row
-    const void *w;      ///< packed weights
-    const float *bias;  ///< NULL: none
+    const void *x;     ///< prepared activations, act_bytes() per row
+    const void *w;     ///< packed weights
+    const float *bias; ///< NULL: none
     float *y;
-    int y_stride;       ///< floats from one row of y to the next
-    bool accumulate;    ///< add to y (a residual stream) instead of overwriting it
+    int y_stride;    ///< floats from one row of y to the next
+    bool accumulate; ///< add to y (a residual stream) instead of overwriting it
 } hsdi_matmul;
 
 /// Rows attend to a shared trunk of cells and each to its own path of cells behind it.
@@ -76,16 +76,16 @@ typedef struct hsdi_matmul {
 /// not depend on where the trunk ends.
 typedef struct hsdi_attn {
     int n_head, n_kv, d_head;
-    float scale;            ///< usually 1/sqrt(d_head)
-    const float *q;         ///< [n_rows, q_stride], heads side by side
+    float scale;    ///< usually 1/sqrt(d_head)
+    const float *q; ///< [n_rows, q_stride], heads side by side
     int q_stride;
     const float *k, *v;
-    const int32_t *trunk;   ///< [n_trunk] cell of each trunk position
+    const int32_t *trunk; ///< [n_trunk] cell of each trunk position
     int n_trunk;
-    const int32_t *path;    ///< [n_rows, path_stride]
-    const int32_t *n_path;  ///< [n_rows], each at least 1
+    const int32_t *path;   ///< [n_rows, path_stride]
+    const int32_t *n_path; ///< [n_rows], each at least 1
     int path_stride;
-    float *out;             ///< [n_rows, out_stride]
+    float *out; ///< [n_rows, out_stride]
     int out_stride;
 } hsdi_attn;
 
@@ -96,8 +96,8 @@ typedef struct hsdi_attn {
 typedef struct hsdi_rope {
     float *x;
     int x_stride, n_head, d_head;
-    int n_rot;              ///< rotated elements per head, even, <= d_head
-    bool neox;              ///< pairs (i, i + n_rot/2); else pairs (2i, 2i+1)
+    int n_rot; ///< rotated elements per head, even, <= d_head
+    bool neox; ///< pairs (i, i + n_rot/2); else pairs (2i, 2i+1)
     const float *cos_sin;
 } hsdi_rope;
 
