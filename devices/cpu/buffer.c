@@ -4,6 +4,24 @@
 #include "devices/cpu/context.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
+/// Memory for packed weights, not zeroed: every byte is written by packing. Large ones ask for huge
+/// pages, since a pass reads them from end to end and would miss the TLB at every small page.
+static void *alloc_packed(size_t size_bytes)
+{
+    if (size_bytes < HUGE_PAGE_BYTES) {
+        return hsdi_aligned_alloc(size_bytes);
+    }
+    size_t rounded = (size_bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    void *p = aligned_alloc(HUGE_PAGE_BYTES, rounded);
+    if (p) {
+        (void)madvise(p, rounded, MADV_HUGEPAGE); // a wish: where it is refused, pages stay small
+    }
+    return p;
+}
 
 void hsdi_cpu_weight_destroy(hsdi_weight *weight)
 {
@@ -53,7 +71,7 @@ hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight 
     if (shape->uses & HSDI_USE_MATMUL) {
         size_t size = cpu->kernels->pack_bytes(shape->type, shape->n_out, shape->n_in);
         w->base.size_bytes += size;
-        w->packed = hsdi_aligned_alloc(size);
+        w->packed = alloc_packed(size);
         if (w->packed) {
             pack_job job = {cpu->kernels, w, data};
             pthread_mutex_lock(&device->turn);
