@@ -1,7 +1,10 @@
 /// Gates and barriers on Linux futexes.
 #include "base/futex.h"
 
+#include "base/clock.h"
+
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
 #include <sys/syscall.h>
@@ -58,12 +61,31 @@ void hsdi_barrier_wait(hsdi_barrier *barrier, uint32_t n_threads, int n_spins)
     }
 }
 
-int hsdi_spin_default(void)
+static double pause_ns; ///< guarded by measure_once
+static pthread_once_t measure_once = PTHREAD_ONCE_INIT;
+
+static void measure_pause(void)
+{
+    enum { N = 200, TRIES = 5 };
+    pause_ns = 1e9;
+    for (int i = 0; i < TRIES; i++) { // the shortest: others were interrupted
+        int64_t begin = hsdi_now_ns();
+        for (int k = 0; k < N; k++) {
+            relax();
+        }
+        double ns = (double)(hsdi_now_ns() - begin) / N;
+        pause_ns = ns < pause_ns ? ns : pause_ns;
+    }
+    pause_ns = pause_ns < 0.5 ? 0.5 : pause_ns;
+}
+
+int hsdi_spins_for(int64_t ns)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) < 2) {
         return 1;
     }
-    return 1000; // a pause takes 10 to 140 cycles: 5 to 50 microseconds
+    pthread_once(&measure_once, measure_pause);
+    return 1 + (int)((double)ns / pause_ns);
 }

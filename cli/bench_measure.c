@@ -68,28 +68,30 @@ static int check_end(const check *c)
     return CLI_OK;
 }
 
-/// Pull a submitted generation to its end; `c` may be NULL.
+/// Wait for a submitted generation, then look at its tokens: nobody disturbs it while it runs.
+/// `c` may be NULL.
 static int drain(hsd_session *session, check *c)
 {
     hsd_error err = cli_no_error();
-    for (;;) {
-        hsd_token token = {0};
-        hsd_status status = hsd_session_next(session, POLL_MS, &token, &err);
-        if (cli_interrupted()) {
-            hsd_session_cancel(session);
-            return CLI_INTERRUPTED;
-        }
-        if (status == HSD_EEND) {
-            return c ? check_end(c) : CLI_OK;
-        }
-        if (status != HSD_OK && status != HSD_ETIMEOUT) {
-            return cli_fail(status, &err);
-        }
-        if (status == HSD_OK && c && check_token(c, token.id) != CLI_OK) {
-            hsd_session_cancel(session);
+    hsd_token token = {0};
+    cli_signals_cancel_session(session);
+    hsd_status status = hsd_session_wait(session, &err);
+    cli_signals_cancel_session(NULL);
+    if (cli_interrupted()) {
+        return CLI_INTERRUPTED;
+    }
+    if (status != HSD_OK) {
+        return cli_fail(status, &err);
+    }
+    while ((status = hsd_session_next(session, 0, &token, &err)) == HSD_OK) {
+        if (token.id >= 0 && c && check_token(c, token.id) != CLI_OK) {
             return CLI_FAILURE;
         }
     }
+    if (status != HSD_EEND) {
+        return cli_fail(status, &err);
+    }
+    return c ? check_end(c) : CLI_OK;
 }
 
 static int generate(hsd_session *session, const int32_t *tokens, int n_tokens, check *c,

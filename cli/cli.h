@@ -56,6 +56,8 @@ void cli_log(void *user, int level, const char *text);
 /// with cli_signals_stop_worker); the second one ends the process.
 void cli_signals_init(void);
 void cli_signals_stop_worker(hsd_worker *worker);
+/// Name the session that an interrupt cancels; NULL before it is closed.
+void cli_signals_cancel_session(hsd_session *session);
 bool cli_interrupted(void);
 
 /* parse.c */

@@ -10,8 +10,6 @@
 
 enum { KEY_MODE = 0x200, KEY_JSON };
 
-enum { POLL_MS = 100 }; ///< how long an interrupt may wait to be seen
-
 typedef struct run_options {
     cli_generation g;
     const char *prompt;
@@ -27,6 +25,7 @@ typedef struct run_output {
     size_t n_text, cap_text;
     bool stream;   ///< print text as it comes
     bool progress; ///< count tokens on stderr
+    bool failed;   ///< printing or memory failed, and it was said
 } run_output;
 
 static const struct argp_option options[] = {
@@ -127,7 +126,9 @@ static bool keep_token(run_output *out, const hsd_token *token)
         cli_failf("output: memory could not be allocated (ENOMEM)");
         return false;
     }
-    out->tokens[out->n_tokens++] = token->id;
+    if (token->id >= 0) {
+        out->tokens[out->n_tokens++] = token->id;
+    }
     memcpy(out->text + out->n_text, token->text, token->n_bytes);
     out->n_text += token->n_bytes;
     return true;
@@ -144,28 +145,29 @@ static bool take_token(run_output *out, const hsd_token *token)
     return !out->stream || token->n_bytes == 0 || cli_out(token->text, token->n_bytes);
 }
 
-/// Pull tokens to the end. Returns the exit code.
-static int pull(hsd_session *session, run_output *out)
+/// On the session's thread, so that no other thread has to wake up for each token.
+static bool on_token(void *user, const hsd_token *token)
+{
+    run_output *out = user;
+    if (cli_interrupted()) {
+        return false;
+    }
+    out->failed = !take_token(out, token);
+    return !out->failed;
+}
+
+/// Wait for the end. Returns the exit code.
+static int finish(hsd_session *session, const run_output *out)
 {
     hsd_error err = cli_no_error();
-    for (;;) {
-        hsd_token token = {0};
-        hsd_status status = hsd_session_next(session, POLL_MS, &token, &err);
-        if (cli_interrupted()) {
-            hsd_session_cancel(session);
-            return CLI_INTERRUPTED;
-        }
-        if (status == HSD_OK) {
-            if (!take_token(out, &token)) {
-                hsd_session_cancel(session);
-                return CLI_FAILURE;
-            }
-        } else if (status == HSD_EEND) {
-            return CLI_OK;
-        } else if (status != HSD_ETIMEOUT) {
-            return cli_fail(status, &err);
-        }
+    hsd_status status = hsd_session_wait(session, &err);
+    if (out->failed) {
+        return CLI_FAILURE; // said already
     }
+    if (cli_interrupted()) {
+        return CLI_INTERRUPTED;
+    }
+    return status == HSD_OK ? CLI_OK : cli_fail(status, &err);
 }
 
 static double percent(int64_t part, int64_t whole)
@@ -203,33 +205,32 @@ static int print_json(const int32_t *prompt, int n_prompt, const run_output *out
 }
 
 /// Everything between an open session and the printed result.
-static int generate(const run_options *o, hsd_session *session, const int32_t *prompt, int n_prompt)
+static int generate(const run_options *o, hsd_session *session, const int32_t *prompt, int n_prompt,
+                    run_output *out)
 {
     hsd_error err = cli_no_error();
     bool stderr_is_terminal = isatty(STDERR_FILENO);
-    run_output out = {
-        .stream = !o->json,
-        .progress = stderr_is_terminal && (o->json || !isatty(STDOUT_FILENO)),
-    };
+    out->stream = !o->json;
+    out->progress = stderr_is_terminal && (o->json || !isatty(STDOUT_FILENO));
+    cli_signals_cancel_session(session);
     hsd_status status = hsd_session_submit_tokens(session, prompt, n_prompt, &err);
-    int code = status == HSD_OK ? pull(session, &out) : cli_fail(status, &err);
-    if (out.progress && out.n_tokens > 0) {
+    int code = status == HSD_OK ? finish(session, out) : cli_fail(status, &err);
+    cli_signals_cancel_session(NULL);
+    if (out->progress && out->n_tokens > 0) {
         fputc('\r', stderr);
     }
-    if (out.stream && (code == CLI_OK || code == CLI_INTERRUPTED) &&
-        (out.n_text == 0 || out.text[out.n_text - 1] != '\n') && !cli_out("\n", 1)) {
+    if (out->stream && (code == CLI_OK || code == CLI_INTERRUPTED) &&
+        (out->n_text == 0 || out->text[out->n_text - 1] != '\n') && !cli_out("\n", 1)) {
         code = CLI_FAILURE;
     }
     hsd_stats stats = {0};
     hsd_session_stats(session, &stats);
     if (code == CLI_OK && o->json) {
-        code = print_json(prompt, n_prompt, &out, &stats);
+        code = print_json(prompt, n_prompt, out, &stats);
     }
     if (code == CLI_OK && (stderr_is_terminal || o->g.verbose)) {
         print_stats(&stats);
     }
-    free(out.tokens);
-    free(out.text);
     return code;
 }
 
@@ -241,6 +242,7 @@ static int run_prompt(run_options *o, const char *text, size_t n_bytes)
     hsd_session *session = NULL;
     int32_t *prompt = NULL;
     int n_prompt = 0;
+    run_output out = {0};
     int code = CLI_INTERRUPTED;
     hsd_status status = hsd_engine_open(&o->g.engine, &engine, &err);
     if (status != HSD_OK) {
@@ -253,11 +255,15 @@ static int run_prompt(run_options *o, const char *text, size_t n_bytes)
     if (code != CLI_OK) {
         goto done;
     }
+    o->g.session.on_token = on_token;
+    o->g.session.on_token_user = &out;
     status = hsd_session_open(engine, &o->g.session, &session, &err);
-    code = status == HSD_OK ? generate(o, session, prompt, n_prompt) : cli_fail(status, &err);
+    code = status == HSD_OK ? generate(o, session, prompt, n_prompt, &out) : cli_fail(status, &err);
 done:
-    free(prompt);
     hsd_session_close(&session);
+    free(prompt);
+    free(out.tokens);
+    free(out.text);
     hsd_engine_close(&engine);
     return code;
 }

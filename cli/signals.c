@@ -7,6 +7,7 @@
 
 static volatile sig_atomic_t interrupted;
 static _Atomic(hsd_worker *) running_worker;
+static _Atomic(hsd_session *) running_session;
 
 static void on_signal(int number)
 {
@@ -16,6 +17,7 @@ static void on_signal(int number)
     if (worker) {
         hsd_worker_stop(worker);
     }
+    hsd_session_cancel(atomic_load(&running_session));
 }
 
 void cli_signals_init(void)
@@ -31,6 +33,14 @@ void cli_signals_stop_worker(hsd_worker *worker)
     atomic_store(&running_worker, worker);
     if (worker && interrupted) {
         hsd_worker_stop(worker); // the signal came before the worker was named
+    }
+}
+
+void cli_signals_cancel_session(hsd_session *session)
+{
+    atomic_store(&running_session, session);
+    if (interrupted) {
+        hsd_session_cancel(session);
     }
 }
 

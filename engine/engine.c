@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CTX_DEFAULT_MAX = 4096, PARAMETERS_PER_THREAD = 2000000 };
+enum { CTX_DEFAULT_MAX = 4096, PARAMETERS_PER_THREAD = 2000000, SPIN_US = 100 };
 
 const char *hsd_version(void)
 {
@@ -327,6 +327,16 @@ static void *local_main(void *arg)
     return NULL;
 }
 
+int hsdi_first_cpu(const hsd_engine *e)
+{
+    return e->n_cpus > 1 ? e->cpus[0] : -1;
+}
+
+int hsdi_engine_spin_us(const hsd_engine *e)
+{
+    return e->n_cpus > e->n_draft_threads ? SPIN_US : 0;
+}
+
 hsd_status hsdi_engine_start_local(hsd_engine *e, hsd_error *err)
 {
     hsd_status status = HSD_OK;
@@ -336,6 +346,7 @@ hsd_status hsdi_engine_start_local(hsd_engine *e, hsd_error *err)
         hsdi_draft_factory factory = hsdi_drafts_factory(&e->drafts);
         hsdi_worker_config_init(&config);
         config.log = e->log;
+        config.spin_us = hsdi_engine_spin_us(e);
         int first = e->n_cpus - e->n_draft_threads;
         e->local.log = &e->log;
         e->local.cpu = e->n_cpus > 1 ? e->cpus[first > 0 ? first : 0] : -1;

@@ -27,6 +27,13 @@ typedef struct hsdi_local_worker {
     const hsdi_log *log;
 } hsdi_local_worker;
 
+/// What hsdi_choose_mode found, for the settings it was asked for.
+typedef struct hsdi_choice {
+    bool made;
+    int window, roots, exit_layer;
+    hsd_mode mode;
+} hsdi_choice;
+
 struct hsd_engine {
     hsdi_log log;
     int n_ctx;
@@ -43,10 +50,31 @@ struct hsd_engine {
     char local_endpoint[64];
     char **endpoints; ///< of workers started elsewhere, owned
     int n_endpoints;
-    pthread_mutex_t lock; ///< guards `local` and `n_sessions`
+    pthread_mutex_t lock; ///< guards `local` and `choice`
     hsdi_local_worker local;
-    int n_sessions;
+    hsdi_choice choice;
 };
+
+/// Processor of the target device's first thread; -1: not pinned.
+int hsdi_first_cpu(const hsd_engine *engine);
+
+/// Time, on a thread pinned to `cpu`, of a pass of n_rows rows behind n_past tokens, a quantile of
+/// n_repeats (0: the shortest, 0.5: the median); cut at exit_layer with proxies there, unless it is
+/// 0.
+HSD_NODISCARD hsd_status hsdi_measure_rows(hsdi_runner *runner, int cpu, int n_threads,
+                                           int exit_layer, int n_rows, int n_past, int n_repeats,
+                                           double quantile, int64_t *ns, hsd_error *err);
+
+/// The mode for HSD_MODE_AUTO with a model draft, by measured pass times; logs its reasons.
+///
+/// Measured once per engine and window, on the first such session; takes some tens of passes.
+HSD_NODISCARD hsd_status hsdi_choose_mode(hsd_engine *engine, int window, int roots, int exit_layer,
+                                          hsd_mode *out, hsd_error *err);
+
+/// How long a pipeline looks for messages before it sleeps. Waking an idle core takes tens of
+/// microseconds, several times what a small draft needs for a token; where target and draft have
+/// cores of their own, looking costs nobody anything.
+int hsdi_engine_spin_us(const hsd_engine *engine);
 
 /// Start the local draft worker if it does not run yet.
 HSD_NODISCARD hsd_status hsdi_engine_start_local(hsd_engine *engine, hsd_error *err);

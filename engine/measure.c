@@ -5,7 +5,10 @@
 #include "base/error.h"
 #include "pipelines/rendezvous.h"
 
+#include <sched.h>
 #include <stdlib.h>
+
+enum { PROXIES_PER_ROW = 8 };
 
 hsd_status hsd_measure_rendezvous(const char *transport, int n_steps, hsd_rendezvous_times *out,
                                   hsd_error *err)
@@ -82,25 +85,43 @@ static hsd_status fill(const hsdi_target_stage *stage, const pass *p, int n_past
     return status;
 }
 
-hsd_status hsd_measure_pass(hsd_engine *engine, int n_rows, int n_past, int n_repeats, double *ms,
-                            hsd_error *err)
+/// Pin the calling thread to a core for a measurement, as sessions do: a pass on several threads
+/// must not find two of them on one core.
+static void pin_for_now(int cpu, cpu_set_t *before)
 {
-    if (!engine || !ms || n_rows < 1 || n_rows > HSDI_STAGE_ROWS || n_past < 0 || n_repeats < 1 ||
-        n_repeats > 1000000 || n_past > engine->n_ctx - n_rows) {
-        return hsdi_fail(err, HSD_EINVAL, "measure", "%d rows behind %d positions, %d times",
-                         n_rows, n_past, n_repeats);
+    CPU_ZERO(before);
+    (void)sched_getaffinity(0, sizeof *before, before);
+    hsdi_pin_self(cpu);
+}
+
+/// One pass as the pipelines run it; with proxies when the stage has an exit.
+static hsd_status run_pass(const hsdi_target_stage *stage, const hsdi_rows *rows,
+                           hsdi_candidate *proxies, hsd_error *err)
+{
+    int32_t own[HSDI_STAGE_ROWS];
+    hsd_status status = stage->prefix(stage->self, rows, err);
+    if (status == HSD_OK && stage->has_exit) {
+        status = stage->proxies(stage->self, PROXIES_PER_ROW, proxies, err);
     }
-    const hsdi_target_stage_options options = {.n_cells = n_past + n_rows,
-                                               .n_threads = engine->n_target_alone,
+    return status == HSD_OK ? stage->suffix(stage->self, own, err) : status;
+}
+
+hsd_status hsdi_measure_rows(hsdi_runner *runner, int cpu, int n_threads, int exit_layer,
+                             int n_rows, int n_past, int n_repeats, double quantile, int64_t *ns,
+                             hsd_error *err)
+{
+    const hsdi_target_stage_options options = {.exit_layer = exit_layer,
+                                               .n_cells = n_past + n_rows,
+                                               .n_threads = n_threads,
                                                .sampling = {.top_p = 1.0f}};
     hsdi_target_stage stage;
+    hsdi_candidate proxies[HSDI_STAGE_ROWS * PROXIES_PER_ROW];
     pass p = {0};
-    int32_t own[HSDI_STAGE_ROWS];
-    hsd_status status = hsdi_target_stage_open(&engine->target.runner, &options, &stage, err);
+    hsd_status status = hsdi_target_stage_open(runner, &options, &stage, err);
     if (status != HSD_OK) {
         return status;
     }
-    status = pass_init(&p, n_rows, n_past, n_repeats, engine->target.model->n_vocab, err);
+    status = pass_init(&p, n_rows, n_past, n_repeats, stage.limits.n_vocab, err);
     if (status == HSD_OK) {
         status = fill(&stage, &p, n_past, err);
     }
@@ -113,19 +134,37 @@ hsd_status hsd_measure_pass(hsd_engine *engine, int n_rows, int n_past, int n_re
                             .path = p.path,
                             .n_path = p.n_path,
                             .path_stride = n_rows};
-    for (int i = -2; i < n_repeats && status == HSD_OK; i++) { // two to warm up
+    cpu_set_t before;
+    pin_for_now(cpu, &before);
+    for (int i = -1; i < n_repeats && status == HSD_OK; i++) { // one to warm up
         int64_t begin = hsdi_now_ns();
-        status = stage.prefix(stage.self, &rows, err);
-        if (status == HSD_OK) {
-            status = stage.suffix(stage.self, own, err);
-        }
+        status = run_pass(&stage, &rows, proxies, err);
         p.ns[i < 0 ? 0 : i] = hsdi_now_ns() - begin;
     }
+    (void)sched_setaffinity(0, sizeof before, &before);
     if (status == HSD_OK) {
         qsort(p.ns, (size_t)n_repeats, sizeof *p.ns, compare_ns);
-        *ms = (double)p.ns[n_repeats / 2] * 1e-6;
+        *ns = p.ns[(int)(quantile * (n_repeats - 1) + 0.5)];
     }
     pass_fini(&p);
     hsdi_target_stage_close(&stage);
+    return status;
+}
+
+hsd_status hsd_measure_pass(hsd_engine *engine, int n_rows, int n_past, int n_repeats, double *ms,
+                            hsd_error *err)
+{
+    if (!engine || !ms || n_rows < 1 || n_rows > HSDI_STAGE_ROWS || n_past < 0 || n_repeats < 1 ||
+        n_repeats > 1000000 || n_past > engine->n_ctx - n_rows) {
+        return hsdi_fail(err, HSD_EINVAL, "measure", "%d rows behind %d positions, %d times",
+                         n_rows, n_past, n_repeats);
+    }
+    int64_t ns;
+    hsd_status status =
+        hsdi_measure_rows(&engine->target.runner, hsdi_first_cpu(engine), engine->n_target_alone, 0,
+                          n_rows, n_past, n_repeats, 0.5, &ns, err);
+    if (status == HSD_OK) {
+        *ms = (double)ns * 1e-6;
+    }
     return status;
 }

@@ -15,7 +15,7 @@ enum {
     WINDOW_MAX = 16,
     ROOTS_MAX = 64,
     N_TOP_DEFAULT = 8,
-    WINDOW_DEFAULT = 4,
+    WINDOW_DEFAULT = 3,
     ROOTS_DEFAULT = 8,
     FLUSH_TOKEN = -1, ///< id of the entry that carries the last held-back bytes
 };
@@ -37,8 +37,9 @@ struct hsd_session {
     bool started;
     atomic_bool cancel;
 
-    pthread_mutex_t lock; ///< guards everything below
-    pthread_cond_t changed;
+    pthread_mutex_t lock;   ///< guards everything below
+    pthread_cond_t changed; ///< the phase; told to all
+    pthread_cond_t more;    ///< a token, or the end; told to who pulls
     phase phase;
     bool quit;
     int32_t *prompt; ///< [n_ctx]
@@ -96,23 +97,30 @@ static hsd_status check_options(const hsd_engine *e, const hsd_session_options *
 }
 
 /// Put a value in every field that says "by the engine".
-static void fill_defaults(const hsd_engine *e, hsd_session_options *o)
+static hsd_status fill_defaults(hsd_engine *e, hsd_session_options *o, hsd_error *err)
 {
+    o->window = o->window > 0 ? o->window : WINDOW_DEFAULT;
+    o->roots = o->roots > 0 ? o->roots : ROOTS_DEFAULT;
+    if (o->exit_layer == 0) {
+        o->exit_layer = e->target.model->n_layers / 2;
+    }
+    hsd_status status = HSD_OK;
     if (o->mode == HSD_MODE_AUTO) {
-        bool pays = o->draft_kind != HSD_DRAFT_AUTO || hsd_engine_has_draft(e);
-        bool apart = e->n_cpus > 1 || e->n_endpoints > 0;
-        o->mode = !pays ? HSD_MODE_AR : apart ? HSD_MODE_MIRROR : HSD_MODE_SERIAL;
+        bool any_model = o->draft_kind == HSD_DRAFT_AUTO || o->draft_kind == HSD_DRAFT_MODEL;
+        if (e->n_endpoints > 0 && any_model) {
+            o->mode = HSD_MODE_MIRROR; // a worker was given to be used; its speed is not known yet
+        } else if (e->draft.model && any_model) {
+            status = hsdi_choose_mode(e, o->window, o->roots, o->exit_layer, &o->mode, err);
+        } else {
+            o->mode = o->draft_kind == HSD_DRAFT_AUTO ? HSD_MODE_AR : HSD_MODE_SERIAL;
+        }
     }
     if (o->mode == HSD_MODE_AR) {
         o->draft_kind = HSD_DRAFT_AUTO;
     } else if (o->draft_kind == HSD_DRAFT_AUTO) {
         o->draft_kind = hsd_engine_has_draft(e) ? HSD_DRAFT_MODEL : HSD_DRAFT_NGRAM;
     }
-    o->window = o->window > 0 ? o->window : WINDOW_DEFAULT;
-    o->roots = o->roots > 0 ? o->roots : ROOTS_DEFAULT;
-    if (o->exit_layer == 0) {
-        o->exit_layer = e->target.model->n_layers / 2;
-    }
+    return status;
 }
 
 /// The remote workers serve model drafts; lookups and early exits stay at home.
@@ -149,6 +157,7 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
     hsdi_target_config_init(&config);
     config.mode = o->mode;
     config.log = e->log;
+    config.spin_us = hsdi_engine_spin_us(e);
     config.vocab_hash = e->drafts.vocab_hash;
     config.fingerprint = hsdi_gguf_fingerprint(e->target.model->gguf);
     config.draft = (hsdi_draft_config){
@@ -215,7 +224,7 @@ static bool on_emit(void *user, int32_t token)
     }
     pthread_mutex_lock(&s->lock);
     s->tokens[s->n_tokens++] = token; // the pipeline emits no more than n_ctx
-    pthread_cond_broadcast(&s->changed);
+    pthread_cond_broadcast(&s->more);
     pthread_mutex_unlock(&s->lock);
     return go_on;
 }
@@ -247,13 +256,14 @@ static void run_one(hsd_session *s)
     s->error = error;
     s->phase = PHASE_DONE;
     pthread_cond_broadcast(&s->changed);
+    pthread_cond_broadcast(&s->more);
     pthread_mutex_unlock(&s->lock);
 }
 
 static void *session_main(void *arg)
 {
     hsd_session *s = arg;
-    hsdi_pin_self(s->engine->n_cpus > 1 ? s->engine->cpus[0] : -1);
+    hsdi_pin_self(hsdi_first_cpu(s->engine));
     pthread_mutex_lock(&s->lock);
     for (;;) {
         while (s->phase != PHASE_QUEUED && !s->quit) {
@@ -309,13 +319,18 @@ hsd_status hsd_session_open(hsd_engine *engine, const hsd_session_options *optio
     }
     s->engine = engine;
     s->options = *options;
-    fill_defaults(engine, &s->options);
+    status = fill_defaults(engine, &s->options, err);
+    if (status != HSD_OK) {
+        free(s);
+        return status;
+    }
     atomic_init(&s->cancel, false);
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&s->changed, &attr);
+    pthread_cond_init(&s->more, &attr);
     pthread_condattr_destroy(&attr);
     status = open_all(s, err);
     if (status != HSD_OK) {
@@ -358,6 +373,7 @@ void hsd_session_close(hsd_session **session)
     free(s->tokens);
     free(s->text);
     pthread_cond_destroy(&s->changed);
+    pthread_cond_destroy(&s->more);
     pthread_mutex_destroy(&s->lock);
     free(s);
     *session = NULL;
@@ -440,12 +456,12 @@ hsd_status hsd_session_submit_tokens(hsd_session *s, const int32_t *tokens, int 
 static bool wait_until(hsd_session *s, int64_t deadline_ns)
 {
     if (deadline_ns < 0) {
-        pthread_cond_wait(&s->changed, &s->lock);
+        pthread_cond_wait(&s->more, &s->lock);
         return true;
     }
     const struct timespec t = {.tv_sec = (time_t)(deadline_ns / 1000000000),
                                .tv_nsec = (long)(deadline_ns % 1000000000)};
-    return pthread_cond_timedwait(&s->changed, &s->lock, &t) != ETIMEDOUT;
+    return pthread_cond_timedwait(&s->more, &s->lock, &t) != ETIMEDOUT;
 }
 
 hsd_status hsd_session_next(hsd_session *s, int timeout_ms, hsd_token *out, hsd_error *err)

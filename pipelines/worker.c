@@ -416,6 +416,21 @@ static void sweep(hsdi_worker *worker, int64_t now_ns)
     }
 }
 
+/// Looking for messages without sleeping helps a mirror session; while one drafts serially, its
+/// target may want this very core.
+static int64_t spin_ns(const hsdi_worker *worker)
+{
+    bool any = false;
+    for (int i = 0; i < worker->config.n_sessions_max && worker->config.spin_us > 0; i++) {
+        const served *session = &worker->sessions[i];
+        if (session->is_used && session->config.mode != HSD_MODE_MIRROR) {
+            return 0;
+        }
+        any |= session->is_used;
+    }
+    return any ? worker->config.spin_us * INT64_C(1000) : 0;
+}
+
 hsd_status hsdi_worker_run(hsdi_worker *worker, hsd_error *err)
 {
     (void)err;
@@ -430,7 +445,7 @@ hsd_status hsdi_worker_run(hsdi_worker *worker, hsd_error *err)
         }
         if (is_busy) {
             busy_ns = now_ns;
-        } else if (now_ns - busy_ns >= worker->config.spin_us * INT64_C(1000)) {
+        } else if (now_ns - busy_ns >= spin_ns(worker)) {
             hsdi_listener_wait(worker->listener, worker->n_sessions > 0 ? SWEEP_NS : -1);
             busy_ns = hsdi_now_ns();
         }

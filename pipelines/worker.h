@@ -16,7 +16,8 @@ typedef struct hsdi_worker hsdi_worker;
 typedef struct hsdi_worker_config {
     int n_sessions_max; ///< more are refused; default 64
     int idle_s;         ///< a session silent for this long is freed; default 600
-    int spin_us;        ///< busy waiting before sleeping; default 0, see hsdi_target_config
+    int spin_us; ///< busy waiting before sleeping, while all sessions are mirror ones; default 0,
+                 ///< see hsdi_target_config
     hsdi_log log;
 } hsdi_worker_config;
 

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+enum { BARRIER_SPIN_NS = 50000, IDLE_SPIN_NS = 8000 };
+
 typedef struct worker {
     hsdi_gate start; ///< counts the jobs given to this thread
     hsdi_cpu_pool *pool;
@@ -24,7 +26,8 @@ struct hsdi_cpu_pool {
     void *arg;
     int n_active;
     int n_threads;
-    int n_spins;
+    int n_spins;      ///< at a barrier: the others are at work and will be there soon
+    int n_idle_spins; ///< between jobs: the core may be wanted by somebody else
     _Atomic bool stop;
     worker *workers; ///< [n_threads], entry 0 unused
 };
@@ -35,7 +38,7 @@ static void *worker_main(void *arg)
     hsdi_cpu_pool *pool = w->pool;
     uint32_t seen = 0;
     for (;;) {
-        seen = hsdi_gate_wait(&w->start, seen, pool->n_spins);
+        seen = hsdi_gate_wait(&w->start, seen, pool->n_idle_spins);
         if (atomic_load(&pool->stop)) {
             return NULL;
         }
@@ -65,7 +68,8 @@ hsd_status hsdi_cpu_pool_create(int n_threads, const int *cpus, hsdi_cpu_pool **
     }
     pool->workers = workers;
     pool->n_threads = n_threads;
-    pool->n_spins = hsdi_spin_default();
+    pool->n_spins = hsdi_spins_for(BARRIER_SPIN_NS);
+    pool->n_idle_spins = hsdi_spins_for(IDLE_SPIN_NS);
     for (int i = 1; i < n_threads; i++) {
         worker *w = &workers[i];
         w->pool = pool;

@@ -75,10 +75,10 @@ typedef struct hsd_sampling {
 
 /// A piece of output.
 typedef struct hsd_token {
-    int32_t id; ///< token id in 0..n_vocab-1
-    const char
-        *text; ///< complete UTF-8, may be empty while a character is incomplete; NUL-terminated
-    size_t n_bytes;
+    int32_t id; ///< in 0..n_vocab-1; -1 for bytes that the end of the text released
+    /// Complete UTF-8, NUL-terminated; may be empty while a character is incomplete.
+    const char *text;
+    size_t n_bytes; ///< of text, without the NUL
 } hsd_token;
 
 /// Called on the session's own thread after each token, in order. `token` is borrowed for the call.
@@ -190,7 +190,8 @@ HSD_API HSD_NODISCARD hsd_status hsd_session_next(hsd_session *session, int time
 /// Wait for the end of the generation without pulling. HSD_OK when it completed.
 HSD_API HSD_NODISCARD hsd_status hsd_session_wait(hsd_session *session, hsd_error *err);
 
-/// Ask the running generation to end soon; does not wait. Any thread.
+/// Ask the running generation to end soon; does not wait. NULL is allowed. Any thread;
+/// async-signal-safe.
 HSD_API void hsd_session_cancel(hsd_session *session);
 
 /// Copy of the counters; exact once the generation has ended. Any thread.

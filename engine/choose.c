@@ -1,0 +1,100 @@
+/// Which mode pays on this machine with this pair: a small law on measured pass times.
+///
+/// Tokens per pass come from an assumed acceptance, since none was seen yet; times are measured on
+/// the devices, target and draft each by itself; the shortest of a few counts, so that a busy
+/// moment does not decide. It is a guard against the common case in which speculation only makes
+/// things slower, and it says why; it does not tune windows or roots.
+#include "engine/engine_internal.h"
+
+#include <math.h>
+
+/// Assumed share of draft tokens that are accepted: the middle of what the shipped pair and
+/// others reach with ordinary drafts.
+static const double acceptance = 0.6;
+/// Assumed share of commits that find their branch ready.
+static const double hit_rate = 0.75;
+/// A mode must promise this much more than the target alone.
+static const double margin = 1.05;
+/// Two messages and the wake-ups that they cost, nanoseconds; measured by `hsd bench`.
+static const double message_ns = 60000.0;
+
+enum { N_PAST = 32, N_REPEATS = 6 };
+
+typedef struct times {
+    int64_t one, verify, beside; ///< target: 1 row; window+1 rows alone; the same beside a draft
+    int64_t draft_one, draft_branches;
+} times;
+
+static hsd_status measure(hsd_engine *e, int window, int roots, int exit_layer, times *t,
+                          hsd_error *err)
+{
+    int n_past = e->n_ctx > 2 * N_PAST ? N_PAST : 0;
+    int cpu = hsdi_first_cpu(e);
+    hsdi_runner *target = &e->target.runner, *draft = &e->draft.runner;
+    int rows = window + 1 < e->n_ctx ? window + 1 : e->n_ctx;
+    int branches = roots < HSDI_STAGE_ROWS ? roots : HSDI_STAGE_ROWS;
+    branches = branches < e->n_ctx - n_past ? branches : 1;
+    hsd_status status = hsdi_measure_rows(target, cpu, e->n_target_alone, 0, 1, n_past, N_REPEATS,
+                                          0.0, &t->one, err);
+    if (status == HSD_OK) {
+        status = hsdi_measure_rows(target, cpu, e->n_target_alone, 0, rows, n_past, N_REPEATS, 0.0,
+                                   &t->verify, err);
+    }
+    if (status == HSD_OK) {
+        status = hsdi_measure_rows(target, cpu, e->n_target_beside, exit_layer, rows, n_past,
+                                   N_REPEATS, 0.0, &t->beside, err);
+    }
+    if (status == HSD_OK) {
+        status = hsdi_measure_rows(draft, cpu, 0, 0, 1, n_past, N_REPEATS, 0.0, &t->draft_one, err);
+    }
+    if (status == HSD_OK) {
+        status = hsdi_measure_rows(draft, cpu, 0, 0, branches, n_past, N_REPEATS, 0.0,
+                                   &t->draft_branches, err);
+    }
+    return status;
+}
+
+static hsd_mode decide(const hsd_engine *e, const times *t, int window)
+{
+    double tokens = (1.0 - pow(acceptance, window + 1)) / (1.0 - acceptance);
+    double rollout = (double)window * (double)t->draft_one;
+    double serial = (double)t->verify + rollout + message_ns;
+    // Half of the pass lies behind the exit; what the branches need beyond the pass is exposed.
+    double exposed = fmax(0.0, (double)window * (double)t->draft_branches - (double)t->beside);
+    double miss = (1.0 - hit_rate) * rollout * 0.5;
+    double mirror = (double)t->beside + exposed + miss + message_ns;
+    double gain_serial = tokens * (double)t->one / serial;
+    double gain_mirror = tokens * (double)t->one / mirror;
+    hsd_mode mode = HSD_MODE_AR;
+    if (gain_serial > margin && gain_serial >= gain_mirror) {
+        mode = HSD_MODE_SERIAL;
+    } else if (gain_mirror > margin) {
+        mode = HSD_MODE_MIRROR;
+    }
+    hsdi_logf(&e->log, HSDI_LOG_INFO,
+              "mode auto: %s. Target pass %.2f ms for 1 row, %.2f ms for %d, %.2f ms beside a "
+              "draft on %d threads; draft %.3f ms a token. At %.0f %% acceptance serial gives %.2f "
+              "and mirror %.2f times the target alone",
+              hsd_mode_name(mode), (double)t->one * 1e-6, (double)t->verify * 1e-6, window + 1,
+              (double)t->beside * 1e-6, e->n_target_beside, (double)t->draft_one * 1e-6,
+              acceptance * 100.0, gain_serial, gain_mirror);
+    return mode;
+}
+
+hsd_status hsdi_choose_mode(hsd_engine *e, int window, int roots, int exit_layer, hsd_mode *out,
+                            hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    pthread_mutex_lock(&e->lock);
+    hsdi_choice *c = &e->choice;
+    if (!c->made || c->window != window || c->roots != roots || c->exit_layer != exit_layer) {
+        times t;
+        status = measure(e, window, roots, exit_layer, &t, err);
+        if (status == HSD_OK) {
+            *c = (hsdi_choice){true, window, roots, exit_layer, decide(e, &t, window)};
+        }
+    }
+    *out = c->mode;
+    pthread_mutex_unlock(&e->lock);
+    return status;
+}
