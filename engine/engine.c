@@ -319,6 +319,7 @@ void hsd_engine_close(hsd_engine **engine)
 static void *local_main(void *arg)
 {
     hsdi_local_worker *local = arg;
+    (void)pthread_setname_np(pthread_self(), "hsd-draft");
     hsdi_pin_self(local->cpu);
     hsd_error error;
     if (hsdi_worker_run(local->worker, &error) != HSD_OK) {

@@ -263,6 +263,7 @@ static void run_one(hsd_session *s)
 static void *session_main(void *arg)
 {
     hsd_session *s = arg;
+    (void)pthread_setname_np(pthread_self(), "hsd-session");
     hsdi_pin_self(hsdi_first_cpu(s->engine));
     pthread_mutex_lock(&s->lock);
     for (;;) {

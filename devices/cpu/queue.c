@@ -37,6 +37,7 @@ static void *worker_main(void *arg)
     worker *w = arg;
     hsdi_cpu_pool *pool = w->pool;
     uint32_t seen = 0;
+    (void)pthread_setname_np(pthread_self(), "hsd-cpu");
     for (;;) {
         seen = hsdi_gate_wait(&w->start, seen, pool->n_idle_spins);
         if (atomic_load(&pool->stop)) {
