@@ -5,14 +5,14 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-static volatile sig_atomic_t interrupted;
+static atomic_bool interrupted; // read on the session's thread too
 static _Atomic(hsd_worker *) running_worker;
 static _Atomic(hsd_session *) running_session;
 
 static void on_signal(int number)
 {
     (void)number;
-    interrupted = 1;
+    atomic_store(&interrupted, true);
     hsd_worker *worker = atomic_load(&running_worker);
     if (worker) {
         hsd_worker_stop(worker);
@@ -31,7 +31,7 @@ void cli_signals_init(void)
 void cli_signals_stop_worker(hsd_worker *worker)
 {
     atomic_store(&running_worker, worker);
-    if (worker && interrupted) {
+    if (worker && atomic_load(&interrupted)) {
         hsd_worker_stop(worker); // the signal came before the worker was named
     }
 }
@@ -39,12 +39,12 @@ void cli_signals_stop_worker(hsd_worker *worker)
 void cli_signals_cancel_session(hsd_session *session)
 {
     atomic_store(&running_session, session);
-    if (interrupted) {
+    if (atomic_load(&interrupted)) {
         hsd_session_cancel(session);
     }
 }
 
 bool cli_interrupted(void)
 {
-    return interrupted != 0;
+    return atomic_load(&interrupted);
 }

@@ -35,4 +35,4 @@ quiet cmake --build "$build"
 
 say "3/3 hsd run --mode mirror --prompt \"$prompt\""
 printf '%s' "$prompt"
-exec "$build/cli/hsd" run --mode mirror --verbose --prompt "$prompt"
+exec "$build/cli/hsd" run --mode mirror --prompt "$prompt"
