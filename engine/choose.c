@@ -14,11 +14,14 @@ static const double acceptance = 0.6;
 /// Assumed share of commits that find their branch ready.
 static const double hit_rate = 0.75;
 /// A mode must promise this much more than the target alone.
-static const double margin = 1.05;
-/// Two messages and the wake-ups that they cost, nanoseconds; measured by `hsd bench`.
-static const double message_ns = 60000.0;
+static const double margin = 1.1;
+/// What messages and wake-ups cost per step, nanoseconds: a serial step wakes two sleeping threads,
+/// in a mirror step both sides are looking. Source: docs/benchmarks.md.
+static const double serial_message_ns = 150000.0, mirror_message_ns = 30000.0;
 
-enum { N_PAST = 32, N_REPEATS = 6 };
+enum { N_REPEATS = 6 };
+/// A large model has said enough after one or two passes.
+static const int64_t budget_ns = 100000000;
 
 typedef struct times {
     int64_t one, verify, beside; ///< target: 1 row; window+1 rows alone; the same beside a draft
@@ -28,27 +31,27 @@ typedef struct times {
 static hsd_status measure(hsd_engine *e, int window, int roots, int exit_layer, times *t,
                           hsd_error *err)
 {
-    int n_past = e->n_ctx > 2 * N_PAST ? N_PAST : 0;
     int cpu = hsdi_first_cpu(e);
     hsdi_runner *target = &e->target.runner, *draft = &e->draft.runner;
     int rows = window + 1 < e->n_ctx ? window + 1 : e->n_ctx;
     int branches = roots < HSDI_STAGE_ROWS ? roots : HSDI_STAGE_ROWS;
-    branches = branches < e->n_ctx - n_past ? branches : 1;
-    hsd_status status = hsdi_measure_rows(target, cpu, e->n_target_alone, 0, 1, n_past, N_REPEATS,
-                                          0.0, &t->one, err);
+    branches = branches < e->n_ctx ? branches : 1;
+    hsd_status status = hsdi_measure_rows(target, cpu, e->n_target_alone, 0, 1, 0, N_REPEATS,
+                                          budget_ns, 0.0, &t->one, err);
     if (status == HSD_OK) {
-        status = hsdi_measure_rows(target, cpu, e->n_target_alone, 0, rows, n_past, N_REPEATS, 0.0,
-                                   &t->verify, err);
+        status = hsdi_measure_rows(target, cpu, e->n_target_alone, 0, rows, 0, N_REPEATS, budget_ns,
+                                   0.0, &t->verify, err);
     }
     if (status == HSD_OK) {
-        status = hsdi_measure_rows(target, cpu, e->n_target_beside, exit_layer, rows, n_past,
-                                   N_REPEATS, 0.0, &t->beside, err);
+        status = hsdi_measure_rows(target, cpu, e->n_target_beside, exit_layer, rows, 0, N_REPEATS,
+                                   budget_ns, 0.0, &t->beside, err);
     }
     if (status == HSD_OK) {
-        status = hsdi_measure_rows(draft, cpu, 0, 0, 1, n_past, N_REPEATS, 0.0, &t->draft_one, err);
+        status = hsdi_measure_rows(draft, cpu, 0, 0, 1, 0, N_REPEATS, budget_ns, 0.0, &t->draft_one,
+                                   err);
     }
     if (status == HSD_OK) {
-        status = hsdi_measure_rows(draft, cpu, 0, 0, branches, n_past, N_REPEATS, 0.0,
+        status = hsdi_measure_rows(draft, cpu, 0, 0, branches, 0, N_REPEATS, budget_ns, 0.0,
                                    &t->draft_branches, err);
     }
     return status;
@@ -58,11 +61,11 @@ static hsd_mode decide(const hsd_engine *e, const times *t, int window)
 {
     double tokens = (1.0 - pow(acceptance, window + 1)) / (1.0 - acceptance);
     double rollout = (double)window * (double)t->draft_one;
-    double serial = (double)t->verify + rollout + message_ns;
+    double serial = (double)t->verify + rollout + serial_message_ns;
     // Half of the pass lies behind the exit; what the branches need beyond the pass is exposed.
     double exposed = fmax(0.0, (double)window * (double)t->draft_branches - (double)t->beside);
     double miss = (1.0 - hit_rate) * rollout * 0.5;
-    double mirror = (double)t->beside + exposed + miss + message_ns;
+    double mirror = (double)t->beside + exposed + miss + mirror_message_ns;
     double gain_serial = tokens * (double)t->one / serial;
     double gain_mirror = tokens * (double)t->one / mirror;
     hsd_mode mode = HSD_MODE_AR;

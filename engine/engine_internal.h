@@ -60,10 +60,11 @@ int hsdi_first_cpu(const hsd_engine *engine);
 
 /// Time, on a thread pinned to `cpu`, of a pass of n_rows rows behind n_past tokens, a quantile of
 /// n_repeats (0: the shortest, 0.5: the median); cut at exit_layer with proxies there, unless it is
-/// 0.
+/// 0. Fewer repeats are made once budget_ns has passed (0: no bound).
 HSD_NODISCARD hsd_status hsdi_measure_rows(hsdi_runner *runner, int cpu, int n_threads,
                                            int exit_layer, int n_rows, int n_past, int n_repeats,
-                                           double quantile, int64_t *ns, hsd_error *err);
+                                           int64_t budget_ns, double quantile, int64_t *ns,
+                                           hsd_error *err);
 
 /// The mode for HSD_MODE_AUTO with a model draft, by measured pass times; logs its reasons.
 ///

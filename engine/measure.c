@@ -107,8 +107,8 @@ static hsd_status run_pass(const hsdi_target_stage *stage, const hsdi_rows *rows
 }
 
 hsd_status hsdi_measure_rows(hsdi_runner *runner, int cpu, int n_threads, int exit_layer,
-                             int n_rows, int n_past, int n_repeats, double quantile, int64_t *ns,
-                             hsd_error *err)
+                             int n_rows, int n_past, int n_repeats, int64_t budget_ns,
+                             double quantile, int64_t *ns, hsd_error *err)
 {
     const hsdi_target_stage_options options = {.exit_layer = exit_layer,
                                                .n_cells = n_past + n_rows,
@@ -136,10 +136,14 @@ hsd_status hsdi_measure_rows(hsdi_runner *runner, int cpu, int n_threads, int ex
                             .path_stride = n_rows};
     cpu_set_t before;
     pin_for_now(cpu, &before);
+    int64_t started = hsdi_now_ns();
     for (int i = -1; i < n_repeats && status == HSD_OK; i++) { // one to warm up
         int64_t begin = hsdi_now_ns();
         status = run_pass(&stage, &rows, proxies, err);
         p.ns[i < 0 ? 0 : i] = hsdi_now_ns() - begin;
+        if (budget_ns > 0 && i >= 0 && hsdi_now_ns() - started > budget_ns) {
+            n_repeats = i + 1;
+        }
     }
     (void)sched_setaffinity(0, sizeof before, &before);
     if (status == HSD_OK) {
@@ -162,7 +166,7 @@ hsd_status hsd_measure_pass(hsd_engine *engine, int n_rows, int n_past, int n_re
     int64_t ns;
     hsd_status status =
         hsdi_measure_rows(&engine->target.runner, hsdi_first_cpu(engine), engine->n_target_alone, 0,
-                          n_rows, n_past, n_repeats, 0.5, &ns, err);
+                          n_rows, n_past, n_repeats, 0, 0.5, &ns, err);
     if (status == HSD_OK) {
         *ms = (double)ns * 1e-6;
     }

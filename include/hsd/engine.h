@@ -31,8 +31,8 @@ typedef struct hsd_session hsd_session;
 typedef struct hsd_worker hsd_worker;
 
 typedef enum hsd_mode {
-    HSD_MODE_AUTO = 0,   ///< the engine chooses, see hsd_stats.mode for what it chose
-    HSD_MODE_AR = 1,     ///< target alone, one token per pass
+    HSD_MODE_AUTO = 0, ///< the engine chooses by measuring a few passes; hsd_stats.mode says which
+    HSD_MODE_AR = 1,   ///< target alone, one token per pass
     HSD_MODE_SERIAL = 2, ///< draft, then verify
     HSD_MODE_MIRROR = 3, ///< draft and verify at the same time
 } hsd_mode;
