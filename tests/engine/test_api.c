@@ -190,6 +190,23 @@ static void sessions_that_run_at_once_each_give_the_ar_text(void **state)
     free(clients);
 }
 
+static void mode_auto_says_what_it_chose_and_gives_the_ar_text(void **state)
+{
+    (void)state;
+    text ar, chosen;
+    hsd_stats stats;
+    hsd_session *session = open_session(HSD_MODE_AR, 40, NULL, NULL);
+    pull_all(session, &ar);
+    hsd_session_close(&session);
+    session = open_session(HSD_MODE_AUTO, 40, NULL, NULL);
+    pull_all(session, &chosen);
+    hsd_session_stats(session, &stats);
+    hsd_session_close(&session);
+    assert_in_range(stats.mode, HSD_MODE_AR, HSD_MODE_MIRROR);
+    assert_int_equal(ar.n, chosen.n);
+    assert_memory_equal(ar.ids, chosen.ids, sizeof(int32_t) * (size_t)ar.n);
+}
+
 static void the_context_ends_a_generation_without_a_token_limit(void **state)
 {
     (void)state;
@@ -378,6 +395,7 @@ int main(void)
         cmocka_unit_test(a_callback_that_says_no_cancels_and_later_tokens_never_come),
         cmocka_unit_test(cancel_and_close_in_the_middle_end_soon),
         cmocka_unit_test(sessions_that_run_at_once_each_give_the_ar_text),
+        cmocka_unit_test(mode_auto_says_what_it_chose_and_gives_the_ar_text),
         cmocka_unit_test(the_context_ends_a_generation_without_a_token_limit),
         cmocka_unit_test(wrong_options_are_refused_with_their_names),
         cmocka_unit_test(prompts_that_do_not_fit_are_refused),
