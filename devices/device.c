@@ -140,31 +140,29 @@ static bool view_ok(const hsdi_graph_desc *d, const hsdi_view *v)
     return v->offset >= 0 && v->width >= 1 && v->offset <= width && v->width <= width - v->offset;
 }
 
-static bool use_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_weight *w, int use,
-                   int n_in)
+static bool use_ok(const hsdi_backend *ops, const hsdi_weight *w, int use, int n_in)
 {
-    (void)d;
     return w && w->ops == ops && (w->uses & use) != 0 && w->n_in == n_in;
 }
 
-static bool matmul_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_op *op)
+static bool matmul_ok(const hsdi_backend *ops, const hsdi_op *op)
 {
     int n_in = op->pre == HSDI_PRE_SILU_MUL ? op->x.width / 2 : op->x.width;
     if ((op->pre == HSDI_PRE_RMS_NORM || op->pre == HSDI_PRE_LAYER_NORM) &&
-        !use_ok(d, ops, op->norm_w, HSDI_USE_VECTOR, n_in)) {
+        !use_ok(ops, op->norm_w, HSDI_USE_VECTOR, n_in)) {
         return false;
     }
     if (op->pre == HSDI_PRE_SILU_MUL && op->x.width % 2 != 0) {
         return false;
     }
-    if (op->norm_b && !use_ok(d, ops, op->norm_b, HSDI_USE_VECTOR, n_in)) {
+    if (op->norm_b && !use_ok(ops, op->norm_b, HSDI_USE_VECTOR, n_in)) {
         return false;
     }
     for (int i = 0; i < op->n_parts; i++) {
         const hsdi_part *p = &op->parts[i];
-        if (!use_ok(d, ops, p->w, HSDI_USE_MATMUL, n_in) || p->y_offset < 0 ||
+        if (!use_ok(ops, p->w, HSDI_USE_MATMUL, n_in) || p->y_offset < 0 ||
             p->y_offset > op->y.width - p->w->n_out ||
-            (p->bias && !use_ok(d, ops, p->bias, HSDI_USE_VECTOR, p->w->n_out))) {
+            (p->bias && !use_ok(ops, p->bias, HSDI_USE_VECTOR, p->w->n_out))) {
             return false;
         }
     }
@@ -179,16 +177,16 @@ static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_
     }
     switch (op->kind) {
     case HSDI_OP_EMBED:
-        return op->n_parts == 1 && use_ok(d, ops, op->parts[0].w, HSDI_USE_ROWS, op->y.width) &&
+        return op->n_parts == 1 && use_ok(ops, op->parts[0].w, HSDI_USE_ROWS, op->y.width) &&
                op->parts[0].w->n_out >= d->n_vocab && d->n_vocab > 0;
     case HSDI_OP_EMBED_POS:
-        return op->n_parts == 1 && use_ok(d, ops, op->parts[0].w, HSDI_USE_ROWS, op->y.width) &&
+        return op->n_parts == 1 && use_ok(ops, op->parts[0].w, HSDI_USE_ROWS, op->y.width) &&
                op->parts[0].w->n_out >= d->n_ctx;
     case HSDI_OP_MATMUL:
-        return view_ok(d, &op->x) && op->pre >= 0 && op->pre < HSDI_N_PRES && matmul_ok(d, ops, op);
+        return view_ok(d, &op->x) && op->pre >= 0 && op->pre < HSDI_N_PRES && matmul_ok(ops, op);
     case HSDI_OP_HEAD_NORM:
         return op->n_head >= 1 && op->y.width == op->n_head * h->d_head &&
-               use_ok(d, ops, op->norm_w, HSDI_USE_VECTOR, h->d_head);
+               use_ok(ops, op->norm_w, HSDI_USE_VECTOR, h->d_head);
     case HSDI_OP_ROPE:
         return op->n_head >= 1 && op->y.width == op->n_head * h->d_head && h->n_rot >= 2 &&
                h->rope_freqs;

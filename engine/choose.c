@@ -15,8 +15,8 @@ static const double acceptance = 0.6;
 static const double hit_rate = 0.75;
 /// A mode must promise this much more than the target alone.
 static const double margin = 1.1;
-/// What messages and wake-ups cost per step, nanoseconds: a serial step wakes two sleeping threads,
-/// in a mirror step both sides are looking. Source: docs/benchmarks.md.
+/// What a step costs beyond the passes, nanoseconds. Fitted to the shipped pair on one machine with
+/// two cores, see docs/benchmarks.md; no measurement of the machine at hand.
 static const double serial_message_ns = 150000.0, mirror_message_ns = 30000.0;
 
 enum { N_REPEATS = 6 };

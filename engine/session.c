@@ -380,7 +380,7 @@ void hsd_session_close(hsd_session **session)
     *session = NULL;
 }
 
-/// Queue the prompt that `fill` writes. The session is quiet and locked while it does.
+/// Queue the prompt that is in s->prompt. The session is quiet and locked.
 static void start(hsd_session *s, int n_prompt)
 {
     const char *bytes;

@@ -17,7 +17,7 @@ const hsdi_model *hsdi_weights_model(const hsdi_weights *weights);
 
 /// Which part of a model a graph computes.
 typedef struct hsdi_graph_range {
-    int begin, end;   ///< layers; cache layer i holds model layer begin_cache + i, see below
+    int begin, end;   ///< layers
     bool from_tokens; ///< starts with the embedding; else with hidden rows from the job's `in`
     bool head;        ///< ends with final norm and LM head into `out`; else with hidden rows
     bool fill_only;   ///< no output at all: only the cache is filled
