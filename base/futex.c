@@ -37,14 +37,40 @@ uint32_t hsdi_gate_wait(hsdi_gate *gate, uint32_t seen, int n_spins)
     return now;
 }
 
-void hsdi_gate_set(hsdi_gate *gate, uint32_t value)
+uint32_t hsdi_gate_wait_until(hsdi_gate *gate, uint32_t seen, int64_t deadline_ns)
 {
-    // Sequentially consistent on both sides: either this load sees the sleeper, or the sleeper's
-    // check sees the new value.
-    atomic_store(&gate->value, value);
+    const struct timespec t = {.tv_sec = (time_t)(deadline_ns / 1000000000),
+                               .tv_nsec = (long)(deadline_ns % 1000000000)};
+    uint32_t now;
+    atomic_fetch_add(&gate->n_sleeping, 1);
+    while ((now = atomic_load(&gate->value)) == seen && hsdi_now_ns() < deadline_ns) {
+        // The bitset form alone takes an absolute time.
+        syscall(SYS_futex, &gate->value, FUTEX_WAIT_BITSET_PRIVATE, seen,
+                deadline_ns == INT64_MAX ? NULL : &t, NULL, FUTEX_BITSET_MATCH_ANY);
+    }
+    atomic_fetch_sub(&gate->n_sleeping, 1);
+    return now;
+}
+
+static void wake_sleepers(hsdi_gate *gate)
+{
     if (atomic_load(&gate->n_sleeping) != 0) {
         syscall(SYS_futex, &gate->value, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
     }
+}
+
+// Sequentially consistent on both sides: either the load of n_sleeping sees the sleeper, or the
+// sleeper's check sees the new value.
+void hsdi_gate_set(hsdi_gate *gate, uint32_t value)
+{
+    atomic_store(&gate->value, value);
+    wake_sleepers(gate);
+}
+
+void hsdi_gate_add(hsdi_gate *gate)
+{
+    atomic_fetch_add(&gate->value, 1);
+    wake_sleepers(gate);
 }
 
 void hsdi_barrier_wait(hsdi_barrier *barrier, uint32_t n_threads, int n_spins)

@@ -18,8 +18,15 @@ typedef struct hsdi_gate {
 /// Wait until gate->value differs from `seen`; returns the new value. Acquire.
 uint32_t hsdi_gate_wait(hsdi_gate *gate, uint32_t seen, int n_spins);
 
-/// Set the value and wake everybody who sleeps. Release.
+/// The same without spinning, but no longer than until `deadline_ns` (base/clock.h; INT64_MAX: no
+/// limit): the value is then still `seen`.
+uint32_t hsdi_gate_wait_until(hsdi_gate *gate, uint32_t seen, int64_t deadline_ns);
+
+/// Set the value and wake everybody who sleeps. Release. One setter at a time.
 void hsdi_gate_set(hsdi_gate *gate, uint32_t value);
+
+/// Add one to the value and wake everybody who sleeps. Release. Any number of threads may.
+void hsdi_gate_add(hsdi_gate *gate);
 
 /// Barrier for a number of threads that may change from one use to the next.
 typedef struct hsdi_barrier {

@@ -8,11 +8,16 @@
 enum {
     KEY_MODES = 0x200,
     KEY_REPEATS,
+    KEY_SESSIONS,
     KEY_ROWS,
     KEY_PAST,
     KEY_PREFILL,
     KEY_RENDEZVOUS,
     KEY_JSON,
+    KEY_COVERAGE,
+    KEY_WITH_TREE,
+    KEY_WITH_RATIO,
+    KEY_PER_FAMILY,
 };
 
 /// Written for this file. The last ones have the form of the tasks that the shipped pair knows.
@@ -29,12 +34,23 @@ static const struct argp_option options[] = {
     {"prompt-file", 'f', "FILE", 0, "read one from FILE; may be repeated", 0},
     {"tokens", 'n', "N", 0, "most tokens per prompt; default 128", 0},
     {"repeats", KEY_REPEATS, "N", 0, "repeats, whose medians are printed; default 5", 0},
-    {"modes", KEY_MODES, "LIST", 0, "modes to compare, or none; default ar,serial,mirror", 0},
+    {"modes", KEY_MODES, "LIST", 0, "modes to compare, or none; default ar,serial,mirror,async", 0},
+    {"sessions", KEY_SESSIONS, "LIST", 0,
+     "also run so many sessions at once in each mode: 1,2,4,8,16", 0},
+    {"with-tree", KEY_WITH_TREE, "N", 0,
+     "also run each drafting mode with windows that are trees of N tokens", 0},
+    {"with-ratio", KEY_WITH_RATIO, 0, 0,
+     "also run each drafting mode by the ratio rule; needs --temp", 0},
     {"prefill", KEY_PREFILL, "N", 0, "length of the measured prefill (0: none); default 128", 0},
     {"rendezvous", KEY_RENDEZVOUS, "N", 0,
      "steps of the pipelines' own cost (0: none); default 2000", 0},
     {"rows", KEY_ROWS, "LIST", 0, "also time target passes of these row counts: 1,2,4,8,16", 0},
     {"past", KEY_PAST, "N", 0, "context of these passes; default 64", 0},
+    {"coverage", KEY_COVERAGE, "FILE", 0,
+     "only measure how often outcomes are among the roots of mode mirror, for the prompts of a "
+     "JSON lines file (prompt, family)",
+     0},
+    {"per-family", KEY_PER_FAMILY, "N", 0, "prompts of each family for --coverage; default 8", 0},
     {"json", KEY_JSON, 0, 0, "print one JSON object", 0},
     {"verbose", 'v', 0, 0, "log lines on stderr", 0},
     {0},
@@ -44,12 +60,15 @@ static const char doc[] =
     "Compare the modes side by side: the repeats of all modes are interleaved in one run, the "
     "tokens of all modes must be equal (else exit code 1), and medians are printed. Also measured: "
     "the prefill, the pipelines' own cost per step over inproc and ipc beside a bare ZeroMQ round "
-    "trip, and with --rows the cost of a target pass by its number of rows."
+    "trip, with --sessions throughput and latency of many sessions at once (each must make the "
+    "tokens of its own run in mode ar), and with --rows the cost of a target pass by its number of "
+    "rows."
     "\v"
     "Examples:\n"
     "  hsd bench\n"
     "  hsd bench --target big.gguf --draft small.gguf --threads 2 --repeats 9\n"
     "  hsd bench --modes ar,mirror --window 7 --roots 16 --json\n"
+    "  hsd bench --modes ar --prefill 0 --rendezvous 0 --sessions 1,2,4,8,16\n"
     "  hsd bench --modes none --prefill 0 --rendezvous 0 --rows 1,2,4,8,16\n"
     "\n" CLI_EXIT_CODES;
 
@@ -65,7 +84,7 @@ static void parse_modes(bench *b, struct argp_state *state, const char *arg)
             again = again || b->modes[i].mode == mode;
         }
         if (again || mode == HSD_MODE_AUTO) {
-            argp_error(state, "--modes: give ar, serial and mirror at most once each");
+            argp_error(state, "--modes: give ar, serial, mirror and async at most once each");
             break;
         }
         b->modes[b->n_modes++].mode = mode;
@@ -105,6 +124,28 @@ static void add_file(bench *b, struct argp_state *state, const char *path)
     b->n_prompts++;
 }
 
+/// The modes as they are, then with trees, then by the ratio rule.
+static void add_variants(bench *b, struct argp_state *state)
+{
+    if (b->g.session.sampling.rule != HSD_RULE_COUPLED) {
+        argp_error(state, "--rule: all texts are compared; --with-ratio adds runs by that rule");
+    }
+    if (b->with_ratio && b->g.session.sampling.temperature <= 0) {
+        argp_error(state, "--with-ratio: without --temp there is nothing to draw");
+    }
+    b->n_runs = b->n_modes;
+    for (int i = 0; i < b->n_modes && b->with_tree > 0; i++) {
+        if (b->modes[i].mode != HSD_MODE_AR) {
+            b->modes[b->n_runs++] = (bench_mode){.mode = b->modes[i].mode, .tree = b->with_tree};
+        }
+    }
+    for (int i = 0; i < b->n_modes && b->with_ratio; i++) {
+        if (b->modes[i].mode != HSD_MODE_AR) {
+            b->modes[b->n_runs++] = (bench_mode){.mode = b->modes[i].mode, .by_ratio = true};
+        }
+    }
+}
+
 static error_t parse_numbers(int key, char *arg, struct argp_state *state)
 {
     bench *b = state->input;
@@ -115,6 +156,10 @@ static error_t parse_numbers(int key, char *arg, struct argp_state *state)
     case KEY_REPEATS:
         b->n_repeats = (int)cli_parse_int(state, "--repeats", arg, 1, BENCH_MAX_REPEATS);
         return 0;
+    case KEY_SESSIONS:
+        b->n_counts = cli_parse_ints(state, "--sessions", arg, 1, BENCH_MAX_SESSIONS, b->counts,
+                                     BENCH_MAX_COUNTS);
+        return 0;
     case KEY_ROWS:
         b->n_rows = cli_parse_ints(state, "--rows", arg, 1, 1 << 20, b->rows, BENCH_MAX_ROWS);
         return 0;
@@ -123,6 +168,9 @@ static error_t parse_numbers(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_PREFILL:
         b->n_prefill = (int)cli_parse_int(state, "--prefill", arg, 0, 1 << 24);
+        return 0;
+    case KEY_PER_FAMILY:
+        b->n_per_family = (int)cli_parse_int(state, "--per-family", arg, 1, INT_MAX);
         return 0;
     case KEY_RENDEZVOUS:
         b->n_rendezvous = (int)cli_parse_int(state, "--rendezvous", arg, 0, 10000000);
@@ -148,6 +196,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MODES:
         parse_modes(b, state, arg);
         return 0;
+    case KEY_WITH_TREE:
+        b->with_tree = (int)cli_parse_int(state, "--with-tree", arg, 1, 32);
+        return 0;
+    case KEY_WITH_RATIO:
+        b->with_ratio = true;
+        return 0;
+    case KEY_COVERAGE:
+        b->coverage_path = arg;
+        return 0;
     case KEY_JSON:
         b->json = true;
         return 0;
@@ -159,6 +216,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         add_default_prompts(b, state);
+        add_variants(b, state);
+        if (b->n_counts > 0 && b->n_modes == 0) {
+            argp_error(state, "--sessions needs a mode: --modes is none");
+        }
         return 0;
     default:
         return parse_numbers(key, arg, state);
@@ -189,12 +250,23 @@ static int measure(bench *b)
     if (status != HSD_OK) {
         return cli_fail(status, &err);
     }
+    if (b->coverage_path) {
+        int result = bench_coverage(b, engine);
+        hsd_engine_close(&engine);
+        return result;
+    }
     int code = tokenize_prompts(b, engine);
     if (code == CLI_OK && b->n_modes > 0) {
         code = bench_measure_modes(b, engine);
     }
+    if (code == CLI_OK && b->n_counts > 0) {
+        code = bench_measure_sessions(b, engine);
+    }
     if (code == CLI_OK && b->n_prefill > 0) {
         code = bench_measure_prefill(b, engine);
+    }
+    if (code == CLI_OK) {
+        code = bench_measure_overlap(b, engine);
     }
     if (code == CLI_OK && b->n_rows > 0) {
         code = bench_measure_rows(b, engine);
@@ -213,8 +285,11 @@ static void bench_fini(bench *b)
         free(b->prompts[i].tokens);
         free(b->prompts[i].expected);
     }
-    for (int i = 0; i < BENCH_MAX_MODES; i++) {
+    for (int i = 0; i < BENCH_MAX_RUNS; i++) {
         free(b->modes[i].samples);
+    }
+    for (int i = 0; i < b->n_loads; i++) {
+        free(b->loads[i].rates);
     }
 }
 
@@ -225,16 +300,18 @@ int cli_bench(int argc, char **argv)
     static bench b;
     cli_generation_init(&b.g);
     b.n_repeats = 5;
+    b.n_per_family = 8;
     b.n_past = 64;
     b.n_prefill = 128;
     b.n_rendezvous = 2000;
     b.modes[b.n_modes++].mode = HSD_MODE_AR;
     b.modes[b.n_modes++].mode = HSD_MODE_SERIAL;
     b.modes[b.n_modes++].mode = HSD_MODE_MIRROR;
+    b.modes[b.n_modes++].mode = HSD_MODE_ASYNC;
     cli_signals_init();
     argp_parse(&argp, argc, argv, 0, NULL, &b);
     int code = measure(&b);
-    if (code == CLI_OK) {
+    if (code == CLI_OK && !b.coverage_path) {
         code = bench_print(&b);
     }
     bench_fini(&b);

@@ -2,6 +2,7 @@
 /// down slows all of them, and every mode must make the same tokens.
 #include "cli/bench.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,10 +28,20 @@ double bench_median(double *x, int n)
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
 
+double bench_quantile(double *x, int n, double q)
+{
+    if (n == 0) {
+        return 0;
+    }
+    qsort(x, (size_t)n, sizeof *x, compare_doubles);
+    int rank = (int)ceil(q * n);
+    return x[rank > 0 ? rank - 1 : 0];
+}
+
 /// Tokens of one generation, checked against the first run of the same prompt.
 typedef struct check {
     bench_prompt *prompt;
-    hsd_mode mode;
+    const bench_mode *mode;
     int n;
     bool first;
 } check;
@@ -51,7 +62,7 @@ static int check_token(check *c, int32_t token)
     if (c->n >= p->n_expected || p->expected[c->n] != token) {
         return cli_failf("bench: the text is not the same in all modes: mode %s gives token %d at "
                          "position %d, where %d was expected",
-                         hsd_mode_name(c->mode), (int)token, c->n,
+                         hsd_mode_name(c->mode->mode), (int)token, c->n,
                          c->n < p->n_expected ? (int)p->expected[c->n] : -1);
     }
     c->n++;
@@ -63,7 +74,7 @@ static int check_end(const check *c)
     if (c->n != c->prompt->n_expected) {
         return cli_failf("bench: the text is not the same in all modes: mode %s ends after %d "
                          "tokens, not %d",
-                         hsd_mode_name(c->mode), c->n, c->prompt->n_expected);
+                         hsd_mode_name(c->mode->mode), c->n, c->prompt->n_expected);
     }
     return CLI_OK;
 }
@@ -114,9 +125,9 @@ static int run_repeat(bench *b, bench_mode *mode, hsd_session *session, bench_sa
     *sample = (bench_sample){0};
     for (int i = 0; i < b->n_prompts; i++) {
         bench_prompt *p = &b->prompts[i];
-        check c = {.prompt = p, .mode = mode->mode, .first = !p->expected};
+        check c = {.prompt = p, .mode = mode, .first = !p->expected};
         hsd_stats s = {0};
-        int code = generate(session, p->tokens, p->n_tokens, &c, &s);
+        int code = generate(session, p->tokens, p->n_tokens, mode->by_ratio ? NULL : &c, &s);
         if (code != CLI_OK) {
             return code;
         }
@@ -194,10 +205,10 @@ static double median_ratio(const bench *b, const bench_mode *mode, const bench_m
 static void summarise(bench *b)
 {
     const bench_mode *ar = NULL;
-    for (int i = 0; i < b->n_modes; i++) {
+    for (int i = 0; i < b->n_runs; i++) {
         ar = b->modes[i].mode == HSD_MODE_AR ? &b->modes[i] : ar;
     }
-    for (int i = 0; i < b->n_modes; i++) {
+    for (int i = 0; i < b->n_runs; i++) {
         bench_mode *mode = &b->modes[i];
         mode->tokens_per_s = median_of(b, mode, value_rate);
         mode->tokens_per_step = median_of(b, mode, value_per_step);
@@ -209,11 +220,26 @@ static void summarise(bench *b)
     }
 }
 
-static void progress(int repeat, int n_repeats, hsd_mode mode)
+void bench_progress(int repeat, int n_repeats, const char *mode)
 {
     if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\rhsd: repeat %d of %d, mode %-8s", repeat, n_repeats,
-                hsd_mode_name(mode));
+        fprintf(stderr, "\rhsd: repeat %d of %d, mode %-12s", repeat, n_repeats, mode);
+    }
+}
+
+const char *bench_run_name(const bench_mode *mode, char *out, size_t cap)
+{
+    snprintf(out, cap, "%s%s", hsd_mode_name(mode->mode),
+             mode->by_ratio   ? " ratio"
+             : mode->tree > 0 ? " tree"
+                              : "");
+    return out;
+}
+
+void bench_progress_end(void)
+{
+    if (isatty(STDERR_FILENO)) {
+        fprintf(stderr, "\r%50s\r", "");
     }
 }
 
@@ -221,11 +247,12 @@ static void progress(int repeat, int n_repeats, hsd_mode mode)
 static int measure_open_modes(bench *b, hsd_session *const *sessions)
 {
     for (int r = -1; r < b->n_repeats; r++) {
-        for (int i = 0; i < b->n_modes; i++) {
-            int which = r < 0 ? i : (i + r) % b->n_modes;
+        for (int i = 0; i < b->n_runs; i++) {
+            int which = r < 0 ? i : (i + r) % b->n_runs;
             bench_mode *mode = &b->modes[which];
             bench_sample warm_up;
-            progress(r + 1, b->n_repeats, mode->mode);
+            char name[32];
+            bench_progress(r + 1, b->n_repeats, bench_run_name(mode, name, sizeof name));
             int code = run_repeat(b, mode, sessions[which], r < 0 ? &warm_up : &mode->samples[r]);
             if (code != CLI_OK) {
                 return code;
@@ -238,9 +265,9 @@ static int measure_open_modes(bench *b, hsd_session *const *sessions)
 int bench_measure_modes(bench *b, hsd_engine *engine)
 {
     hsd_error err = cli_no_error();
-    hsd_session *sessions[BENCH_MAX_MODES] = {0};
+    hsd_session *sessions[BENCH_MAX_RUNS] = {0};
     int code = CLI_OK;
-    for (int i = 0; i < b->n_modes && code == CLI_OK; i++) {
+    for (int i = 0; i < b->n_runs && code == CLI_OK; i++) {
         bench_mode *mode = &b->modes[i];
         mode->samples = calloc((size_t)b->n_repeats, sizeof *mode->samples);
         if (!mode->samples) {
@@ -249,16 +276,16 @@ int bench_measure_modes(bench *b, hsd_engine *engine)
         }
         hsd_session_options options = b->g.session;
         options.mode = mode->mode;
+        options.tree = mode->tree > 0 ? mode->tree : options.tree;
+        options.sampling.rule = mode->by_ratio ? HSD_RULE_RATIO : HSD_RULE_COUPLED;
         hsd_status status = hsd_session_open(engine, &options, &sessions[i], &err);
         code = status == HSD_OK ? CLI_OK : cli_fail(status, &err);
     }
     if (code == CLI_OK) {
         code = measure_open_modes(b, sessions);
     }
-    if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r%50s\r", "");
-    }
-    for (int i = 0; i < b->n_modes; i++) {
+    bench_progress_end();
+    for (int i = 0; i < b->n_runs; i++) {
         hsd_session_close(&sessions[i]);
     }
     if (code == CLI_OK) {
@@ -333,6 +360,30 @@ int bench_measure_rows(bench *b, hsd_engine *engine)
         }
     }
     return CLI_OK;
+}
+
+const bench_mode *bench_mode_of(const bench *b, hsd_mode mode)
+{
+    for (int i = 0; i < b->n_modes; i++) {
+        if (b->modes[i].mode == mode) {
+            return &b->modes[i];
+        }
+    }
+    return NULL;
+}
+
+int bench_measure_overlap(bench *b, hsd_engine *engine)
+{
+    hsd_error err = cli_no_error();
+    const bench_mode *mirror = bench_mode_of(b, HSD_MODE_MIRROR);
+    if (!mirror || !bench_mode_of(b, HSD_MODE_SERIAL) || b->g.engine.n_workers > 0 ||
+        mirror->last.draft_kind != HSD_DRAFT_MODEL) {
+        return CLI_OK;
+    }
+    hsd_status status =
+        hsd_measure_overlap(engine, mirror->last.window, mirror->last.roots,
+                            mirror->last.exit_layer, 10 * b->n_repeats, &b->overlap, &err);
+    return status == HSD_OK ? CLI_OK : cli_fail(status, &err);
 }
 
 int bench_measure_rendezvous(bench *b)

@@ -30,6 +30,9 @@ int cli_run(int argc, char **argv);
 int cli_worker(int argc, char **argv);
 int cli_info(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+int cli_keygen(int argc, char **argv);
+int cli_devices(int argc, char **argv);
+int cli_batch(int argc, char **argv);
 
 /* report.c */
 
@@ -45,6 +48,9 @@ bool cli_out(const char *bytes, size_t n_bytes);
 void cli_outf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /// Flush stdout. CLI_FAILURE, after one line on stderr, when anything written to it was lost.
 int cli_close_stdout(void);
+/// Text of a JSON object and a newline as the program prints it; takes the reference. NULL when
+/// memory is short (also when `object` is NULL). free() it.
+char *cli_json_text(json_t *object);
 /// Print one JSON object and a newline; takes the reference. Returns the exit code.
 int cli_print_json(json_t *object);
 /// Log callback for engines and workers: errors and warnings always, the rest when *verbose.
@@ -60,6 +66,14 @@ void cli_signals_stop_worker(hsd_worker *worker);
 void cli_signals_cancel_session(hsd_session *session);
 bool cli_interrupted(void);
 
+/* trace.c */
+
+/// A trace for --trace FILE; *out stays NULL when `file` is NULL. Returns an exit code.
+int cli_trace_begin(const char *name, const char *file, hsd_trace **out);
+/// Write it and set *trace to NULL. Returns `code`, or CLI_FAILURE after one line on stderr when
+/// that was CLI_OK and the file could not be written.
+int cli_trace_end(hsd_trace **trace, const char *file, int code);
+
 /* parse.c */
 
 /// Numbers in full: trailing text, overflow and values outside [min, max] end the program with
@@ -69,6 +83,11 @@ long long cli_parse_int(const struct argp_state *state, const char *option, cons
 uint64_t cli_parse_u64(const struct argp_state *state, const char *option, const char *text);
 double cli_parse_real(const struct argp_state *state, const char *option, const char *text,
                       double min, double max);
+/// By name; false and *out untouched when there is none.
+bool cli_find_mode(const char *name, hsd_mode *out);
+bool cli_find_draft_kind(const char *name, hsd_draft_kind *out);
+#define CLI_MODE_NAMES "auto, ar, serial, mirror, async"
+#define CLI_DRAFT_KIND_NAMES "auto, model, ngram, early_exit"
 hsd_mode cli_parse_mode(const struct argp_state *state, const char *option, const char *text);
 hsd_draft_kind cli_parse_draft_kind(const struct argp_state *state, const char *option,
                                     const char *text);
@@ -80,17 +99,43 @@ int cli_parse_ints(const struct argp_state *state, const char *option, const cha
 
 enum { CLI_MAX_WORKERS = 64 };
 
-/// Options that `run` and `bench` share. Strings are borrowed from argv.
+/// Keys of the options that set a field of hsd_session_options, see setting.h. `run`, `batch` and
+/// `bench` name the first two in their own tables, the others are in cli_generation_argp.
+enum {
+    CLI_KEY_TOKENS = 'n',
+    CLI_KEY_MODE = 0x100,
+    CLI_KEY_DRAFT_KIND,
+    CLI_KEY_WINDOW,
+    CLI_KEY_TREE,
+    CLI_KEY_WITH_NGRAM,
+    CLI_KEY_ROOTS,
+    CLI_KEY_EXIT,
+    CLI_KEY_TEMP,
+    CLI_KEY_TOP_K,
+    CLI_KEY_TOP_P,
+    CLI_KEY_MIN_P,
+    CLI_KEY_SEED,
+    CLI_KEY_REPEAT_PENALTY,
+    CLI_KEY_REPEAT_LAST_N,
+    CLI_KEY_NO_REPEAT_NGRAM,
+    CLI_KEY_IGNORE_EOS,
+};
+
+/// Options that `run`, `batch` and `bench` share. Strings are borrowed from argv.
 typedef struct cli_generation {
     hsd_engine_options engine;
     hsd_session_options session;
     const char *workers[CLI_MAX_WORKERS];
+    const char *worker_keys[CLI_MAX_WORKERS]; ///< NULL: without keys
     bool verbose;
 } cli_generation;
 
 /// Child parser; its input is a cli_generation.
 extern const struct argp cli_generation_argp;
 void cli_generation_init(cli_generation *g);
+/// Take the option `key` when it is a setting of a session; else ARGP_ERR_UNKNOWN.
+error_t cli_parse_setting(int key, const char *arg, const struct argp_state *state,
+                          hsd_session_options *out);
 
 /* prompt.c */
 
@@ -106,9 +151,27 @@ int cli_read_text(const char *path, cli_text *out);
 int cli_tokenize(const hsd_engine *engine, const char *text, size_t n_bytes, int32_t **out,
                  int *n_out);
 
+/* output.c */
+
+/// What a generation made. Owned arrays.
+typedef struct cli_output {
+    int32_t *tokens;
+    size_t n_tokens, cap_tokens;
+    char *text;
+    size_t n_text, cap_text;
+} cli_output;
+
+/// Append a token and its text. False when memory is short; nothing is printed.
+bool cli_output_add(cli_output *out, const hsd_token *token);
+/// Forget what was added, keep the memory.
+void cli_output_clear(cli_output *out);
+void cli_output_fini(cli_output *out);
+
 /* json.c */
 
 json_t *cli_json_tokens(const int32_t *tokens, size_t n_tokens);
 json_t *cli_json_stats(const hsd_stats *stats);
+/// The generated text; any bytes that the API gives.
+json_t *cli_json_output_text(const cli_output *out);
 
 #endif

@@ -1,25 +1,22 @@
-/// Options of models, sampling and speculation, shared by `run` and `bench` as an argp child.
-#include "cli/cli.h"
+/// Options of models, sampling and speculation, shared by `run`, `batch` and `bench` as an argp
+/// child.
+#include "cli/setting.h"
 
 #include <limits.h>
+#include <string.h>
 
 enum {
-    KEY_TARGET = 0x100,
+    KEY_TARGET = 0x180,
     KEY_DRAFT,
     KEY_THREADS,
     KEY_DRAFT_THREADS,
+    KEY_DEVICE,
+    KEY_DRAFT_DEVICE,
     KEY_CTX,
     KEY_WORKER,
-    KEY_DRAFT_KIND,
-    KEY_WINDOW,
-    KEY_ROOTS,
-    KEY_EXIT,
-    KEY_TEMP,
-    KEY_TOP_K,
-    KEY_TOP_P,
-    KEY_MIN_P,
-    KEY_SEED,
-    KEY_IGNORE_EOS,
+    KEY_WORKER_KEY,
+    KEY_KEY,
+    KEY_RULE,
 };
 
 static const struct argp_option options[] = {
@@ -27,30 +24,53 @@ static const struct argp_option options[] = {
     {"target", KEY_TARGET, "FILE", 0, "GGUF file of the target (default: the shipped one)", 0},
     {"draft", KEY_DRAFT, "FILE", 0,
      "GGUF file of the draft (default: the shipped one beside the shipped target, else none)", 0},
+    {"device", KEY_DEVICE, "NAME", 0,
+     "device of the target: cpu (the default), opencl, opencl:1 (see `hsd devices')", 0},
+    {"draft-device", KEY_DRAFT_DEVICE, "NAME", 0, "device of the draft (default: cpu)", 0},
     {"threads", KEY_THREADS, "N", 0, "threads of the target (0: chosen by the engine)", 0},
     {"draft-threads", KEY_DRAFT_THREADS, "N", 0, "threads of the draft (0: chosen by the engine)",
      0},
     {"ctx", KEY_CTX, "N", 0, "tokens of context (0: the model's own, up to 4096)", 0},
     {"worker", KEY_WORKER, "ENDPOINT", 0,
      "use a draft worker started with `hsd worker'; may be repeated", 0},
+    {"worker-key", KEY_WORKER_KEY, "FILE", 0,
+     "NAME.pub of the --worker before it; needed for workers on other hosts", 0},
+    {"key", KEY_KEY, "FILE", 0, "NAME.key of this side, made with `hsd keygen NAME'", 0},
 
     {.doc = "Speculation (changes the speed, never the text):", .group = 3},
-    {"draft-kind", KEY_DRAFT_KIND, "KIND", 0,
+    {"draft-kind", CLI_KEY_DRAFT_KIND, "KIND", 0,
      "auto, model (a second model), ngram (lookup in the text so far), early_exit (the target's "
      "own first layers); default auto",
      0},
-    {"window", KEY_WINDOW, "N", 0, "draft tokens per target pass, 1..16 (0: by the engine)", 0},
-    {"roots", KEY_ROOTS, "N", 0,
+    {"with-ngram", CLI_KEY_WITH_NGRAM, 0, 0, "a lookup in the text so far drafts beside the draft",
+     0},
+    {"window", CLI_KEY_WINDOW, "N", 0,
+     "draft tokens in a chain per target pass, 1..16 (0: follows acceptance and cost)", 0},
+    {"tree", CLI_KEY_TREE, "N", 0,
+     "draft tokens per target pass as a tree, up to 32 and at least the window (0: a chain)", 0},
+    {"roots", CLI_KEY_ROOTS, "N", 0,
      "branches prepared per step in mode mirror, 1..64 (0: by the engine)", 0},
-    {"exit", KEY_EXIT, "LAYER", 0, "early-exit layer of the target (0: by the engine)", 0},
+    {"exit", CLI_KEY_EXIT, "LAYER", 0, "early-exit layer of the target (0: by the engine)", 0},
 
     {.doc = "Sampling:", .group = 4},
-    {"temp", KEY_TEMP, "X", 0, "temperature; 0 (the default) always takes the likeliest token", 0},
-    {"top-k", KEY_TOP_K, "N", 0, "keep the N likeliest tokens (0: off)", 0},
-    {"top-p", KEY_TOP_P, "X", 0, "keep the likeliest tokens that hold a share X (1: off)", 0},
-    {"min-p", KEY_MIN_P, "X", 0, "keep tokens of at least X times the likeliest one (0: off)", 0},
-    {"seed", KEY_SEED, "N", 0, "same seed, same text; default 0", 0},
-    {"ignore-eos", KEY_IGNORE_EOS, 0, 0, "go on after an end-of-text token", 0},
+    {"temp", CLI_KEY_TEMP, "X", 0, "temperature; 0 (the default) always takes the likeliest token",
+     0},
+    {"top-k", CLI_KEY_TOP_K, "N", 0, "keep the N likeliest tokens (0: off)", 0},
+    {"top-p", CLI_KEY_TOP_P, "X", 0, "keep the likeliest tokens that hold a share X (1: off)", 0},
+    {"min-p", CLI_KEY_MIN_P, "X", 0, "keep tokens of at least X times the likeliest one (0: off)",
+     0},
+    {"seed", CLI_KEY_SEED, "N", 0, "same seed, same text; default 0", 0},
+    {"repeat-penalty", CLI_KEY_REPEAT_PENALTY, "X", 0,
+     "divide the logits of recent tokens by X when positive, else multiply, 0.01..100 (1: off)", 0},
+    {"repeat-last-n", CLI_KEY_REPEAT_LAST_N, "N", 0,
+     "how many tokens are recent, prompt included (-1: all); default 64", 0},
+    {"no-repeat-ngram", CLI_KEY_NO_REPEAT_NGRAM, "N", 0,
+     "let no run of N tokens come twice in prompt and output (0: off)", 0},
+    {"rule", KEY_RULE, "RULE", 0,
+     "coupled: the same text in every mode (default); ratio: accepts a little more, but which text "
+     "comes depends on the draft and on timing",
+     0},
+    {"ignore-eos", CLI_KEY_IGNORE_EOS, 0, 0, "go on after an end-of-text token", 0},
     {0},
 };
 
@@ -64,53 +84,27 @@ static void add_worker(cli_generation *g, const char *endpoint, struct argp_stat
     g->engine.worker_endpoints = g->workers;
 }
 
-static error_t parse_speculation(int key, char *arg, struct argp_state *state)
+/// A file of its own beside each endpoint, not a part of it: shells complete it, and an endpoint
+/// may be followed by '#' in a topology file.
+static void add_worker_key(cli_generation *g, const char *file, struct argp_state *state)
 {
-    cli_generation *g = state->input;
-    switch (key) {
-    case KEY_DRAFT_KIND:
-        g->session.draft_kind = cli_parse_draft_kind(state, "--draft-kind", arg);
-        return 0;
-    case KEY_WINDOW:
-        g->session.window = (int)cli_parse_int(state, "--window", arg, 0, 16);
-        return 0;
-    case KEY_ROOTS:
-        g->session.roots = (int)cli_parse_int(state, "--roots", arg, 0, 64);
-        return 0;
-    case KEY_EXIT:
-        g->session.exit_layer = (int)cli_parse_int(state, "--exit", arg, 0, INT_MAX);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
+    if (g->engine.n_workers == 0 || g->worker_keys[g->engine.n_workers - 1]) {
+        argp_error(state, "--worker-key: each one follows the --worker that it is for");
+        return;
     }
+    g->worker_keys[g->engine.n_workers - 1] = file;
+    g->engine.worker_key_files = g->worker_keys;
 }
 
-static error_t parse_sampling(int key, char *arg, struct argp_state *state)
+error_t cli_parse_setting(int key, const char *arg, const struct argp_state *state,
+                          hsd_session_options *out)
 {
-    cli_generation *g = state->input;
-    hsd_sampling *sampling = &g->session.sampling;
-    switch (key) {
-    case KEY_TEMP:
-        sampling->temperature = (float)cli_parse_real(state, "--temp", arg, 0, 100);
-        return 0;
-    case KEY_TOP_K:
-        sampling->top_k = (int)cli_parse_int(state, "--top-k", arg, 0, INT_MAX);
-        return 0;
-    case KEY_TOP_P:
-        sampling->top_p = (float)cli_parse_real(state, "--top-p", arg, 1e-6, 1);
-        return 0;
-    case KEY_MIN_P:
-        sampling->min_p = (float)cli_parse_real(state, "--min-p", arg, 0, 1);
-        return 0;
-    case KEY_SEED:
-        sampling->seed = cli_parse_u64(state, "--seed", arg);
-        return 0;
-    case KEY_IGNORE_EOS:
-        g->session.ignore_eos = true;
-        return 0;
-    default:
-        return parse_speculation(key, arg, state);
+    const cli_setting *setting = cli_setting_by_key(key);
+    if (!setting) {
+        return ARGP_ERR_UNKNOWN;
     }
+    cli_setting_parse(setting, state, arg, out);
+    return 0;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -129,14 +123,32 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_DRAFT_THREADS:
         g->engine.n_draft_threads = (int)cli_parse_int(state, "--draft-threads", arg, 0, 4096);
         return 0;
+    case KEY_DEVICE:
+        g->engine.target_device = arg;
+        return 0;
+    case KEY_DRAFT_DEVICE:
+        g->engine.draft_device = arg;
+        return 0;
     case KEY_CTX:
         g->engine.n_ctx = (int)cli_parse_int(state, "--ctx", arg, 0, INT_MAX);
         return 0;
     case KEY_WORKER:
         add_worker(g, arg, state);
         return 0;
+    case KEY_WORKER_KEY:
+        add_worker_key(g, arg, state);
+        return 0;
+    case KEY_RULE:
+        if (strcmp(arg, "coupled") != 0 && strcmp(arg, "ratio") != 0) {
+            argp_error(state, "--rule: '%s' is none of coupled, ratio", arg);
+        }
+        g->session.sampling.rule = strcmp(arg, "ratio") == 0 ? HSD_RULE_RATIO : HSD_RULE_COUPLED;
+        return 0;
+    case KEY_KEY:
+        g->engine.key_file = arg;
+        return 0;
     default:
-        return parse_sampling(key, arg, state);
+        return cli_parse_setting(key, arg, state, &g->session);
     }
 }
 

@@ -18,12 +18,18 @@ static char title_run[] = "hsd run";
 static char title_worker[] = "hsd worker";
 static char title_info[] = "hsd info";
 static char title_bench[] = "hsd bench";
+static char title_keygen[] = "hsd keygen";
+static char title_devices[] = "hsd devices";
+static char title_batch[] = "hsd batch";
 
 static const command commands[] = {
     {"run", title_run, cli_run},
+    {"batch", title_batch, cli_batch},
     {"worker", title_worker, cli_worker},
     {"info", title_info, cli_info},
     {"bench", title_bench, cli_bench},
+    {"keygen", title_keygen, cli_keygen},
+    {"devices", title_devices, cli_devices},
 };
 
 static const char doc[] =
@@ -32,15 +38,19 @@ static const char doc[] =
     "\n"
     "Commands:\n"
     "  run      continue a prompt\n"
+    "  batch    continue every prompt of a file\n"
     "  worker   serve a draft model to other processes\n"
     "  info     say what a model file is\n"
     "  bench    compare the modes side by side\n"
+    "  keygen   make keys for workers on other hosts\n"
+    "  devices  list what models can run on\n"
     "\n"
     "Options:"
     "\v"
     "Examples:\n"
     "  hsd run --prompt \"Once upon a time\"\n"
     "  hsd run --target big.gguf --draft small.gguf --prompt-file story.txt\n"
+    "  hsd batch --in prompts.jsonl --out results.jsonl\n"
     "  hsd info big.gguf\n"
     "  hsd bench --repeats 5\n"
     "\n"
@@ -55,7 +65,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         argp_error(state, "there is no command '%s'", arg);
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "a command is missing: run, worker, info or bench");
+        argp_error(state, "a command is missing: run, batch, worker, info, bench, keygen or "
+                          "devices");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -53,27 +53,45 @@ double cli_parse_real(const struct argp_state *state, const char *option, const 
     return value;
 }
 
-hsd_mode cli_parse_mode(const struct argp_state *state, const char *option, const char *text)
+bool cli_find_mode(const char *name, hsd_mode *out)
 {
-    for (hsd_mode mode = HSD_MODE_AUTO; mode <= HSD_MODE_MIRROR; mode++) {
-        if (strcmp(text, hsd_mode_name(mode)) == 0) {
-            return mode;
+    for (hsd_mode mode = HSD_MODE_AUTO; mode <= HSD_MODE_ASYNC; mode++) {
+        if (strcmp(name, hsd_mode_name(mode)) == 0) {
+            *out = mode;
+            return true;
         }
     }
-    argp_error(state, "%s: '%s' is none of auto, ar, serial, mirror", option, text);
-    return HSD_MODE_AUTO;
+    return false;
+}
+
+bool cli_find_draft_kind(const char *name, hsd_draft_kind *out)
+{
+    for (hsd_draft_kind kind = HSD_DRAFT_AUTO; kind <= HSD_DRAFT_EARLY_EXIT; kind++) {
+        if (strcmp(name, hsd_draft_kind_name(kind)) == 0) {
+            *out = kind;
+            return true;
+        }
+    }
+    return false;
+}
+
+hsd_mode cli_parse_mode(const struct argp_state *state, const char *option, const char *text)
+{
+    hsd_mode mode = HSD_MODE_AUTO;
+    if (!cli_find_mode(text, &mode)) {
+        argp_error(state, "%s: '%s' is none of " CLI_MODE_NAMES, option, text);
+    }
+    return mode;
 }
 
 hsd_draft_kind cli_parse_draft_kind(const struct argp_state *state, const char *option,
                                     const char *text)
 {
-    for (hsd_draft_kind kind = HSD_DRAFT_AUTO; kind <= HSD_DRAFT_EARLY_EXIT; kind++) {
-        if (strcmp(text, hsd_draft_kind_name(kind)) == 0) {
-            return kind;
-        }
+    hsd_draft_kind kind = HSD_DRAFT_AUTO;
+    if (!cli_find_draft_kind(text, &kind)) {
+        argp_error(state, "%s: '%s' is none of " CLI_DRAFT_KIND_NAMES, option, text);
     }
-    argp_error(state, "%s: '%s' is none of auto, model, ngram, early_exit", option, text);
-    return HSD_DRAFT_AUTO;
+    return kind;
 }
 
 int cli_parse_ints(const struct argp_state *state, const char *option, const char *text, int min,

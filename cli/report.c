@@ -74,14 +74,27 @@ int cli_close_stdout(void)
     return CLI_OK;
 }
 
-int cli_print_json(json_t *object)
+char *cli_json_text(json_t *object)
 {
     char *text = object ? json_dumps(object, JSON_REAL_PRECISION(9) | JSON_PRESERVE_ORDER) : NULL;
     json_decref(object);
+    size_t n = text ? strlen(text) : 0;
+    char *line = text ? realloc(text, n + 2) : NULL;
+    if (!line) {
+        free(text);
+        return NULL;
+    }
+    memcpy(line + n, "\n", 2);
+    return line;
+}
+
+int cli_print_json(json_t *object)
+{
+    char *text = cli_json_text(object);
     if (!text) {
         return cli_failf("the JSON object could not be made (ENOMEM)");
     }
-    bool ok = cli_out(text, strlen(text)) && cli_out("\n", 1);
+    bool ok = cli_out(text, strlen(text));
     free(text);
     return ok ? CLI_OK : CLI_FAILURE;
 }

@@ -2,27 +2,24 @@
 #include "cli/cli.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_MODE = 0x200, KEY_JSON };
+enum { KEY_JSON = 0x200, KEY_TRACE };
 
 typedef struct run_options {
     cli_generation g;
     const char *prompt;
     const char *prompt_file;
+    const char *trace_file;
     bool json;
 } run_options;
 
 /// What a generation printed so far.
 typedef struct run_output {
-    int32_t *tokens;
-    size_t n_tokens, cap_tokens;
-    char *text;
-    size_t n_text, cap_text;
+    cli_output made;
     bool stream;   ///< print text as it comes
     bool progress; ///< count tokens on stderr
     bool failed;   ///< printing or memory failed, and it was said
@@ -32,13 +29,15 @@ static const struct argp_option options[] = {
     {.doc = "Text:", .group = 1},
     {"prompt", 'p', "TEXT", 0, "the text to continue", 0},
     {"prompt-file", 'f', "FILE", 0, "read it from FILE; - is standard input", 0},
-    {"tokens", 'n', "N", 0, "most tokens to generate (0: until the context is full); default 128",
-     0},
-    {"mode", KEY_MODE, "MODE", 0,
-     "auto, ar (target alone), serial (draft, then verify), mirror (both at once); default auto. "
-     "The text is the same in every mode",
+    {"tokens", CLI_KEY_TOKENS, "N", 0,
+     "most tokens to generate (0: until the context is full); default 128", 0},
+    {"mode", CLI_KEY_MODE, "MODE", 0,
+     "auto, ar (target alone), serial (draft, then verify), mirror (both at once), async (the "
+     "target never waits for the draft); default auto. The text is the same in every mode",
      0},
     {"json", KEY_JSON, 0, 0, "print one JSON object instead of streaming text", 0},
+    {"trace", KEY_TRACE, "FILE", 0,
+     "write what both pipelines did when to FILE, for ui.perfetto.dev; see docs/pipelines.md", 0},
     {"verbose", 'v', 0, 0, "statistics and log lines on stderr also when it is no terminal", 0},
     {0},
 };
@@ -72,14 +71,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'f':
         o->prompt_file = arg;
         return 0;
-    case 'n':
-        o->g.session.n_tokens = (int)cli_parse_int(state, "--tokens", arg, 0, INT_MAX);
-        return 0;
-    case KEY_MODE:
-        o->g.session.mode = cli_parse_mode(state, "--mode", arg);
-        return 0;
+    case CLI_KEY_TOKENS:
+    case CLI_KEY_MODE:
+        return cli_parse_setting(key, arg, state, &o->g.session);
     case KEY_JSON:
         o->json = true;
+        return 0;
+    case KEY_TRACE:
+        o->trace_file = arg;
         return 0;
     case 'v':
         o->g.verbose = true;
@@ -99,48 +98,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/// Room for `n` more elements; false when memory is short.
-static bool reserve(void **array, size_t *cap, size_t used, size_t n, size_t element_bytes)
+static bool take_token(run_output *out, const hsd_token *token)
 {
-    if (*cap - used >= n) {
-        return true;
-    }
-    size_t grown_cap = 2 * *cap + n;
-    void *grown = realloc(*array, grown_cap * element_bytes);
-    if (grown) {
-        *array = grown;
-        *cap = grown_cap;
-    }
-    return grown != NULL;
-}
-
-static bool keep_token(run_output *out, const hsd_token *token)
-{
-    void *tokens = out->tokens;
-    void *text = out->text;
-    bool ok = reserve(&tokens, &out->cap_tokens, out->n_tokens, 1, sizeof *out->tokens) &&
-              reserve(&text, &out->cap_text, out->n_text, token->n_bytes + 1, 1);
-    out->tokens = tokens;
-    out->text = text;
-    if (!ok) {
+    if (!cli_output_add(&out->made, token)) {
         cli_failf("output: memory could not be allocated (ENOMEM)");
         return false;
     }
-    if (token->id >= 0) {
-        out->tokens[out->n_tokens++] = token->id;
-    }
-    memcpy(out->text + out->n_text, token->text, token->n_bytes);
-    out->n_text += token->n_bytes;
-    return true;
-}
-
-static bool take_token(run_output *out, const hsd_token *token)
-{
-    if (!keep_token(out, token)) {
-        return false;
-    }
     if (out->progress) {
-        fprintf(stderr, "\rhsd: %zu tokens", out->n_tokens);
+        fprintf(stderr, "\rhsd: %zu tokens", out->made.n_tokens);
     }
     return !out->stream || token->n_bytes == 0 || cli_out(token->text, token->n_bytes);
 }
@@ -196,11 +161,10 @@ static void print_stats(const hsd_stats *s)
 static int print_json(const int32_t *prompt, int n_prompt, const run_output *out,
                       const hsd_stats *stats)
 {
-    json_t *text = json_stringn(out->text ? out->text : "", out->n_text);
     json_t *object = json_pack("{s:o, s:o, s:o, s:o}", "prompt_tokens",
                                cli_json_tokens(prompt, (size_t)n_prompt), "tokens",
-                               cli_json_tokens(out->tokens, out->n_tokens), "text", text, "stats",
-                               cli_json_stats(stats));
+                               cli_json_tokens(out->made.tokens, out->made.n_tokens), "text",
+                               cli_json_output_text(&out->made), "stats", cli_json_stats(stats));
     return cli_print_json(object);
 }
 
@@ -216,11 +180,12 @@ static int generate(const run_options *o, hsd_session *session, const int32_t *p
     hsd_status status = hsd_session_submit_tokens(session, prompt, n_prompt, &err);
     int code = status == HSD_OK ? finish(session, out) : cli_fail(status, &err);
     cli_signals_cancel_session(NULL);
-    if (out->progress && out->n_tokens > 0) {
+    if (out->progress && out->made.n_tokens > 0) {
         fputc('\r', stderr);
     }
     if (out->stream && (code == CLI_OK || code == CLI_INTERRUPTED) &&
-        (out->n_text == 0 || out->text[out->n_text - 1] != '\n') && !cli_out("\n", 1)) {
+        (out->made.n_text == 0 || out->made.text[out->made.n_text - 1] != '\n') &&
+        !cli_out("\n", 1)) {
         code = CLI_FAILURE;
     }
     hsd_stats stats = {0};
@@ -262,9 +227,23 @@ static int run_prompt(run_options *o, const char *text, size_t n_bytes)
 done:
     hsd_session_close(&session);
     free(prompt);
-    free(out.tokens);
-    free(out.text);
+    cli_output_fini(&out.made);
     hsd_engine_close(&engine);
+    return code;
+}
+
+/// A prompt from an option, a file or standard input.
+static int run_any_prompt(run_options *o)
+{
+    if (o->prompt) {
+        return run_prompt(o, o->prompt, strlen(o->prompt));
+    }
+    cli_text text;
+    int code = cli_read_text(o->prompt_file ? o->prompt_file : "-", &text);
+    if (code == CLI_OK) {
+        code = run_prompt(o, text.bytes, text.n_bytes);
+        free(text.bytes);
+    }
     return code;
 }
 
@@ -276,14 +255,10 @@ int cli_run(int argc, char **argv)
     cli_generation_init(&o.g);
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     cli_signals_init();
-    if (o.prompt) {
-        return run_prompt(&o, o.prompt, strlen(o.prompt));
-    }
-    cli_text text;
-    int code = cli_read_text(o.prompt_file ? o.prompt_file : "-", &text);
+    int code = cli_trace_begin("hsd run", o.trace_file, &o.g.engine.trace);
     if (code == CLI_OK) {
-        code = run_prompt(&o, text.bytes, text.n_bytes);
-        free(text.bytes);
+        code = run_any_prompt(&o);
+        code = cli_trace_end(&o.g.engine.trace, o.trace_file, code);
     }
     return code;
 }

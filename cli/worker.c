@@ -7,10 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_LISTEN = 0x200, KEY_DRAFT, KEY_THREADS, KEY_READY_FD };
+enum { KEY_LISTEN = 0x200, KEY_DRAFT, KEY_THREADS, KEY_READY_FD, KEY_KEY, KEY_CLIENTS, KEY_TRACE };
 
 typedef struct worker_options {
     hsd_worker_options worker;
+    const char *trace_file;
     int ready_fd; ///< -1: none
     bool verbose;
 } worker_options;
@@ -19,8 +20,14 @@ static const struct argp_option options[] = {
     {"listen", KEY_LISTEN, "ENDPOINT", 0, "where to listen: ipc://PATH or tcp://ADDRESS:PORT", 0},
     {"draft", KEY_DRAFT, "FILE", 0, "GGUF file of the draft (default: the shipped one)", 0},
     {"threads", KEY_THREADS, "N", 0, "threads (0: one per core this process may use)", 0},
+    {"key", KEY_KEY, "FILE", 0,
+     "NAME.key of this worker, made with `hsd keygen NAME'; needed to serve other hosts", 0},
+    {"clients", KEY_CLIENTS, "FILE", 0,
+     "who may connect: the lines of their NAME.pub files; read again for each who does", 0},
     {"ready-fd", KEY_READY_FD, "N", 0,
      "write the line `ready' to this file descriptor and close it when engines may connect", 0},
+    {"trace", KEY_TRACE, "FILE", 0,
+     "at the end write what the drafts did when to FILE, as `hsd run --trace' does", 0},
     {"verbose", 'v', 0, 0, "log lines on stderr", 0},
     {0},
 };
@@ -33,9 +40,11 @@ static const char doc[] =
     "  hsd worker --listen ipc:///tmp/hsd.sock\n"
     "  hsd worker --listen ipc:///tmp/hsd.sock --draft small.gguf --threads 2\n"
     "\n"
+    "For other hosts, with keys (docs/workers.md):\n"
+    "  hsd worker --listen 'tcp://*:5555' --key gpu.key --clients clients.txt\n"
+    "\n"
     "A worker can only make text come sooner, never change it: when it is slow or dies, the "
-    "target goes on without it. tcp:// serves this host only (127.0.0.1): between hosts it would "
-    "need keys, which this version does not have.\n"
+    "target goes on without it.\n"
     "\n" CLI_EXIT_CODES;
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -51,8 +60,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_THREADS:
         o->worker.n_threads = (int)cli_parse_int(state, "--threads", arg, 0, 4096);
         return 0;
+    case KEY_KEY:
+        o->worker.key_file = arg;
+        return 0;
+    case KEY_CLIENTS:
+        o->worker.clients_file = arg;
+        return 0;
     case KEY_READY_FD:
         o->ready_fd = (int)cli_parse_int(state, "--ready-fd", arg, 0, INT_MAX);
+        return 0;
+    case KEY_TRACE:
+        o->trace_file = arg;
         return 0;
     case 'v':
         o->verbose = true;
@@ -63,6 +81,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (!o->worker.endpoint) {
             argp_error(state, "--listen is missing, for example --listen ipc:///tmp/hsd.sock");
+        } else if (!o->worker.key_file != !o->worker.clients_file) {
+            argp_error(state, "--key and --clients go together: whose key, and who may connect");
         }
         return 0;
     default:
@@ -84,24 +104,17 @@ static int announce(const worker_options *o)
     return CLI_OK;
 }
 
-int cli_worker(int argc, char **argv)
+/// Open, serve until a signal, close. Returns the exit code.
+static int serve(const worker_options *o)
 {
-    const struct argp argp = {.options = options, .parser = parse, .doc = doc};
-    worker_options o = {.ready_fd = -1};
-    hsd_worker_options_init(&o.worker);
-    o.worker.log = cli_log;
-    o.worker.log_user = &o.verbose;
-    argp_parse(&argp, argc, argv, 0, NULL, &o);
-
     hsd_error err = cli_no_error();
     hsd_worker *worker = NULL;
-    cli_signals_init();
-    hsd_status status = hsd_worker_open(&o.worker, &worker, &err);
+    hsd_status status = hsd_worker_open(&o->worker, &worker, &err);
     if (status != HSD_OK) {
         return cli_fail(status, &err);
     }
     cli_signals_stop_worker(worker);
-    int code = announce(&o);
+    int code = announce(o);
     if (code == CLI_OK && !cli_interrupted()) {
         status = hsd_worker_run(worker, &err);
         if (status != HSD_OK && !(status == HSD_ECANCELED && cli_interrupted())) {
@@ -110,5 +123,22 @@ int cli_worker(int argc, char **argv)
     }
     cli_signals_stop_worker(NULL);
     hsd_worker_close(&worker);
+    return code;
+}
+
+int cli_worker(int argc, char **argv)
+{
+    const struct argp argp = {.options = options, .parser = parse, .doc = doc};
+    worker_options o = {.ready_fd = -1};
+    hsd_worker_options_init(&o.worker);
+    o.worker.log = cli_log;
+    o.worker.log_user = &o.verbose;
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    cli_signals_init();
+    int code = cli_trace_begin("hsd worker", o.trace_file, &o.worker.trace);
+    if (code == CLI_OK) {
+        code = serve(&o);
+        code = cli_trace_end(&o.worker.trace, o.trace_file, code);
+    }
     return code;
 }

@@ -14,7 +14,7 @@ target_compile_options(hsd_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wc
                        -Wstrict-prototypes -Wmissing-prototypes -Werror -ffp-contract=off)
 target_compile_definitions(hsd_flags INTERFACE _GNU_SOURCE)
 target_include_directories(hsd_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
-target_link_libraries(hsd_flags INTERFACE Threads::Threads m)
+target_link_libraries(hsd_flags INTERFACE Threads::Threads m ${CMAKE_DL_LIBS})
 if(HSD_SANITIZE)
   target_compile_options(hsd_flags INTERFACE -fsanitize=${HSD_SANITIZE} -fno-omit-frame-pointer
                          -fno-sanitize-recover=all -g)

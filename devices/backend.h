@@ -60,8 +60,8 @@ struct hsdi_backend {
     hsd_status (*graph_compile)(hsdi_device *device, const hsdi_graph_desc *desc,
                                 const struct hsdi_graph *shape, hsdi_graph **out, hsd_error *err);
     void (*graph_destroy)(hsdi_graph *graph);
-    /// Run and wait. The device's turn is held.
-    hsd_status (*graph_run)(hsdi_graph *graph, const hsdi_job *job, hsd_error *err);
+    /// Run n_jobs >= 1 jobs and wait. The device's turn is held.
+    hsd_status (*graph_run)(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs, hsd_error *err);
 };
 
 /// Fill the public part of a new device.

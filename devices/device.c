@@ -319,16 +319,59 @@ static hsd_status check_job(const hsdi_graph *g, const hsdi_job *job, hsd_error 
     return check_rows(g, job, err);
 }
 
-hsd_status hsdi_graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err)
+/// What the jobs of one submission must not do together; each by itself has been checked.
+static hsd_status check_together(const hsdi_graph *g, const hsdi_job *jobs, int n_jobs,
+                                 hsd_error *err)
 {
-    hsd_status status = check_job(graph, job, err);
+    int64_t n_rows = 0;
+    for (int i = 0; i < n_jobs; i++) {
+        n_rows += jobs[i].n_rows;
+        for (int k = 0; k < i && g->out_width; k++) {
+            if (jobs[k].out == jobs[i].out) {
+                return hsdi_fail(err, HSD_EINVAL, "out", "jobs %d and %d share a buffer", k, i);
+            }
+        }
+    }
+    return n_rows <= g->n_rows_max ? HSD_OK
+                                   : hsdi_fail(err, HSD_EINVAL, "n_rows",
+                                               "%lld rows in %d jobs, the graph takes 1 to %d",
+                                               (long long)n_rows, n_jobs, g->n_rows_max);
+}
+
+static hsd_status check_jobs(const hsdi_graph *g, const hsdi_job *jobs, int n_jobs, hsd_error *err)
+{
+    if (n_jobs < 1 || n_jobs > g->n_rows_max) {
+        return hsdi_fail(err, HSD_EINVAL, "n_jobs", "%d jobs, the graph takes 1 to %d", n_jobs,
+                         g->n_rows_max);
+    }
+    if (n_jobs == 1) {
+        return check_job(g, jobs, err);
+    }
+    for (int i = 0; i < n_jobs; i++) {
+        hsd_error detail;
+        hsd_status status = check_job(g, jobs ? &jobs[i] : NULL, &detail);
+        if (status != HSD_OK) {
+            return hsdi_fail(err, status, detail.where, "job %d: %s", i, detail.message);
+        }
+    }
+    return check_together(g, jobs, n_jobs, err);
+}
+
+hsd_status hsdi_graph_run_all(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs, hsd_error *err)
+{
+    hsd_status status = check_jobs(graph, jobs, n_jobs, err);
     if (status != HSD_OK) {
         return status;
     }
     hsdi_device *device = graph->device;
     pthread_mutex_lock(&device->turn);
     atomic_fetch_add(&device->n_submitted, 1);
-    status = device->ops->graph_run(graph, job, err);
+    status = device->ops->graph_run(graph, jobs, n_jobs, err);
     pthread_mutex_unlock(&device->turn);
     return status;
+}
+
+hsd_status hsdi_graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err)
+{
+    return hsdi_graph_run_all(graph, job, 1, err);
 }

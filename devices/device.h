@@ -1,7 +1,7 @@
 /// Devices: memory, graphs and submission. The only way from `engine` to hardware.
 ///
 /// A caller builds a graph (devices/graph.h) for a range of layers once, compiles it for a device
-/// once and submits it many times. What changes from one submission to the next is data: a job.
+/// once and submits it many times. What changes from one submission to the next is data: jobs.
 /// This front end checks everything; backends trust what they get. The step path (hsdi_graph_run)
 /// allocates nothing.
 #ifndef HSDI_DEVICES_DEVICE_H
@@ -32,7 +32,7 @@ typedef struct hsdi_buffer hsdi_buffer;
 typedef struct hsdi_graph hsdi_graph;
 
 typedef struct hsdi_device_info {
-    const char *backend; ///< "cpu", "null"; static
+    const char *backend; ///< "cpu", "opencl", "null"; static
     char name[64];       ///< "cpu avx512, cores 0-1"
     int n_threads;       ///< largest number of threads a job can use
 } hsdi_device_info;
@@ -50,11 +50,33 @@ typedef struct hsdi_null_options {
     int64_t fail_at;  ///< submission, from 1, that fails with HSD_EDEVICE; 0: none
 } hsdi_null_options;
 
+/// What an OpenCL device says of itself.
+typedef struct hsdi_opencl_info {
+    const char *type; ///< "gpu", "cpu", "accelerator", "other"; static
+    char name[128], driver[128];
+    int64_t memory_bytes;
+    int n_units; ///< compute units
+} hsdi_opencl_info;
+
+/// The OpenCL devices of this machine; the index of each is its number for opening it.
+///
+/// Shapes : out [cap]. *n_out is their number, also when it exceeds cap.
+/// Errors : HSD_EDEVICE when there is none, with the reason.
+HSD_NODISCARD hsd_status hsdi_opencl_list(hsdi_opencl_info *out, int cap, int *n_out,
+                                          hsd_error *err);
+
 /// Open a device. Owner: *out is owned by the caller. Errors: HSD_EINVAL, HSD_ENOMEM, HSD_EDEVICE.
 HSD_NODISCARD hsd_status hsdi_device_open_cpu(const hsdi_cpu_options *options, hsdi_device **out,
                                               hsd_error *err);
 HSD_NODISCARD hsd_status hsdi_device_open_null(const hsdi_null_options *options, hsdi_device **out,
                                                hsd_error *err);
+/// Device `index` of hsdi_opencl_list; -1: the first GPU, else the first of all.
+///
+/// Errors : HSD_EDEVICE where there is no OpenCL, with the call and the vendor's code where one
+///          fails, with the compiler's log where the kernels do not build; HSD_ENODEVICE for an
+///          index too high; HSD_EUNSUPPORTED for a device that is too small; HSD_EINVAL;
+///          HSD_ENOMEM.
+HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err);
 void hsdi_device_close(hsdi_device **device);
 const hsdi_device_info *hsdi_device_get_info(const hsdi_device *device);
 /// Submissions accepted so far.
@@ -94,7 +116,8 @@ HSD_NODISCARD hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_grap
                                             hsdi_graph **out, hsd_error *err);
 void hsdi_graph_destroy(hsdi_graph **graph);
 
-/// Data of one submission. Row fields as in pipelines/stage.h; borrowed until the call returns.
+/// Rows of one cache in a submission. Row fields as in pipelines/stage.h; borrowed until the call
+/// returns. Row r of a job is row r of its buffers; what `in` holds afterwards is not specified.
 typedef struct hsdi_job {
     int n_rows;
     const int32_t *tokens, *pos, *cell;
@@ -102,15 +125,23 @@ typedef struct hsdi_job {
     int n_trunk;
     const int32_t *path, *n_path;
     int path_stride;
-    int n_threads;         ///< threads to use; 0: all of the device's
+    int n_threads;         ///< threads to use at most; 0: all of the device's
     hsdi_cache *cache;     ///< for graphs that store or attend
     hsdi_buffer *in, *out; ///< for graphs with external input or output rows
 } hsdi_job;
 
-/// Run a graph on a job and wait for the end.
+/// Run a graph on several jobs in one submission and wait for the end: the weights are read once
+/// for the rows of all of them. What a row computes does not depend on the other jobs.
 ///
-/// Errors : HSD_EINVAL with the field's name, before anything ran; HSD_EDEVICE.
-/// Cost   : no allocation.
+/// Shapes : jobs [n_jobs]; their rows together are at most the graph's, their `out` buffers differ.
+/// Errors : HSD_EINVAL with the field's name, and the job where there are several, before anything
+///          ran; HSD_EDEVICE.
+/// Cost   : no allocation. With several jobs, rows of `in` and `out` are copied once.
+/// Proof  : tests/devices/test_device.c "several jobs give the bits of each alone"
+HSD_NODISCARD hsd_status hsdi_graph_run_all(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs,
+                                            hsd_error *err);
+
+/// The same for a single job.
 HSD_NODISCARD hsd_status hsdi_graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err);
 
 #endif

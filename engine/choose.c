@@ -36,23 +36,29 @@ static hsd_status measure(hsd_engine *e, int window, int roots, int exit_layer, 
     int rows = window + 1 < e->n_ctx ? window + 1 : e->n_ctx;
     int branches = roots < HSDI_STAGE_ROWS ? roots : HSDI_STAGE_ROWS;
     branches = branches < e->n_ctx ? branches : 1;
-    hsd_status status = hsdi_measure_rows(target, cpu, e->n_target_alone, 0, 1, 0, N_REPEATS,
-                                          budget_ns, 0.0, &t->one, err);
+    hsdi_measured_pass what = {.cpu = cpu,
+                               .n_threads = e->n_target_alone,
+                               .n_rows = 1,
+                               .n_repeats = N_REPEATS,
+                               .budget_ns = budget_ns};
+    hsd_status status = hsdi_measure_rows(target, &what, &t->one, NULL, err);
+    what.n_rows = rows;
     if (status == HSD_OK) {
-        status = hsdi_measure_rows(target, cpu, e->n_target_alone, 0, rows, 0, N_REPEATS, budget_ns,
-                                   0.0, &t->verify, err);
+        status = hsdi_measure_rows(target, &what, &t->verify, NULL, err);
     }
+    what.n_threads = e->n_target_beside;
+    what.exit_layer = exit_layer;
     if (status == HSD_OK) {
-        status = hsdi_measure_rows(target, cpu, e->n_target_beside, exit_layer, rows, 0, N_REPEATS,
-                                   budget_ns, 0.0, &t->beside, err);
+        status = hsdi_measure_rows(target, &what, &t->beside, NULL, err);
     }
+    what.n_threads = what.exit_layer = 0;
+    what.n_rows = 1;
     if (status == HSD_OK) {
-        status = hsdi_measure_rows(draft, cpu, 0, 0, 1, 0, N_REPEATS, budget_ns, 0.0, &t->draft_one,
-                                   err);
+        status = hsdi_measure_rows(draft, &what, &t->draft_one, NULL, err);
     }
+    what.n_rows = branches;
     if (status == HSD_OK) {
-        status = hsdi_measure_rows(draft, cpu, 0, 0, branches, 0, N_REPEATS, budget_ns, 0.0,
-                                   &t->draft_branches, err);
+        status = hsdi_measure_rows(draft, &what, &t->draft_branches, NULL, err);
     }
     return status;
 }

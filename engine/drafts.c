@@ -11,7 +11,12 @@ static hsd_status open_model(hsdi_runner *runner, int n_layers, const hsdi_draft
                                    .top_k = config->top_k,
                                    .top_p = config->top_p,
                                    .min_p = config->min_p,
-                                   .seed = config->seed};
+                                   .seed = config->seed,
+                                   .repeat_penalty =
+                                       config->repeat_last_n != 0 ? config->repeat_penalty : 0.0f,
+                                   .repeat_last_n = config->repeat_last_n,
+                                   .no_repeat_ngram = config->no_repeat_ngram,
+                                   .rule = (hsd_rule)config->rule};
     return hsdi_draft_stage_open(runner, n_layers, hsdi_draft_cells_needed(config), &sampling, out,
                                  err);
 }
@@ -40,7 +45,7 @@ static hsd_status drafts_open(void *self, const hsdi_draft_config *config, hsdi_
         return open_model(d->target, config->exit_layer, &sized, out, err);
     case HSD_DRAFT_NGRAM:
         return hsdi_ngram_stage_open(d->n_vocab, config->n_ctx, hsdi_draft_cells_needed(config),
-                                     out, err);
+                                     config->no_repeat_ngram, out, err);
     default:
         return hsdi_fail(err, HSD_EINVAL, "draft_kind", "%d is not a draft kind",
                          config->draft_kind);
@@ -54,9 +59,26 @@ static void drafts_close(void *self, hsdi_draft_stage *stage)
     hsdi_ngram_stage_close(stage);
 }
 
+static uint64_t prefix_hash(void *self, int n)
+{
+    return hsdi_tokenizer_prefix_hash(self, n);
+}
+
+static void describe(void *self, int id, char *out, size_t cap)
+{
+    hsdi_tokenizer_describe(self, id, out, cap);
+}
+
+hsdi_vocabulary hsdi_vocabulary_of(const hsdi_tokenizer *tokenizer)
+{
+    return tokenizer ? (hsdi_vocabulary){(void *)(uintptr_t)tokenizer, prefix_hash, describe}
+                     : (hsdi_vocabulary){0};
+}
+
 hsdi_draft_factory hsdi_drafts_factory(hsdi_drafts *drafts)
 {
     return (hsdi_draft_factory){.self = drafts,
+                                .vocabulary = hsdi_vocabulary_of(drafts->tokenizer),
                                 .vocab_hash = drafts->vocab_hash,
                                 .fingerprint = drafts->fingerprint,
                                 .n_vocab = drafts->n_vocab,

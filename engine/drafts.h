@@ -11,8 +11,12 @@ typedef struct hsdi_drafts {
     hsdi_runner *model;  ///< a draft model; for HSD_DRAFT_MODEL
     hsdi_runner *target; ///< the target's weights on the draft device; for HSD_DRAFT_EARLY_EXIT
     int n_vocab;         ///< for HSD_DRAFT_NGRAM; 0: as the draft model
+    const hsdi_tokenizer *tokenizer; ///< names what differs from another vocabulary; may be NULL
     uint64_t vocab_hash, fingerprint;
 } hsdi_drafts;
+
+/// The vocabulary as the handshake compares it. Borrows the tokenizer.
+hsdi_vocabulary hsdi_vocabulary_of(const hsdi_tokenizer *tokenizer);
 
 /// A factory on `drafts`, which must outlive the worker that uses it.
 hsdi_draft_factory hsdi_drafts_factory(hsdi_drafts *drafts);

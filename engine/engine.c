@@ -2,6 +2,7 @@
 #include "engine/engine_internal.h"
 
 #include "base/error.h"
+#include "pipelines/transport/link.h"
 #include "topology/cores.h"
 
 #include <sched.h>
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CTX_DEFAULT_MAX = 4096, PARAMETERS_PER_THREAD = 2000000, SPIN_US = 100 };
+enum { CTX_DEFAULT_MAX = 4096, PARAMETERS_PER_THREAD = 2000000 };
 
 const char *hsd_version(void)
 {
@@ -18,7 +19,7 @@ const char *hsd_version(void)
 
 const char *hsd_mode_name(hsd_mode mode)
 {
-    static const char *const names[] = {"auto", "ar", "serial", "mirror"};
+    static const char *const names[] = {"auto", "ar", "serial", "mirror", "async"};
     return (int)mode >= 0 && (size_t)mode < sizeof names / sizeof *names ? names[mode] : "?";
 }
 
@@ -101,9 +102,14 @@ static hsd_status find_cpus(hsd_engine *e, hsd_error *err)
     return status;
 }
 
-/// CPU device on processors [first, first + n), wrapping around when more are asked for.
-static hsd_status open_device(hsd_engine *e, int first, int n, hsdi_device **out, hsd_error *err)
+/// Device at a place; the CPU on processors [first, first + n), wrapping around when more are asked
+/// for.
+static hsd_status open_device(hsd_engine *e, const hsdi_place *place, int first, int n,
+                              hsdi_device **out, hsd_error *err)
 {
+    if (!place->is_cpu) {
+        return hsdi_device_open_opencl(place->index, out, err);
+    }
     int *cpus = malloc((size_t)n * sizeof *cpus);
     if (!cpus) {
         return hsdi_fail(err, HSD_ENOMEM, "engine", "core list");
@@ -136,6 +142,23 @@ static hsd_status copy_endpoints(hsd_engine *e, const hsd_engine_options *o, hsd
     return e->endpoints ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "engine", "endpoints");
 }
 
+/// Keys of our own and of the workers, and whether each endpoint may be used with them.
+static hsd_status load_keys(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
+{
+    hsdi_keyring *keyring = hsdi_context_keyring(e->context);
+    hsd_status status = o->key_file ? hsdi_keyring_set_own(keyring, o->key_file, err) : HSD_OK;
+    for (int i = 0; status == HSD_OK && i < e->n_endpoints; i++) {
+        const char *key_file = o->worker_key_files ? o->worker_key_files[i] : NULL;
+        if (key_file) {
+            status = hsdi_keyring_add_worker(keyring, e->endpoints[i], key_file, err);
+        }
+        if (status == HSD_OK) {
+            status = hsdi_endpoint_check(e->endpoints[i], HSDI_ENDPOINT_CONNECT, key_file, err);
+        }
+    }
+    return status;
+}
+
 /// The models' paths: the shipped ones where the options name none.
 static hsd_status find_paths(const hsd_engine_options *o, char *target, char *draft,
                              bool *has_draft, hsd_error *err)
@@ -161,15 +184,19 @@ static hsd_status find_paths(const hsd_engine_options *o, char *target, char *dr
 }
 
 /// Thread counts: the draft gets the last processors, the target the others while a draft runs
-/// beside it and all of them otherwise.
+/// beside it and all of them otherwise. On another device a model needs one, which waits.
 static void plan_threads(hsd_engine *e, const hsd_engine_options *o, int64_t target_parameters,
                          int64_t draft_parameters)
 {
     e->n_target_alone =
         o->n_threads > 0 ? o->n_threads : hsdi_threads_for(target_parameters, e->n_cpus);
-    int spare = e->n_cpus > 1 ? e->n_cpus / 2 : 1;
-    e->n_draft_threads =
-        o->n_draft_threads > 0 ? o->n_draft_threads : hsdi_threads_for(draft_parameters, spare);
+    if (!e->target_place.is_cpu) {
+        e->n_target_alone = 1;
+    }
+    int spare = e->n_cpus > 1 ? e->target_place.is_cpu ? e->n_cpus / 2 : e->n_cpus - 1 : 1;
+    e->n_draft_threads = !e->draft_place.is_cpu   ? 1
+                         : o->n_draft_threads > 0 ? o->n_draft_threads
+                                                  : hsdi_threads_for(draft_parameters, spare);
     int left = e->n_cpus - e->n_draft_threads;
     e->n_target_beside = e->n_target_alone;
     if (o->n_threads == 0 && e->n_target_beside > left) {
@@ -215,9 +242,10 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
     }
     plan_threads(e, o, n_target, n_draft);
     int first_draft = e->n_cpus - e->n_draft_threads;
-    if ((status = open_device(e, 0, e->n_target_alone, &e->target_device, err)) == HSD_OK &&
-        (status = open_device(e, first_draft > 0 ? first_draft : 0, e->n_draft_threads,
-                              &e->draft_device, err)) == HSD_OK &&
+    if ((status = open_device(e, &e->target_place, 0, e->n_target_alone, &e->target_device, err)) ==
+            HSD_OK &&
+        (status = open_device(e, &e->draft_place, first_draft > 0 ? first_draft : 0,
+                              e->n_draft_threads, &e->draft_device, err)) == HSD_OK &&
         (status = hsdi_loaded_open(&e->target, target, e->target_device, o->n_ctx, err)) ==
             HSD_OK &&
         has_draft) {
@@ -236,9 +264,13 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
         return hsdi_fail(err, HSD_EINVAL, "options", "thread counts and n_ctx are not negative");
     }
     hsd_status status;
-    if ((status = find_cpus(e, err)) != HSD_OK || (status = copy_endpoints(e, o, err)) != HSD_OK ||
-        (status = load_models(e, o, err)) != HSD_OK ||
-        (status = hsdi_context_create(&e->context, err)) != HSD_OK) {
+    if ((status = hsdi_place_parse(o->target_device, "target_device", &e->target_place, err)) !=
+            HSD_OK ||
+        (status = hsdi_place_parse(o->draft_device, "draft_device", &e->draft_place, err)) !=
+            HSD_OK ||
+        (status = find_cpus(e, err)) != HSD_OK || (status = copy_endpoints(e, o, err)) != HSD_OK ||
+        (status = hsdi_context_create(&e->context, err)) != HSD_OK ||
+        (status = load_keys(e, o, err)) != HSD_OK || (status = load_models(e, o, err)) != HSD_OK) {
         return status;
     }
     e->n_ctx = e->target.runner.n_ctx;
@@ -251,7 +283,9 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
                   "a context of %d tokens, but the target was trained on %d", o->n_ctx,
                   e->target.model->n_ctx);
     }
-    hsdi_runner_init(&e->exit_runner, e->target.weights, e->draft_device, e->target.runner.kernels,
+    bool both_cpu = e->target_place.is_cpu && e->draft_place.is_cpu;
+    hsdi_runner_init(&e->exit_runner, e->target.weights,
+                     both_cpu ? e->draft_device : e->target_device, e->target.runner.kernels,
                      e->n_ctx);
     e->drafts = (hsdi_drafts){.model = e->draft.model ? &e->draft.runner : NULL,
                               .target = &e->exit_runner,
@@ -259,7 +293,8 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
                               .vocab_hash = hsdi_tokenizer_hash(e->target.tokenizer),
                               .fingerprint =
                                   e->draft.model ? hsdi_gguf_fingerprint(e->draft.model->gguf) : 0};
-    snprintf(e->local_endpoint, sizeof e->local_endpoint, "inproc://hsd-draft");
+    e->local[HSDI_LOCAL_DRAFT].endpoint = "inproc://hsd-draft";
+    e->local[HSDI_LOCAL_NGRAM].endpoint = "inproc://hsd-ngram";
     hsdi_logf(&e->log, HSDI_LOG_INFO, "target on %s, %d threads alone, %d beside a draft",
               hsdi_device_get_info(e->target_device)->name, e->n_target_alone, e->n_target_beside);
     return HSD_OK;
@@ -277,6 +312,7 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
     }
     hsd_error local = {0};
     e->log = (hsdi_log){options->log, options->log_user};
+    e->trace = options->trace;
     pthread_mutex_init(&e->lock, NULL);
     hsd_status status = open_all(e, options, &local);
     if (status != HSD_OK) {
@@ -296,11 +332,14 @@ void hsd_engine_close(hsd_engine **engine)
     if (!e) {
         return;
     }
-    if (e->local.running) {
-        hsdi_worker_stop(e->local.worker);
-        pthread_join(e->local.thread, NULL);
+    for (int i = 0; i < HSDI_N_LOCAL; i++) {
+        hsdi_local_worker *local = &e->local[i];
+        if (local->running) {
+            hsdi_worker_stop(local->worker);
+            pthread_join(local->thread, NULL);
+        }
+        hsdi_worker_destroy(&local->worker);
     }
-    hsdi_worker_destroy(&e->local.worker);
     hsdi_context_destroy(&e->context);
     hsdi_runner_fini(&e->exit_runner);
     hsdi_loaded_close(&e->draft);
@@ -333,35 +372,44 @@ int hsdi_first_cpu(const hsd_engine *e)
     return e->n_cpus > 1 ? e->cpus[0] : -1;
 }
 
-int hsdi_engine_spin_us(const hsd_engine *e)
+int hsdi_engine_spin_us(const hsd_engine *e, const char *endpoint)
 {
-    return e->n_cpus > e->n_draft_threads ? SPIN_US : 0;
+    return e->n_cpus > e->n_draft_threads ? hsdi_endpoint_spin_us(endpoint, e->n_cpus) : 0;
 }
 
-hsd_status hsdi_engine_start_local(hsd_engine *e, hsd_error *err)
+static hsd_status start_local(hsd_engine *e, hsdi_local_worker *local, hsd_error *err)
+{
+    hsdi_worker_config config;
+    hsdi_draft_factory factory = hsdi_drafts_factory(&e->drafts);
+    hsd_status status = HSD_OK;
+    hsdi_worker_config_init(&config);
+    config.log = e->log;
+    config.trace = e->trace;
+    config.spin_us =
+        local == &e->local[HSDI_LOCAL_DRAFT] ? hsdi_engine_spin_us(e, local->endpoint) : 0;
+    int first = e->n_cpus - e->n_draft_threads;
+    local->log = &e->log;
+    local->cpu = e->n_cpus > 1 ? e->cpus[first > 0 ? first : 0] : -1;
+    if (!local->worker) {
+        status =
+            hsdi_worker_create(e->context, local->endpoint, &factory, &config, &local->worker, err);
+    }
+    if (status == HSD_OK) {
+        int rc = pthread_create(&local->thread, NULL, local_main, local);
+        local->running = rc == 0;
+        if (rc != 0) {
+            status = hsdi_fail_errno(err, HSD_EDEVICE, "draft worker", rc, "thread");
+        }
+    }
+    return status;
+}
+
+hsd_status hsdi_engine_start_local(hsd_engine *e, int which, hsd_error *err)
 {
     hsd_status status = HSD_OK;
     pthread_mutex_lock(&e->lock);
-    if (!e->local.running) {
-        hsdi_worker_config config;
-        hsdi_draft_factory factory = hsdi_drafts_factory(&e->drafts);
-        hsdi_worker_config_init(&config);
-        config.log = e->log;
-        config.spin_us = hsdi_engine_spin_us(e);
-        int first = e->n_cpus - e->n_draft_threads;
-        e->local.log = &e->log;
-        e->local.cpu = e->n_cpus > 1 ? e->cpus[first > 0 ? first : 0] : -1;
-        if (!e->local.worker) {
-            status = hsdi_worker_create(e->context, e->local_endpoint, &factory, &config,
-                                        &e->local.worker, err);
-        }
-        if (status == HSD_OK) {
-            int rc = pthread_create(&e->local.thread, NULL, local_main, &e->local);
-            e->local.running = rc == 0;
-            if (rc != 0) {
-                status = hsdi_fail_errno(err, HSD_EDEVICE, "draft worker", rc, "thread");
-            }
-        }
+    if (!e->local[which].running) {
+        status = start_local(e, &e->local[which], err);
     }
     pthread_mutex_unlock(&e->lock);
     return status;

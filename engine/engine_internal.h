@@ -10,6 +10,16 @@
 
 enum { HSDI_PATH_MAX = 4096 };
 
+/// Which device a name means.
+typedef struct hsdi_place {
+    bool is_cpu;
+    int index; ///< of an OpenCL device; -1: the first GPU, else the first of all
+} hsdi_place;
+
+/// NULL means the CPU. Errors: HSD_EINVAL with the option's name.
+HSD_NODISCARD hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out,
+                                          hsd_error *err);
+
 /// A model with its weights on a device.
 typedef struct hsdi_loaded {
     hsdi_model *model;
@@ -18,8 +28,12 @@ typedef struct hsdi_loaded {
     hsdi_runner runner;
 } hsdi_loaded;
 
+/// The engine's own draft workers: one for sessions' drafts, and one for lookups beside them.
+enum { HSDI_LOCAL_DRAFT, HSDI_LOCAL_NGRAM, HSDI_N_LOCAL };
+
 /// A thread that runs a draft worker over inproc://.
 typedef struct hsdi_local_worker {
+    const char *endpoint;
     pthread_t thread;
     hsdi_worker *worker;
     int cpu; ///< to pin to; -1: none
@@ -39,32 +53,42 @@ struct hsd_engine {
     int n_ctx;
     int cpus[HSDI_CORES_MAX]; ///< order in which threads take processors
     int n_cpus;
+    hsdi_place target_place, draft_place;
     hsdi_device *target_device, *draft_device;
-    int n_target_alone;  ///< target threads when no draft runs beside it
+    int n_target_alone;  ///< target threads when no draft runs beside it; 1 where it is no CPU
     int n_target_beside; ///< target threads while a local draft runs
     int n_draft_threads;
     hsdi_loaded target, draft; ///< draft.model is NULL without a draft
-    hsdi_runner exit_runner;   ///< the target's weights on the draft device
+    hsdi_runner exit_runner;   ///< the target's weights on the draft device where both are CPUs,
+                               ///< else on the target's
     hsdi_drafts drafts;
+    hsd_trace *trace; ///< borrowed; NULL: none
     hsdi_context *context;
-    char local_endpoint[64];
     char **endpoints; ///< of workers started elsewhere, owned
     int n_endpoints;
     pthread_mutex_t lock; ///< guards `local` and `choice`
-    hsdi_local_worker local;
+    hsdi_local_worker local[HSDI_N_LOCAL];
     hsdi_choice choice;
 };
 
 /// Processor of the target device's first thread; -1: not pinned.
 int hsdi_first_cpu(const hsd_engine *engine);
 
-/// Time, on a thread pinned to `cpu`, of a pass of n_rows rows behind n_past tokens, a quantile of
-/// n_repeats (0: the shortest, 0.5: the median); cut at exit_layer with proxies there, unless it is
-/// 0. Fewer repeats are made once budget_ns has passed (0: no bound).
-HSD_NODISCARD hsd_status hsdi_measure_rows(hsdi_runner *runner, int cpu, int n_threads,
-                                           int exit_layer, int n_rows, int n_past, int n_repeats,
-                                           int64_t budget_ns, double quantile, int64_t *ns,
-                                           hsd_error *err);
+/// Which passes to time.
+typedef struct hsdi_measured_pass {
+    int cpu; ///< the calling thread is pinned to it meanwhile
+    int n_threads;
+    int exit_layer; ///< cut there, with proxies; 0: in one piece
+    int n_rows, n_past;
+    int n_repeats;
+    int64_t budget_ns; ///< fewer repeats are made once it has passed; 0: no bound
+    double quantile;   ///< of the repeats: 0 the shortest, 0.5 the median
+} hsdi_measured_pass;
+
+/// Time of a pass in nanoseconds, and of its layers behind the exit (NULL: not wanted), each the
+/// quantile of its own times.
+HSD_NODISCARD hsd_status hsdi_measure_rows(hsdi_runner *runner, const hsdi_measured_pass *what,
+                                           int64_t *ns, int64_t *suffix_ns, hsd_error *err);
 
 /// The mode for HSD_MODE_AUTO with a model draft, by measured pass times; logs its reasons.
 ///
@@ -72,13 +96,12 @@ HSD_NODISCARD hsd_status hsdi_measure_rows(hsdi_runner *runner, int cpu, int n_t
 HSD_NODISCARD hsd_status hsdi_choose_mode(hsd_engine *engine, int window, int roots, int exit_layer,
                                           hsd_mode *out, hsd_error *err);
 
-/// How long a pipeline looks for messages before it sleeps. Waking an idle core takes tens of
-/// microseconds, several times what a small draft needs for a token; where target and draft have
-/// cores of their own, looking costs nobody anything.
-int hsdi_engine_spin_us(const hsd_engine *engine);
+/// How long a pipeline looks for messages of an endpoint before it sleeps: not at all where the
+/// draft takes every core.
+int hsdi_engine_spin_us(const hsd_engine *engine, const char *endpoint);
 
-/// Start the local draft worker if it does not run yet.
-HSD_NODISCARD hsd_status hsdi_engine_start_local(hsd_engine *engine, hsd_error *err);
+/// Start a local draft worker if it does not run yet.
+HSD_NODISCARD hsd_status hsdi_engine_start_local(hsd_engine *engine, int which, hsd_error *err);
 
 /// Load a model file and put it on a device.
 HSD_NODISCARD hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path,

@@ -1,5 +1,6 @@
 /// What a model file is, without loading its weights.
 #include "base/error.h"
+#include "engine/engine_internal.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "kernels/kernels.h"
@@ -102,10 +103,18 @@ hsd_status hsd_model_inspect(const char *path, hsd_model_info *out, hsd_error *e
     hsdi_gguf *g;
     hsdi_model *model;
     hsd_error why;
-    if (!path || !out) {
-        return hsdi_fail(err, HSD_EINVAL, "path", "a path and a result are required");
+    char shipped[HSDI_PATH_MAX];
+    if (!out) {
+        return hsdi_fail(err, HSD_EINVAL, "result", "a result is required");
     }
-    hsd_status status = hsdi_gguf_open(path, &g, err);
+    hsd_status status = HSD_OK;
+    if (!path) {
+        status = hsdi_shipped_path(hsdi_shipped_target, shipped, sizeof shipped, err);
+        path = shipped;
+    }
+    if (status == HSD_OK) {
+        status = hsdi_gguf_open(path, &g, err);
+    }
     if (status != HSD_OK) {
         return status;
     }

@@ -25,7 +25,7 @@ static int compare_ns(const void *a, const void *b)
 /// Arrays of one pass of n_rows rows behind n_past trunk positions.
 typedef struct pass {
     int32_t *trunk, *tokens, *pos, *path, *n_path;
-    int64_t *ns;
+    int64_t *ns, *suffix_ns; ///< [n_repeats]
 } pass;
 
 static void pass_fini(pass *p)
@@ -36,6 +36,7 @@ static void pass_fini(pass *p)
     free(p->path);
     free(p->n_path);
     free(p->ns);
+    free(p->suffix_ns);
 }
 
 static hsd_status pass_init(pass *p, int n_rows, int n_past, int n_repeats, int n_vocab,
@@ -48,7 +49,8 @@ static hsd_status pass_init(pass *p, int n_rows, int n_past, int n_repeats, int 
     p->path = calloc(n * n, sizeof *p->path);
     p->n_path = calloc(n, sizeof *p->n_path);
     p->ns = calloc((size_t)n_repeats, sizeof *p->ns);
-    if (!p->trunk || !p->tokens || !p->pos || !p->path || !p->n_path || !p->ns) {
+    p->suffix_ns = calloc((size_t)n_repeats, sizeof *p->suffix_ns);
+    if (!p->trunk || !p->tokens || !p->pos || !p->path || !p->n_path || !p->ns || !p->suffix_ns) {
         return hsdi_fail(err, HSD_ENOMEM, "measure", "%d rows", n_rows);
     }
     for (int i = 0; i < n_past; i++) {
@@ -96,59 +98,73 @@ static void pin_for_now(int cpu, cpu_set_t *before)
 
 /// One pass as the pipelines run it; with proxies when the stage has an exit.
 static hsd_status run_pass(const hsdi_target_stage *stage, const hsdi_rows *rows,
-                           hsdi_candidate *proxies, hsd_error *err)
+                           hsdi_candidate *proxies, int64_t *ns, int64_t *suffix_ns, hsd_error *err)
 {
     int32_t own[HSDI_STAGE_ROWS];
+    int64_t begin = hsdi_now_ns();
     hsd_status status = stage->prefix(stage->self, rows, err);
     if (status == HSD_OK && stage->has_exit) {
         status = stage->proxies(stage->self, PROXIES_PER_ROW, proxies, err);
     }
-    return status == HSD_OK ? stage->suffix(stage->self, own, err) : status;
+    int64_t middle = hsdi_now_ns();
+    if (status == HSD_OK) {
+        status = stage->suffix(stage->self, own, err);
+    }
+    *suffix_ns = hsdi_now_ns() - middle;
+    *ns = hsdi_now_ns() - begin;
+    return status;
 }
 
-hsd_status hsdi_measure_rows(hsdi_runner *runner, int cpu, int n_threads, int exit_layer,
-                             int n_rows, int n_past, int n_repeats, int64_t budget_ns,
-                             double quantile, int64_t *ns, hsd_error *err)
+static int64_t quantile_of(int64_t *ns, int n, double quantile)
 {
-    const hsdi_target_stage_options options = {.exit_layer = exit_layer,
-                                               .n_cells = n_past + n_rows,
-                                               .n_threads = n_threads,
+    qsort(ns, (size_t)n, sizeof *ns, compare_ns);
+    return ns[(int)(quantile * (n - 1) + 0.5)];
+}
+
+hsd_status hsdi_measure_rows(hsdi_runner *runner, const hsdi_measured_pass *what, int64_t *ns,
+                             int64_t *suffix_ns, hsd_error *err)
+{
+    const hsdi_target_stage_options options = {.exit_layer = what->exit_layer,
+                                               .n_cells = what->n_past + what->n_rows,
+                                               .n_threads = what->n_threads,
                                                .sampling = {.top_p = 1.0f}};
     hsdi_target_stage stage;
     hsdi_candidate proxies[HSDI_STAGE_ROWS * PROXIES_PER_ROW];
+    int n_repeats = what->n_repeats;
     pass p = {0};
     hsd_status status = hsdi_target_stage_open(runner, &options, &stage, err);
     if (status != HSD_OK) {
         return status;
     }
-    status = pass_init(&p, n_rows, n_past, n_repeats, stage.limits.n_vocab, err);
+    status = pass_init(&p, what->n_rows, what->n_past, n_repeats, stage.limits.n_vocab, err);
     if (status == HSD_OK) {
-        status = fill(&stage, &p, n_past, err);
+        status = fill(&stage, &p, what->n_past, err);
     }
-    const hsdi_rows rows = {.n_rows = n_rows,
+    const hsdi_rows rows = {.n_rows = what->n_rows,
                             .tokens = p.tokens,
                             .pos = p.pos,
                             .cell = p.pos,
                             .trunk = p.trunk,
-                            .n_trunk = n_past,
+                            .n_trunk = what->n_past,
                             .path = p.path,
                             .n_path = p.n_path,
-                            .path_stride = n_rows};
+                            .path_stride = what->n_rows};
     cpu_set_t before;
-    pin_for_now(cpu, &before);
+    pin_for_now(what->cpu, &before);
     int64_t started = hsdi_now_ns();
     for (int i = -1; i < n_repeats && status == HSD_OK; i++) { // one to warm up
-        int64_t begin = hsdi_now_ns();
-        status = run_pass(&stage, &rows, proxies, err);
-        p.ns[i < 0 ? 0 : i] = hsdi_now_ns() - begin;
-        if (budget_ns > 0 && i >= 0 && hsdi_now_ns() - started > budget_ns) {
+        int at = i < 0 ? 0 : i;
+        status = run_pass(&stage, &rows, proxies, &p.ns[at], &p.suffix_ns[at], err);
+        if (what->budget_ns > 0 && i >= 0 && hsdi_now_ns() - started > what->budget_ns) {
             n_repeats = i + 1;
         }
     }
     (void)sched_setaffinity(0, sizeof before, &before);
     if (status == HSD_OK) {
-        qsort(p.ns, (size_t)n_repeats, sizeof *p.ns, compare_ns);
-        *ns = p.ns[(int)(quantile * (n_repeats - 1) + 0.5)];
+        *ns = quantile_of(p.ns, n_repeats, what->quantile);
+    }
+    if (status == HSD_OK && suffix_ns) {
+        *suffix_ns = quantile_of(p.suffix_ns, n_repeats, what->quantile);
     }
     pass_fini(&p);
     hsdi_target_stage_close(&stage);
@@ -164,11 +180,61 @@ hsd_status hsd_measure_pass(hsd_engine *engine, int n_rows, int n_past, int n_re
                          n_rows, n_past, n_repeats);
     }
     int64_t ns;
-    hsd_status status =
-        hsdi_measure_rows(&engine->target.runner, hsdi_first_cpu(engine), engine->n_target_alone, 0,
-                          n_rows, n_past, n_repeats, 0, 0.5, &ns, err);
+    const hsdi_measured_pass what = {.cpu = hsdi_first_cpu(engine),
+                                     .n_threads = engine->n_target_alone,
+                                     .n_rows = n_rows,
+                                     .n_past = n_past,
+                                     .n_repeats = n_repeats,
+                                     .quantile = 0.5};
+    hsd_status status = hsdi_measure_rows(&engine->target.runner, &what, &ns, NULL, err);
     if (status == HSD_OK) {
         *ms = (double)ns * 1e-6;
+    }
+    return status;
+}
+
+hsd_status hsd_measure_overlap(hsd_engine *engine, int window, int roots, int exit_layer,
+                               int n_repeats, hsd_overlap *out, hsd_error *err)
+{
+    if (!engine || !out || window < 1 || window > 16 || roots < 1 || roots > HSDI_STAGE_ROWS ||
+        n_repeats < 1 || n_repeats > 1000000) {
+        return hsdi_fail(err, HSD_EINVAL, "measure", "window %d, %d roots, %d times", window, roots,
+                         n_repeats);
+    }
+    if (!engine->draft.model) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, "measure", "the engine has no draft model");
+    }
+    hsdi_measured_pass what = {.cpu = hsdi_first_cpu(engine),
+                               .n_threads = engine->n_target_alone,
+                               .n_rows = window + 1,
+                               .n_repeats = n_repeats,
+                               .quantile = 0.5};
+    int64_t alone = 0, beside = 0, delta = 0, one = 0, branches = 0;
+    hsd_status status = hsdi_measure_rows(&engine->target.runner, &what, &alone, NULL, err);
+    what.n_threads = engine->n_target_beside;
+    what.exit_layer = exit_layer > 0 ? exit_layer : engine->target.model->n_layers / 2;
+    if (status == HSD_OK) {
+        status = hsdi_measure_rows(&engine->target.runner, &what, &beside, &delta, err);
+    }
+    what.n_threads = what.exit_layer = 0;
+    what.n_rows = 1;
+    if (status == HSD_OK) {
+        status = hsdi_measure_rows(&engine->draft.runner, &what, &one, NULL, err);
+    }
+    what.n_rows = roots;
+    if (status == HSD_OK) {
+        status = hsdi_measure_rows(&engine->draft.runner, &what, &branches, NULL, err);
+    }
+    if (status == HSD_OK) {
+        *out = (hsd_overlap){
+            .alone_ms = (double)alone * 1e-6,
+            .beside_ms = (double)beside * 1e-6,
+            .delta_ms = (double)delta * 1e-6,
+            .draft_token_ms = (double)one * 1e-6,
+            .draft_step_ms = (double)(one + window * branches) * 1e-6,
+            .n_threads_alone = engine->n_target_alone,
+            .n_threads_beside = engine->n_target_beside,
+        };
     }
     return status;
 }

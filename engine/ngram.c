@@ -3,6 +3,7 @@
 /// The longest match wins, the most recent one among equals. No model, no device; its guesses are
 /// good where the text repeats itself and absent elsewhere.
 #include "base/error.h"
+#include "engine/history.h"
 #include "engine/stages.h"
 
 #include <math.h>
@@ -11,8 +12,9 @@
 enum { MAX_MATCH = 5 };
 
 typedef struct ngram {
-    int32_t *cell_token; ///< [n_cells]
-    int32_t *text;       ///< [n_ctx] scratch: tokens of one row's context
+    hsdi_history *history;
+    int32_t *banned; ///< [n_ctx] tokens that may not follow a row
+    int n_banned;
 } ngram;
 
 /// How likely the continuation of a match of n tokens is the next token. Rough on purpose: the
@@ -38,14 +40,23 @@ static bool listed(const hsdi_candidate *out, int n, int32_t token)
     return false;
 }
 
+static bool is_banned(const ngram *g, int32_t token)
+{
+    int i = 0;
+    while (i < g->n_banned && g->banned[i] != token) {
+        i++;
+    }
+    return i < g->n_banned;
+}
+
 /// Tokens that followed a match of exactly `length`, the most recent first.
-static int collect(const int32_t *text, int n_text, int length, int n, int n_top,
+static int collect(const ngram *g, const int32_t *text, int n_text, int length, int n, int n_top,
                    hsdi_candidate *out)
 {
     float p = match_score[length];
     for (int end = n_text - 1; end >= length && n < n_top; end--) {
         if (text[end - 1] == text[n_text - 1] && match_length(text, n_text, end) == length &&
-            !listed(out, n, text[end])) {
+            !listed(out, n, text[end]) && !is_banned(g, text[end])) {
             out[n] = (hsdi_candidate){text[end], logf(p)};
             if (n > 0 && out[n].score >= out[n - 1].score) {
                 out[n].score = out[n - 1].score - 1.0f;
@@ -61,25 +72,18 @@ static hsd_status ngram_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_
 {
     ngram *g = self;
     (void)err;
-    for (int r = 0; r < rows->n_rows; r++) {
-        g->cell_token[rows->cell[r]] = rows->tokens[r];
-    }
+    hsdi_history_note(g->history, rows);
     if (n_top == 0) {
         return HSD_OK;
     }
-    for (int i = 0; i < rows->n_trunk; i++) {
-        g->text[i] = g->cell_token[rows->trunk[i]];
-    }
     for (int r = 0; r < rows->n_rows; r++) {
-        const int32_t *path = rows->path + (int64_t)r * rows->path_stride;
-        int n_text = rows->n_trunk;
-        for (int i = 0; i < rows->n_path[r]; i++) {
-            g->text[n_text++] = g->cell_token[path[i]];
-        }
+        const int32_t *text;
+        int n_text = hsdi_history_text(g->history, rows, r, &text);
+        g->n_banned = hsdi_history_earlier(g->history, g->banned);
         hsdi_candidate *list = out + (int64_t)r * n_top;
         int n = 0;
         for (int length = MAX_MATCH; length >= 1 && n < n_top; length--) {
-            n = collect(g->text, n_text, length, n, n_top, list);
+            n = collect(g, text, n_text, length, n, n_top, list);
         }
         for (; n < n_top; n++) {
             list[n] = (hsdi_candidate){-1, -INFINITY};
@@ -88,14 +92,10 @@ static hsd_status ngram_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_
     return HSD_OK;
 }
 
-hsd_status hsdi_ngram_stage_open(int n_vocab, int n_ctx, int n_cells, hsdi_draft_stage *out,
-                                 hsd_error *err)
+hsd_status hsdi_ngram_stage_open(int n_vocab, int n_ctx, int n_cells, int no_repeat_ngram,
+                                 hsdi_draft_stage *out, hsd_error *err)
 {
     ngram *g = calloc(1, sizeof *g);
-    if (g) {
-        g->cell_token = calloc((size_t)n_cells, sizeof *g->cell_token);
-        g->text = calloc((size_t)n_ctx, sizeof *g->text);
-    }
     *out = (hsdi_draft_stage){
         .self = g,
         .limits = {.n_vocab = n_vocab,
@@ -103,20 +103,28 @@ hsd_status hsdi_ngram_stage_open(int n_vocab, int n_ctx, int n_cells, hsdi_draft
                    .n_cells = n_cells,
                    .n_rows_max = HSDI_STAGE_ROWS,
                    .n_top_max = n_vocab < HSDI_STAGE_TOP ? n_vocab : HSDI_STAGE_TOP},
+        .is_certain = true,
         .eval = ngram_eval};
-    if (!g || !g->cell_token || !g->text) {
-        hsdi_ngram_stage_close(out);
-        return hsdi_fail(err, HSD_ENOMEM, "ngram", "context of %d", n_ctx);
+    hsd_status status = HSD_OK;
+    if (g) {
+        status = hsdi_history_create(n_vocab, n_ctx, n_cells, no_repeat_ngram, &g->history, err);
+        g->banned = calloc((size_t)n_ctx, sizeof *g->banned);
     }
-    return HSD_OK;
+    if (status == HSD_OK && (!g || !g->banned)) {
+        status = hsdi_fail(err, HSD_ENOMEM, "ngram", "context of %d", n_ctx);
+    }
+    if (status != HSD_OK) {
+        hsdi_ngram_stage_close(out);
+    }
+    return status;
 }
 
 void hsdi_ngram_stage_close(hsdi_draft_stage *stage)
 {
     ngram *g = stage->self;
     if (g && stage->eval == ngram_eval) {
-        free(g->cell_token);
-        free(g->text);
+        hsdi_history_destroy(&g->history);
+        free(g->banned);
         free(g);
         stage->self = NULL;
     }

@@ -7,6 +7,7 @@ void hsdi_runner_init(hsdi_runner *runner, const hsdi_weights *weights, hsdi_dev
 {
     *runner =
         (hsdi_runner){.weights = weights, .device = device, .kernels = kernels, .n_ctx = n_ctx};
+    hsdi_combiner_init(&runner->combiner, HSDI_STAGE_ROWS);
     pthread_mutex_init(&runner->lock, NULL);
 }
 
@@ -18,6 +19,7 @@ void hsdi_runner_fini(hsdi_runner *runner)
     for (int i = 0; i < runner->n_graphs; i++) {
         hsdi_graph_destroy(&runner->graphs[i].graph);
     }
+    hsdi_combiner_fini(&runner->combiner);
     pthread_mutex_destroy(&runner->lock);
     *runner = (hsdi_runner){0};
 }

@@ -1,6 +1,7 @@
 /// Greedy and coupled sampling.
 ///
-/// Rules come in the order top-k, top-p, min-p, temperature. Their arithmetic runs over tokens in
+/// Rules come in the order top-k, top-p, min-p, temperature; those that look at the text came
+/// before (engine/rules.c). Their arithmetic runs over tokens in
 /// one fixed order, so that the same logits always keep the same tokens.
 #include "engine/sampler.h"
 
@@ -28,6 +29,26 @@ struct hsdi_sampler {
     float bound[N_BOUNDS];
 };
 
+static hsd_status check_history_rules(const hsd_sampling *s, hsd_error *err)
+{
+    // Beyond these bounds a logit could overflow to infinity.
+    if (!(s->repeat_penalty == 0.0f ||
+          (s->repeat_penalty >= 0.01f && s->repeat_penalty <= 100.0f))) {
+        return hsdi_fail(err, HSD_EINVAL, "repeat_penalty", "%g is neither 0 nor in 0.01..100",
+                         (double)s->repeat_penalty);
+    }
+    if (s->repeat_last_n < -1) {
+        return hsdi_fail(err, HSD_EINVAL, "repeat_last_n", "%d is below -1", s->repeat_last_n);
+    }
+    if (s->no_repeat_ngram < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "no_repeat_ngram", "%d is negative", s->no_repeat_ngram);
+    }
+    if (s->rule != HSD_RULE_COUPLED && s->rule != HSD_RULE_RATIO) {
+        return hsdi_fail(err, HSD_EINVAL, "rule", "%d is no rule", (int)s->rule);
+    }
+    return HSD_OK;
+}
+
 hsd_status hsdi_sampling_check(const hsd_sampling *s, hsd_error *err)
 {
     if (!(s->temperature >= 0.0f && s->temperature <= 100.0f)) {
@@ -44,7 +65,7 @@ hsd_status hsdi_sampling_check(const hsd_sampling *s, hsd_error *err)
     if (!(s->min_p >= 0.0f && s->min_p <= 1.0f)) {
         return hsdi_fail(err, HSD_EINVAL, "min_p", "%g is not between 0 and 1", (double)s->min_p);
     }
-    return HSD_OK;
+    return check_history_rules(s, err);
 }
 
 hsd_status hsdi_sampler_create(const hsd_sampling *sampling, int n_vocab,
@@ -229,14 +250,68 @@ void hsdi_sampler_top(hsdi_sampler *s, const float *logits, int64_t position, in
     } else {
         n = top_greedy(logits, s->n_vocab, n_top, out);
     }
-    if (n == 0) {
-        out[n++] = (hsdi_candidate){0, 0.0f};
-    }
-    float norm = s->kernels->log_sum_exp(logits, s->n_vocab);
-    for (int i = 0; i < n; i++) {
-        out[i].score -= norm;
+    if (n > 0) {
+        float norm = s->kernels->log_sum_exp(logits, s->n_vocab);
+        for (int i = 0; i < n; i++) {
+            out[i].score -= norm;
+        }
+    } else {
+        out[n++] = (hsdi_candidate){0, 0.0f}; // every token is ruled out
     }
     for (int i = n; i < n_top; i++) {
         out[i] = (hsdi_candidate){-1, -INFINITY};
     }
+}
+
+void hsdi_sampler_probabilities(hsdi_sampler *s, const float *logits, double *p)
+{
+    int best = s->kernels->argmax(logits, s->n_vocab);
+    memset(p, 0, (size_t)s->n_vocab * sizeof *p);
+    if (s->rules.temperature <= 0.0f || !(logits[best] > -INFINITY)) {
+        p[best] = 1.0;
+        return;
+    }
+    filter(s, logits);
+    double total = 0.0;
+    for (int i = 0; i < s->n_vocab; i++) {
+        if (s->filtered[i] > -INFINITY) { // false for NaN too
+            p[i] = exp((double)s->filtered[i] - (double)s->filtered[best]);
+            total += p[i];
+        }
+    }
+    for (int i = 0; i < s->n_vocab; i++) {
+        p[i] /= total;
+    }
+}
+
+void hsdi_sampler_likeliest(hsdi_sampler *s, const float *logits, int n_top, hsdi_candidate *out)
+{
+    int n;
+    if (s->rules.temperature > 0.0f) {
+        filter(s, logits);
+        n = top_greedy(s->filtered, s->n_vocab, n_top, out);
+    } else {
+        n = top_greedy(logits, s->n_vocab, 1, out);
+    }
+    if (n == 0) {
+        out[n++] = (hsdi_candidate){0, 0.0f}; // every token is ruled out
+    }
+    double best = (double)out[0].score, total = 0.0;
+    for (int i = 0; i < n; i++) {
+        total += exp((double)out[i].score - best);
+    }
+    for (int i = 0; i < n_top; i++) {
+        double score = i < n ? (double)out[i].score - best - log(total) : 0.0;
+        out[i] = (hsdi_candidate){i < n ? out[i].token : -1, (float)score};
+    }
+}
+
+uint64_t hsdi_sampler_seed(const hsdi_sampler *s)
+{
+    return s->rules.seed;
+}
+
+int hsdi_sampler_n_vocab(const hsdi_sampler *s)
+{
+    return s->n_vocab;
 }

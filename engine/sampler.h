@@ -36,4 +36,20 @@ int32_t hsdi_sampler_pick(hsdi_sampler *sampler, const float *logits, int64_t po
 void hsdi_sampler_top(hsdi_sampler *sampler, const float *logits, int64_t position, int n_top,
                       hsdi_candidate *out);
 
+/// The distribution that a token is chosen from: the softmax of what the rules keep; all of it on
+/// the best token when greedy.
+///
+/// Shapes : logits, p [n_vocab]. Sums to 1 but for rounding; token 0 when every logit is -inf.
+void hsdi_sampler_probabilities(hsdi_sampler *sampler, const float *logits, double *p);
+
+/// The n_top likeliest tokens of that distribution, likeliest first, renormalised. A shorter list
+/// ends with token -1.
+///
+/// Shapes : out [n_top]. Scores: log-probabilities, without noise.
+void hsdi_sampler_likeliest(hsdi_sampler *sampler, const float *logits, int n_top,
+                            hsdi_candidate *out);
+
+uint64_t hsdi_sampler_seed(const hsdi_sampler *sampler);
+int hsdi_sampler_n_vocab(const hsdi_sampler *sampler);
+
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/rules.h"
 #include "engine/sampler.h"
 
 #include <errno.h>
@@ -15,7 +16,9 @@ enum {
     WINDOW_MAX = 16,
     ROOTS_MAX = 64,
     N_TOP_DEFAULT = 8,
-    WINDOW_DEFAULT = 3,
+    N_TOP_RATIO = 64,
+    WINDOW_ADAPTIVE = 8, ///< longest window that lengths adapt up to
+    WINDOW_TYPICAL = 3,  ///< what mode auto estimates such sessions with
     ROOTS_DEFAULT = 8,
     FLUSH_TOKEN = -1, ///< id of the entry that carries the last held-back bytes
 };
@@ -30,6 +33,7 @@ typedef enum phase {
 struct hsd_session {
     hsd_engine *engine;
     hsd_session_options options; ///< with every default filled in
+    bool adapts;                 ///< no window was given
     int n_target_threads;
     hsdi_target_stage stage;
     hsdi_target *target;
@@ -68,14 +72,21 @@ static hsd_status fail_range(hsd_error *err, const char *name, int value, int lo
 static hsd_status check_options(const hsd_engine *e, const hsd_session_options *o, hsd_error *err)
 {
     int n_layers = e->target.model->n_layers;
-    if (o->mode < HSD_MODE_AUTO || o->mode > HSD_MODE_MIRROR) {
-        return fail_range(err, "mode", (int)o->mode, 0, HSD_MODE_MIRROR);
+    if (o->mode < HSD_MODE_AUTO || o->mode > HSD_MODE_ASYNC) {
+        return fail_range(err, "mode", (int)o->mode, 0, HSD_MODE_ASYNC);
     }
     if (o->draft_kind < HSD_DRAFT_AUTO || o->draft_kind > HSD_DRAFT_EARLY_EXIT) {
         return fail_range(err, "draft_kind", (int)o->draft_kind, 0, HSD_DRAFT_EARLY_EXIT);
     }
     if (o->window < 0 || o->window > WINDOW_MAX) {
         return fail_range(err, "window", o->window, 1, WINDOW_MAX);
+    }
+    int window = o->window > 0 ? o->window : WINDOW_ADAPTIVE;
+    if (o->tree < 0 || o->tree > HSDI_TREE_MAX || (o->tree > 0 && o->tree < window)) {
+        return fail_range(err, "tree", o->tree, window, HSDI_TREE_MAX);
+    }
+    if (o->roots_from < HSD_ROOTS_FROM_BOTH || o->roots_from > HSD_ROOTS_FROM_EXIT) {
+        return fail_range(err, "roots_from", (int)o->roots_from, 0, HSD_ROOTS_FROM_EXIT);
     }
     if (o->roots < 0 || o->roots > ROOTS_MAX) {
         return fail_range(err, "roots", o->roots, 1, ROOTS_MAX);
@@ -99,7 +110,9 @@ static hsd_status check_options(const hsd_engine *e, const hsd_session_options *
 /// Put a value in every field that says "by the engine".
 static hsd_status fill_defaults(hsd_engine *e, hsd_session_options *o, hsd_error *err)
 {
-    o->window = o->window > 0 ? o->window : WINDOW_DEFAULT;
+    int window = o->window > 0 ? o->window : WINDOW_TYPICAL;
+    o->window = o->window > 0 ? o->window : WINDOW_ADAPTIVE;
+    o->tree = o->tree > 0 ? o->tree : o->window;
     o->roots = o->roots > 0 ? o->roots : ROOTS_DEFAULT;
     if (o->exit_layer == 0) {
         o->exit_layer = e->target.model->n_layers / 2;
@@ -110,7 +123,7 @@ static hsd_status fill_defaults(hsd_engine *e, hsd_session_options *o, hsd_error
         if (e->n_endpoints > 0 && any_model) {
             o->mode = HSD_MODE_MIRROR; // a worker was given to be used; its speed is not known yet
         } else if (e->draft.model && any_model) {
-            status = hsdi_choose_mode(e, o->window, o->roots, o->exit_layer, &o->mode, err);
+            status = hsdi_choose_mode(e, window, o->roots, o->exit_layer, &o->mode, err);
         } else {
             o->mode = o->draft_kind == HSD_DRAFT_AUTO ? HSD_MODE_AR : HSD_MODE_SERIAL;
         }
@@ -133,15 +146,46 @@ static hsd_status open_stage(hsd_session *s, hsd_error *err)
 {
     hsd_engine *e = s->engine;
     const hsd_session_options *o = &s->options;
-    bool beside = o->mode == HSD_MODE_MIRROR && !uses_remote(s);
+    bool beside = (o->mode == HSD_MODE_MIRROR || o->mode == HSD_MODE_ASYNC) && !uses_remote(s);
     s->n_target_threads = beside ? e->n_target_beside : e->n_target_alone;
     const hsdi_target_stage_options options = {
         .exit_layer = o->mode == HSD_MODE_MIRROR ? o->exit_layer : 0,
-        .n_cells = hsdi_target_cells_needed(e->n_ctx, o->window),
+        .n_cells = hsdi_target_cells_needed(e->n_ctx, o->tree),
         .n_threads = s->n_target_threads,
+        .is_steady = o->mode == HSD_MODE_AR,
         .sampling = o->sampling,
     };
     return hsdi_target_stage_open(&e->target.runner, &options, &s->stage, err);
+}
+
+/// The workers that draft for this session, and what each drafts with.
+static hsd_status add_workers(hsd_session *s, const char **endpoints, int *kinds, int *n,
+                              hsd_error *err)
+{
+    hsd_engine *e = s->engine;
+    hsd_status status = HSD_OK;
+    *n = 0;
+    for (int i = 0; uses_remote(s) && i < e->n_endpoints; i++) {
+        kinds[*n] = (int)s->options.draft_kind;
+        endpoints[(*n)++] = e->endpoints[i];
+    }
+    if (*n == 0) {
+        status = hsdi_engine_start_local(e, HSDI_LOCAL_DRAFT, err);
+        kinds[*n] = (int)s->options.draft_kind;
+        endpoints[(*n)++] = e->local[HSDI_LOCAL_DRAFT].endpoint;
+    }
+    if (status == HSD_OK && s->options.with_ngram && *n < HSDI_TARGET_MAX_WORKERS) {
+        status = hsdi_engine_start_local(e, HSDI_LOCAL_NGRAM, err);
+        kinds[*n] = HSD_DRAFT_NGRAM;
+        endpoints[(*n)++] = e->local[HSDI_LOCAL_NGRAM].endpoint;
+    }
+    return status;
+}
+
+/// The lesser one; a negative `value` counts as the largest.
+static int least_unsigned(int value, int most)
+{
+    return value >= 0 && value < most ? value : most;
 }
 
 static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
@@ -152,21 +196,28 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
     if (status != HSD_OK) {
         return status;
     }
-    const char *local = e->local_endpoint;
+    // The ratio rule draws from the listed tokens alone: the more, the nearer to the target.
+    int n_top = s->stage.judge ? N_TOP_RATIO : N_TOP_DEFAULT;
     hsdi_target_config config;
     hsdi_target_config_init(&config);
     config.mode = o->mode;
     config.log = e->log;
-    config.spin_us = hsdi_engine_spin_us(e);
+    config.trace = e->trace;
     config.vocab_hash = e->drafts.vocab_hash;
+    config.vocabulary = hsdi_vocabulary_of(e->target.tokenizer);
+    config.adapts = s->adapts;
     config.fingerprint = hsdi_gguf_fingerprint(e->target.model->gguf);
     config.draft = (hsdi_draft_config){
         .draft_kind = (int)o->draft_kind,
         .window = o->window,
+        .tree = o->tree,
+        .sources = o->roots_from == HSD_ROOTS_FROM_DRAFT  ? HSDI_SOURCES_OWN
+                   : o->roots_from == HSD_ROOTS_FROM_EXIT ? HSDI_SOURCES_PROXY
+                                                          : HSDI_SOURCES_BOTH,
+        .is_audited = o->audit_roots,
         .miss_window = o->mode == HSD_MODE_MIRROR ? (o->window + 1) / 2 : o->window,
         .roots = o->roots,
-        .n_top =
-            N_TOP_DEFAULT < e->target.model->n_vocab ? N_TOP_DEFAULT : e->target.model->n_vocab,
+        .n_top = n_top < e->target.model->n_vocab ? n_top : e->target.model->n_vocab,
         .exit_layer = o->exit_layer,
         .n_ctx = e->n_ctx,
         .temperature = o->sampling.temperature,
@@ -174,17 +225,23 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
         .top_p = o->sampling.top_p,
         .min_p = o->sampling.min_p,
         .seed = o->sampling.seed,
+        .repeat_penalty = o->sampling.repeat_penalty,
+        // Beyond the context all numbers mean the same; the wire knows no other word for "all".
+        .repeat_last_n = least_unsigned(hsdi_rules_last_n(&o->sampling), e->n_ctx),
+        .no_repeat_ngram = least_unsigned(o->sampling.no_repeat_ngram, e->n_ctx),
+        .rule = o->sampling.temperature > 0.0f ? (int)o->sampling.rule : HSD_RULE_COUPLED,
     };
-    config.n_proxies = s->stage.has_exit ? config.draft.n_top : 0;
-    if (o->mode != HSD_MODE_AR && uses_remote(s)) {
-        config.endpoints = (const char *const *)e->endpoints;
-        config.n_endpoints = e->n_endpoints;
-    } else if (o->mode != HSD_MODE_AR) {
-        config.endpoints = &local;
-        config.n_endpoints = 1;
-        if ((status = hsdi_engine_start_local(e, err)) != HSD_OK) {
-            return status;
-        }
+    config.n_proxies = s->stage.has_exit ? least_unsigned(N_TOP_DEFAULT, config.draft.n_top) : 0;
+    const char *endpoints[HSDI_TARGET_MAX_WORKERS];
+    int kinds[HSDI_TARGET_MAX_WORKERS];
+    config.endpoints = endpoints;
+    config.draft_kinds = kinds;
+    if (o->mode != HSD_MODE_AR) {
+        status = add_workers(s, endpoints, kinds, &config.n_endpoints, err);
+        config.spin_us = hsdi_engine_spin_us(e, endpoints[0]);
+    }
+    if (status != HSD_OK) {
+        return status;
     }
     return hsdi_target_create(e->context, &config, &s->stage, &s->target, err);
 }
@@ -320,6 +377,7 @@ hsd_status hsd_session_open(hsd_engine *engine, const hsd_session_options *optio
     }
     s->engine = engine;
     s->options = *options;
+    s->adapts = options->window == 0;
     status = fill_defaults(engine, &s->options, err);
     if (status != HSD_OK) {
         free(s);
@@ -543,6 +601,8 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
         .misses = t.misses,
         .own_hits = t.own_hits,
         .proxy_hits = t.proxy_hits,
+        .carried = t.carried,
+        .paused = t.paused,
         .late = t.late,
         .workers_lost = t.workers_lost,
         .prefill_s = (double)t.prefill_ns * 1e-9,
@@ -551,6 +611,7 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
         .wait_s = (double)t.wait_ns * 1e-9,
         .step_overhead_s = (double)t.overhead_p50_ns * 1e-9,
         .window = o->mode == HSD_MODE_AR ? 0 : o->window,
+        .tree = o->mode == HSD_MODE_AR ? 0 : o->tree,
         .roots = o->mode == HSD_MODE_MIRROR ? o->roots : 0,
         .exit_layer =
             o->mode == HSD_MODE_MIRROR || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer : 0,
@@ -558,4 +619,13 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
         .n_draft_threads =
             o->mode == HSD_MODE_AR || uses_remote(session) ? 0 : session->engine->n_draft_threads,
     };
+}
+
+void hsd_session_coverage(const hsd_session *session, hsd_coverage *out)
+{
+    hsdi_target_stats t;
+    hsdi_target_get_stats(session->target, &t);
+    memcpy(out->draft, t.ranks_own, sizeof out->draft);
+    memcpy(out->exit, t.ranks_proxy, sizeof out->exit);
+    memcpy(out->both, t.ranks_merged, sizeof out->both);
 }

@@ -1,22 +1,47 @@
 /// Target and draft stages on real models.
 ///
 /// A target pass is two submissions when proxies are wanted (layers before and after the exit)
-/// and one otherwise. Both give the same bits: the kernels do not see the difference.
+/// and one otherwise. Both give the same bits: the kernels do not see the difference. Submissions
+/// go through the runner's combiner, which joins them with those of other sessions.
 #include "engine/stages.h"
 
 #include "base/error.h"
+#include "engine/ratio.h"
+#include "engine/rules.h"
 #include "engine/sampler.h"
 
 #include <stdlib.h>
 
 typedef struct target {
+    hsdi_combiner *combiner;
+    hsdi_seat *seat;
     hsdi_graph *fill, *full, *prefix, *exit_head, *suffix;
     hsdi_cache *cache;
     hsdi_buffer *hidden, *exit_logits, *logits;
     hsdi_sampler *sampler;
+    hsdi_rules *rules;
+    double *p; ///< [n_vocab] scratch of the ratio rule, else NULL
     int n_vocab, n_threads;
-    hsdi_job job; ///< of the pass between prefix and suffix
+    hsdi_rows rows; ///< of the pass between prefix and suffix
+    hsdi_job job;   ///< the same for the device
 } target;
+
+static bool draws_by_ratio(const hsd_sampling *sampling)
+{
+    return sampling->rule == HSD_RULE_RATIO && sampling->temperature > 0.0f;
+}
+
+/// Candidates after the rules of the text: by the ratio rule what a draft draws from, the drawn one
+/// first; else the best, with the position's noise.
+static void top_of(hsdi_sampler *sampler, bool by_ratio, const float *logits, int64_t position,
+                   int n_top, hsdi_candidate *out)
+{
+    if (by_ratio) {
+        (void)hsdi_ratio_draft(sampler, logits, position, n_top, out);
+    } else {
+        hsdi_sampler_top(sampler, logits, position, n_top, out);
+    }
+}
 
 static hsdi_job job_of(const hsdi_rows *rows, hsdi_cache *cache, int n_threads)
 {
@@ -37,18 +62,21 @@ static hsd_status target_prefill(void *self, const hsdi_rows *rows, hsd_error *e
 {
     target *t = self;
     hsdi_job job = job_of(rows, t->cache, t->n_threads);
-    return hsdi_graph_run(t->fill, &job, err);
+    hsdi_rules_note(t->rules, rows);
+    return hsdi_combiner_run(t->combiner, t->seat, t->fill, &job, err);
 }
 
 static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *err)
 {
     target *t = self;
+    t->rows = *rows;
     t->job = job_of(rows, t->cache, t->n_threads);
+    hsdi_rules_note(t->rules, rows);
     if (!t->prefix) {
         return HSD_OK; // the whole pass runs in target_suffix
     }
     t->job.out = t->hidden;
-    return hsdi_graph_run(t->prefix, &t->job, err);
+    return hsdi_combiner_run(t->combiner, t->seat, t->prefix, &t->job, err);
 }
 
 static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd_error *err)
@@ -57,11 +85,12 @@ static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd
     hsdi_job job = t->job;
     job.in = t->hidden;
     job.out = t->exit_logits;
-    hsd_status status = hsdi_graph_run(t->exit_head, &job, err);
+    hsd_status status = hsdi_combiner_run(t->combiner, t->seat, t->exit_head, &job, err);
     const float *logits = hsdi_buffer_map(t->exit_logits);
     for (int r = 0; r < job.n_rows && status == HSD_OK; r++) {
-        hsdi_sampler_top(t->sampler, logits + (size_t)r * (size_t)t->n_vocab, job.pos[r] + 1, n_top,
-                         out + (size_t)r * (size_t)n_top);
+        const float *row = logits + (size_t)r * (size_t)t->n_vocab;
+        top_of(t->sampler, t->p != NULL, hsdi_rules_apply(t->rules, &t->rows, r, row),
+               job.pos[r] + 1, n_top, out + (size_t)r * (size_t)n_top);
     }
     return status;
 }
@@ -71,13 +100,40 @@ static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
     target *t = self;
     t->job.in = t->prefix ? t->hidden : NULL;
     t->job.out = t->logits;
-    hsd_status status = hsdi_graph_run(t->prefix ? t->suffix : t->full, &t->job, err);
+    hsd_status status =
+        hsdi_combiner_run(t->combiner, t->seat, t->prefix ? t->suffix : t->full, &t->job, err);
     const float *logits = hsdi_buffer_map(t->logits);
-    for (int r = 0; r < t->job.n_rows && status == HSD_OK; r++) {
-        own[r] = hsdi_sampler_pick(t->sampler, logits + (size_t)r * (size_t)t->n_vocab,
+    // The ratio rule decides with distributions, not with one token per row.
+    for (int r = 0; r < t->job.n_rows && status == HSD_OK && !t->p; r++) {
+        const float *row = logits + (size_t)r * (size_t)t->n_vocab;
+        own[r] = hsdi_sampler_pick(t->sampler, hsdi_rules_apply(t->rules, &t->rows, r, row),
                                    t->job.pos[r] + 1);
     }
     return status;
+}
+
+static const float *row_logits(void *user, int row)
+{
+    target *t = user;
+    const float *logits = hsdi_buffer_map(t->logits);
+    return hsdi_rules_apply(t->rules, &t->rows, row, logits + (size_t)row * (size_t)t->n_vocab);
+}
+
+/// Distributions that are none (a worker may send anything) count as absent: the tokens are then
+/// verified as ones that were chosen without chance.
+static hsd_status target_judge(void *self, const hsdi_window *window, const hsdi_candidate *q,
+                               int n_q, int *row, int32_t *next, hsd_error *err)
+{
+    target *t = self;
+    hsdi_ratio_result result;
+    (void)err;
+    if (n_q > 0 && hsdi_ratio_check(window, q, n_q, t->n_vocab, NULL) != HSD_OK) {
+        n_q = 0;
+    }
+    hsdi_ratio_verify(t->sampler, window, q, n_q, t->job.pos[0] + 1, row_logits, t, t->p, &result);
+    *row = result.row;
+    *next = result.next;
+    return HSD_OK;
 }
 
 static hsd_status compile_target(hsdi_runner *runner, int exit_layer, target *t, hsd_error *err)
@@ -159,8 +215,21 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
                                .suffix = target_suffix};
     t->n_vocab = m->n_vocab;
     t->n_threads = options->n_threads;
+    t->combiner = &runner->combiner;
     hsd_status status =
         hsdi_sampler_create(&options->sampling, m->n_vocab, runner->kernels, &t->sampler, err);
+    if (status == HSD_OK) {
+        status = hsdi_rules_create(&options->sampling, m->n_vocab, runner->n_ctx, options->n_cells,
+                                   &t->rules, err);
+    }
+    if (status == HSD_OK && draws_by_ratio(&options->sampling)) {
+        out->judge = target_judge;
+        t->p = calloc((size_t)m->n_vocab, sizeof *t->p);
+        status = t->p ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "target", "distribution");
+    }
+    if (status == HSD_OK) {
+        status = hsdi_seat_take(t->combiner, options->is_steady, &t->seat, err);
+    }
     if (status == HSD_OK) {
         status = target_memory(runner, options, t, err);
     }
@@ -177,11 +246,14 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
 {
     target *t = stage->self;
     if (t) {
+        hsdi_seat_leave(t->combiner, &t->seat);
         hsdi_cache_destroy(&t->cache);
         hsdi_buffer_destroy(&t->hidden);
         hsdi_buffer_destroy(&t->exit_logits);
         hsdi_buffer_destroy(&t->logits);
         hsdi_sampler_destroy(&t->sampler);
+        hsdi_rules_destroy(&t->rules);
+        free(t->p);
         free(t);
         stage->self = NULL;
     }
@@ -193,10 +265,14 @@ const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
 }
 
 typedef struct draft {
+    hsdi_combiner *combiner;
+    hsdi_seat *seat;
     hsdi_graph *fill, *full;
     hsdi_cache *cache;
     hsdi_buffer *logits;
     hsdi_sampler *sampler;
+    hsdi_rules *rules;
+    bool by_ratio;
     int n_vocab;
 } draft;
 
@@ -205,15 +281,17 @@ static hsd_status draft_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_
 {
     draft *d = self;
     hsdi_job job = job_of(rows, d->cache, 0);
+    hsdi_rules_note(d->rules, rows);
     if (n_top == 0) {
-        return hsdi_graph_run(d->fill, &job, err);
+        return hsdi_combiner_run(d->combiner, d->seat, d->fill, &job, err);
     }
     job.out = d->logits;
-    hsd_status status = hsdi_graph_run(d->full, &job, err);
+    hsd_status status = hsdi_combiner_run(d->combiner, d->seat, d->full, &job, err);
     const float *logits = hsdi_buffer_map(d->logits);
     for (int r = 0; r < rows->n_rows && status == HSD_OK; r++) {
-        hsdi_sampler_top(d->sampler, logits + (size_t)r * (size_t)d->n_vocab, rows->pos[r] + 1,
-                         n_top, out + (size_t)r * (size_t)n_top);
+        const float *row = logits + (size_t)r * (size_t)d->n_vocab;
+        top_of(d->sampler, d->by_ratio, hsdi_rules_apply(d->rules, rows, r, row), rows->pos[r] + 1,
+               n_top, out + (size_t)r * (size_t)n_top);
     }
     return status;
 }
@@ -234,6 +312,8 @@ hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
     *out = (hsdi_draft_stage){
         .self = d, .limits = limits_of(m->n_vocab, runner->n_ctx, n_cells), .eval = draft_eval};
     d->n_vocab = m->n_vocab;
+    d->by_ratio = draws_by_ratio(sampling);
+    d->combiner = &runner->combiner;
     hsdi_graph_range fill = {.end = n_layers,
                              .from_tokens = true,
                              .fill_only = true,
@@ -245,6 +325,9 @@ hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
     hsd_status status;
     if ((status = hsdi_sampler_create(sampling, m->n_vocab, runner->kernels, &d->sampler, err)) !=
             HSD_OK ||
+        (status = hsdi_rules_create(sampling, m->n_vocab, runner->n_ctx, n_cells, &d->rules,
+                                    err)) != HSD_OK ||
+        (status = hsdi_seat_take(d->combiner, false, &d->seat, err)) != HSD_OK ||
         (status = hsdi_cache_create(runner->device, n_layers, n_cells, m->n_kv * m->d_head,
                                     &d->cache, err)) != HSD_OK ||
         (status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, m->n_vocab, &d->logits,
@@ -260,9 +343,11 @@ void hsdi_draft_stage_close(hsdi_draft_stage *stage)
 {
     draft *d = stage->self;
     if (d && stage->eval == draft_eval) {
+        hsdi_seat_leave(d->combiner, &d->seat);
         hsdi_cache_destroy(&d->cache);
         hsdi_buffer_destroy(&d->logits);
         hsdi_sampler_destroy(&d->sampler);
+        hsdi_rules_destroy(&d->rules);
         free(d);
         stage->self = NULL;
     }

@@ -3,6 +3,7 @@
 #define HSDI_ENGINE_STAGES_H
 
 #include "devices/device.h"
+#include "engine/combiner.h"
 #include "engine/weights.h"
 #include "pipelines/stage.h"
 
@@ -10,12 +11,13 @@
 #include <pthread.h>
 
 enum {
-    HSDI_STAGE_ROWS = 64, ///< rows per call of a stage
-    HSDI_STAGE_TOP = 64,  ///< candidates per row
+    HSDI_STAGE_ROWS = HSDI_COMBINER_ROWS_MAX, ///< rows per call of a stage
+    HSDI_STAGE_TOP = 64,                      ///< candidates per row
     HSDI_MAX_GRAPHS = 64,
 };
 
-/// A model on a device with the graphs compiled so far. Sessions share it.
+/// A model on a device with the graphs compiled so far. Sessions share it, and their passes: rows
+/// of the same graph go to the device together.
 ///
 /// Thread: any. Lifetime: weights and device must outlive it.
 typedef struct hsdi_runner {
@@ -23,6 +25,7 @@ typedef struct hsdi_runner {
     hsdi_device *device;
     const hsdi_kernels *kernels; ///< for sampling on the host
     int n_ctx;
+    hsdi_combiner combiner;
     pthread_mutex_t lock; ///< guards the list
     int n_graphs;
     struct {
@@ -42,7 +45,8 @@ HSD_NODISCARD hsd_status hsdi_runner_graph(hsdi_runner *runner, hsdi_graph_range
 typedef struct hsdi_target_stage_options {
     int exit_layer; ///< 1..n_layers-1: passes are split there and proxies are offered; 0: not
     int n_cells;
-    int n_threads; ///< threads per submission; 0: all of the device's
+    int n_threads;  ///< threads per submission; 0: all of the device's
+    bool is_steady; ///< nothing but sampling lies between its passes, see hsdi_seat_take
     hsd_sampling sampling;
 } hsdi_target_stage_options;
 
@@ -62,9 +66,11 @@ HSD_NODISCARD hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers
 /// Does nothing to a stage of another kind, nor to a closed one.
 void hsdi_draft_stage_close(hsdi_draft_stage *stage);
 
-/// A draft stage that looks up repeated n-grams in the text so far; no model.
+/// A draft stage that looks up repeated n-grams in the text so far; no model. It never proposes
+/// what the rule no_repeat_ngram (0: off) forbids.
 HSD_NODISCARD hsd_status hsdi_ngram_stage_open(int n_vocab, int n_ctx, int n_cells,
-                                               hsdi_draft_stage *out, hsd_error *err);
+                                               int no_repeat_ngram, hsdi_draft_stage *out,
+                                               hsd_error *err);
 /// Does nothing to a stage of another kind, nor to a closed one.
 void hsdi_ngram_stage_close(hsdi_draft_stage *stage);
 

@@ -2,6 +2,7 @@
 #include "engine/tokenizer.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,16 +104,40 @@ int hsdi_tokenizer_max_piece(const hsdi_tokenizer *tok)
     return tok->max_piece;
 }
 
-uint64_t hsdi_tokenizer_hash(const hsdi_tokenizer *tok)
+static uint64_t hash_tokens(const hsdi_tokenizer *tok, uint64_t hash, int n)
 {
-    uint64_t hash = hsdi_fnv1a_u64(HSDI_FNV_START, (uint64_t)tok->n_vocab);
-    for (int32_t i = 0; i < tok->n_vocab; i++) {
+    for (int32_t i = 0; i < n; i++) {
         const hsdi_tok_entry *t = &tok->tokens[i];
         // The length keeps apart what would else run together.
         hash = hsdi_fnv1a_u64(hash, (uint64_t)t->n_text << 8 | t->type);
         hash = hsdi_fnv1a(hash, t->text, t->n_text);
     }
     return hash;
+}
+
+uint64_t hsdi_tokenizer_hash(const hsdi_tokenizer *tok)
+{
+    return hash_tokens(tok, hsdi_fnv1a_u64(HSDI_FNV_START, (uint64_t)tok->n_vocab), tok->n_vocab);
+}
+
+uint64_t hsdi_tokenizer_prefix_hash(const hsdi_tokenizer *tok, int n)
+{
+    return hash_tokens(tok, HSDI_FNV_START, n);
+}
+
+void hsdi_tokenizer_describe(const hsdi_tokenizer *tok, int id, char *out, size_t cap)
+{
+    const hsdi_tok_entry *t = &tok->tokens[id];
+    size_t n = 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < t->n_text && n + 5 < cap; i++) {
+        unsigned char byte = (unsigned char)t->text[i];
+        bool is_plain = byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+        n += (size_t)snprintf(out + n, cap - n, is_plain ? "%c" : "\\x%02x", byte);
+    }
+    if (t->type != HSDI_TOK_NORMAL) {
+        snprintf(out + n, cap - n, " (type %d)", t->type);
+    }
 }
 
 static hsd_status differ(const hsdi_tokenizer *a, const hsdi_tokenizer *b, int32_t id,

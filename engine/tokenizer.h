@@ -81,6 +81,12 @@ int hsdi_tokenizer_max_piece(const hsdi_tokenizer *tok);
 /// 64-bit hash over the texts and types of all tokens in order; the same on every machine.
 uint64_t hsdi_tokenizer_hash(const hsdi_tokenizer *tok);
 
+/// Hash of the first n tokens, 0 <= n <= n_vocab. Cost: O(their bytes).
+uint64_t hsdi_tokenizer_prefix_hash(const hsdi_tokenizer *tok, int n);
+
+/// A token for messages: printable ASCII, with its type where that is not plain text.
+void hsdi_tokenizer_describe(const hsdi_tokenizer *tok, int id, char *out, size_t cap);
+
 /// Whether ids mean the same in both: model, size, texts, types, BOS and EOS.
 ///
 /// Result : HSD_OK; or HSD_EVOCAB with the first differing id and both texts in the message, and

@@ -2,6 +2,8 @@
 #include "engine/engine_internal.h"
 
 #include "base/error.h"
+#include "pipelines/transport/keys.h"
+#include "pipelines/transport/link.h"
 
 #include <stdlib.h>
 
@@ -40,7 +42,31 @@ static hsd_status open_device(hsd_worker *w, int n_asked, int64_t n_parameters, 
     return status;
 }
 
-static hsd_status open_all(hsd_worker *w, const hsd_worker_options *o, hsd_error *err)
+/// Before the draft is loaded, which may take long: keys, and whether the endpoint goes with them.
+static hsd_status load_keys(hsd_worker *w, const hsd_worker_options *o, hsd_error *err)
+{
+    if (!o->key_file != !o->clients_file) {
+        return o->key_file
+                   ? hsdi_fail(err, HSD_EINVAL, "clients_file",
+                               "who may connect? --clients FILE has a line of NAME.pub for each")
+                   : hsdi_fail(
+                         err, HSD_EINVAL, "key_file",
+                         "clients are known by keys, so the worker needs its own: --key FILE");
+    }
+    hsd_status status = hsdi_context_create(&w->context, err);
+    hsdi_keyring *keyring = status == HSD_OK ? hsdi_context_keyring(w->context) : NULL;
+    if (status == HSD_OK && o->key_file) {
+        status = hsdi_keyring_set_own(keyring, o->key_file, err);
+    }
+    if (status == HSD_OK && o->clients_file) {
+        status = hsdi_keyring_set_clients(keyring, o->clients_file, &w->log, err);
+    }
+    return status == HSD_OK
+               ? hsdi_endpoint_check(o->endpoint, HSDI_ENDPOINT_LISTEN, o->clients_file, err)
+               : status;
+}
+
+static hsd_status load_draft(hsd_worker *w, const hsd_worker_options *o, hsd_error *err)
 {
     char *path = malloc(HSDI_PATH_MAX);
     if (!path) {
@@ -63,17 +89,25 @@ static hsd_status open_all(hsd_worker *w, const hsd_worker_options *o, hsd_error
         status = hsdi_loaded_open(&w->draft, draft, w->device, 0, err);
     }
     free(path);
-    if (status != HSD_OK || (status = hsdi_context_create(&w->context, err)) != HSD_OK) {
+    return status;
+}
+
+static hsd_status open_all(hsd_worker *w, const hsd_worker_options *o, hsd_error *err)
+{
+    hsd_status status = load_keys(w, o, err);
+    if (status != HSD_OK || (status = load_draft(w, o, err)) != HSD_OK) {
         return status;
     }
     w->drafts = (hsdi_drafts){.model = &w->draft.runner,
                               .n_vocab = w->draft.model->n_vocab,
+                              .tokenizer = w->draft.tokenizer,
                               .vocab_hash = hsdi_tokenizer_hash(w->draft.tokenizer),
                               .fingerprint = hsdi_gguf_fingerprint(w->draft.model->gguf)};
     hsdi_draft_factory factory = hsdi_drafts_factory(&w->drafts);
     hsdi_worker_config config;
     hsdi_worker_config_init(&config);
     config.log = w->log;
+    config.trace = o->trace;
     return hsdi_worker_create(w->context, o->endpoint, &factory, &config, &w->worker, err);
 }
 
@@ -126,4 +160,10 @@ void hsd_worker_close(hsd_worker **worker)
     hsdi_device_close(&w->device);
     free(w);
     *worker = NULL;
+}
+
+hsd_status hsd_key_create(const char *name, hsd_error *err)
+{
+    return name ? hsdi_key_files_create(name, err)
+                : hsdi_fail(err, HSD_EINVAL, "name", "a name for the key is required");
 }

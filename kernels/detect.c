@@ -9,6 +9,7 @@ static const hsdi_kernels *const sets[HSDI_N_ISA] = {
 #ifdef HSDI_X86
     [HSDI_ISA_AVX2] = &hsdi_kernels_avx2,
     [HSDI_ISA_AVX512] = &hsdi_kernels_avx512,
+    [HSDI_ISA_AVX512BF16] = &hsdi_kernels_avx512bf16,
 #endif
 };
 
@@ -30,7 +31,7 @@ static bool has(unsigned reg, unsigned bits)
     return (reg & bits) == bits;
 }
 
-static hsdi_isa processor(void)
+hsdi_isa hsdi_isa_supported(void)
 {
     unsigned a, b, c, d;
     const unsigned ymm = 0x6, zmm = 0xe6; // XCR0: xmm, ymm; and opmask, zmm, upper zmm
@@ -53,7 +54,7 @@ static hsdi_isa processor(void)
     return HSDI_ISA_AVX512BF16;
 }
 #else
-static hsdi_isa processor(void)
+hsdi_isa hsdi_isa_supported(void)
 {
     return HSDI_ISA_REF;
 }
@@ -61,14 +62,19 @@ static hsdi_isa processor(void)
 
 hsdi_isa hsdi_isa_detect(void)
 {
-    hsdi_isa isa = processor();
-    const char *limit = getenv("HSD_ISA");
-    for (int i = 0; limit && i < HSDI_N_ISA; i++) {
-        if (strcmp(limit, names[i]) == 0 && i < (int)isa) {
+    hsdi_isa top = hsdi_isa_supported(), isa = top < HSDI_ISA_AVX512 ? top : HSDI_ISA_AVX512;
+    const char *wanted = getenv("HSD_ISA");
+    for (int i = 0; wanted && i <= (int)top; i++) {
+        if (strcmp(wanted, names[i]) == 0) {
             isa = (hsdi_isa)i;
         }
     }
     return isa;
+}
+
+const hsdi_kernels *hsdi_kernels_definition(hsdi_isa isa)
+{
+    return isa == HSDI_ISA_AVX512BF16 ? &hsdi_kernels_ref_bf16 : &hsdi_kernels_ref;
 }
 
 const hsdi_kernels *hsdi_kernels_get(hsdi_isa isa)

@@ -1,8 +1,9 @@
 /// Arithmetic on rows: the table of CPU kernels, one set per instruction set.
 ///
 /// `ref` is the definition: plain C, no intrinsics. Every other set does the same operations in the
-/// same order on 16 lanes, so its results equal those of `ref` bit for bit (NaN: some NaN). All
-/// obey one law, on which the whole engine rests:
+/// same order on 16 lanes, so its results equal those of `ref` bit for bit (NaN: some NaN).
+/// `avx512bf16` multiplies BF16 weights by rules of its own, written down as `ref-bf16`. All obey
+/// one law, on which the whole engine rests:
 ///
 ///   Row-count invariance. What a kernel writes for one row depends on that row alone. The number
 ///   of rows in the call, their order and their contents do not change a bit of it. Nor does the
@@ -46,7 +47,7 @@ typedef enum hsdi_isa {
     HSDI_ISA_REF = 0,
     HSDI_ISA_AVX2 = 1,       ///< AVX2, FMA, F16C
     HSDI_ISA_AVX512 = 2,     ///< AVX-512 F, BW, VL, DQ and VNNI
-    HSDI_ISA_AVX512BF16 = 3, ///< the same and AVX-512 BF16; no set is built for it yet
+    HSDI_ISA_AVX512BF16 = 3, ///< the same and AVX-512 BF16: other bits, so only on request
     HSDI_N_ISA = 4,
 } hsdi_isa;
 
@@ -104,7 +105,7 @@ typedef struct hsdi_rope {
 /// One set of kernels. Static, immutable, shared by all threads.
 typedef struct hsdi_kernels {
     hsdi_isa isa;
-    const char *name; ///< "ref", "avx2", "avx512", "avx512bf16"
+    const char *name; ///< "ref", "ref-bf16", "avx2", "avx512", "avx512bf16"
 
     /// Bytes of a packed [n_out, n_in] matrix; n_out is rounded up to a whole group inside.
     size_t (*pack_bytes)(hsdi_type type, int n_out, int n_in);
@@ -146,11 +147,17 @@ typedef struct hsdi_kernels {
 } hsdi_kernels;
 
 /// Highest set that this processor and operating system can run (CPUID and XCR0).
-/// The environment variable HSD_ISA (ref, avx2, avx512, avx512bf16) lowers it, never raises it.
+hsdi_isa hsdi_isa_supported(void);
+
+/// The set to use: the highest supported one whose bits are those of `ref`. The environment
+/// variable HSD_ISA (ref, avx2, avx512, avx512bf16) names another, if this processor can run it.
 hsdi_isa hsdi_isa_detect(void);
 
 /// The set for `isa`, or the nearest lower one that was built.
 const hsdi_kernels *hsdi_kernels_get(hsdi_isa isa);
+
+/// The plain C set that `isa` equals bit for bit: `ref-bf16` for AVX512BF16, `ref` for all others.
+const hsdi_kernels *hsdi_kernels_definition(hsdi_isa isa);
 
 /// Turn one row of n elements (a multiple of the block) into f32. Exact: each block's definition.
 void hsdi_dequant_row(hsdi_type type, const void *src, int64_t n, float *dst);

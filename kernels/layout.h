@@ -5,6 +5,8 @@
 ///
 ///   F32, F16, BF16   [n_in][16] elements as stored
 ///   quantised        [n_in/32] sub-blocks of quants, then the scales of the whole group
+///   BF16 in pairs    [n_in/2, rounded up][16][2] elements as stored, zero behind the end
+///   (avx512bf16)
 ///
 /// A quad is 16 channels x 4 successive inputs x 1 byte = 64 bytes; a sub-block has 8 quads:
 ///
@@ -17,9 +19,10 @@
 /// Scales: Q8_0, Q4_0: [n_in/32][16] f16. Per 256 inputs, Q4_K and Q5_K: d [16] f16, dmin [16] f16,
 /// 8 x (scale [16] u8, min [16] u8); Q6_K: d [16] f16, 8 x 2 x (scale [16] i8).
 ///
-/// Prepared activations, one row: F32, F16, BF16: f32, zero behind the end. Quantised: q [n_in] i8,
-/// padded to 64; d [n_in/32] f32; then per sub-block what undoes the offset of the weights:
-/// Q8_0, Q4_0: -offset * sum(q) i32; Q6_K: two of these, per 16; Q4_K, Q5_K: d * sum(q) f32.
+/// Prepared activations, one row: F32, F16, BF16: f32, zero behind the end. BF16 in pairs: bf16,
+/// zero behind the end. Quantised: q [n_in] i8, padded to 64; d [n_in/32] f32; then per sub-block
+/// what undoes the offset of the weights: Q8_0, Q4_0: -offset * sum(q) i32; Q6_K: two of these, per
+/// 16; Q4_K, Q5_K: d * sum(q) f32.
 #ifndef HSDI_KERNELS_LAYOUT_H
 #define HSDI_KERNELS_LAYOUT_H
 
@@ -96,6 +99,10 @@ size_t hsdi_pack_bytes(hsdi_type type, int n_out, int n_in);
 void hsdi_pack(hsdi_type type, int n_out, int n_in, const void *src, void *dst, int g_begin,
                int g_end);
 size_t hsdi_act_bytes(hsdi_type type, int n_in);
+/// The same for sets that multiply BF16 in pairs; other types as above.
+void hsdi_pack_pairs(hsdi_type type, int n_out, int n_in, const void *src, void *dst, int g_begin,
+                     int g_end);
+size_t hsdi_act_bytes_pairs(hsdi_type type, int n_in);
 size_t hsdi_attn_scratch_bytes(int n_head, int n_kv, int d_head, int n_rows_max);
 
 #endif

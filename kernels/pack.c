@@ -18,11 +18,32 @@ size_t hsdi_act_bytes(hsdi_type type, int n_in)
     return hsdi_align64(hsdi_act_sum_offset(n_in) + n_sums * 4);
 }
 
-static void pack_plain(size_t elem_bytes, int n_in, const uint8_t *src, uint8_t *dst, int lane)
+size_t hsdi_act_bytes_pairs(hsdi_type type, int n_in)
 {
+    if (type != HSDI_TYPE_BF16) {
+        return hsdi_act_bytes(type, n_in);
+    }
+    return hsdi_align64((size_t)n_in * 2);
+}
+
+/// One lane of a group.
+typedef void pack_lane_fn(hsdi_type type, int n_in, const uint8_t *src, uint8_t *dst, int lane);
+
+static void pack_plain(hsdi_type type, int n_in, const uint8_t *src, uint8_t *dst, int lane)
+{
+    size_t elem_bytes = (size_t)hsdi_type_find(type)->block_bytes;
     for (size_t k = 0; k < (size_t)n_in; k++) {
         memcpy(dst + (k * HSDI_GROUP + (size_t)lane) * elem_bytes, src + k * elem_bytes,
                elem_bytes);
+    }
+}
+
+static void pack_pairs(hsdi_type type, int n_in, const uint8_t *src, uint8_t *dst, int lane)
+{
+    (void)type;
+    for (size_t k = 0; k < (size_t)n_in; k++) {
+        size_t at = (k / 2 * HSDI_GROUP + (size_t)lane) * 2 + k % 2;
+        memcpy(dst + 2 * at, src + 2 * k, 2);
     }
 }
 
@@ -87,8 +108,8 @@ static void pack_quantised(hsdi_type type, int n_in, const uint8_t *src, uint8_t
     }
 }
 
-void hsdi_pack(hsdi_type type, int n_out, int n_in, const void *src, void *dst, int g_begin,
-               int g_end)
+static void pack_groups(hsdi_type type, pack_lane_fn *pack_lane, int n_out, int n_in,
+                        const void *src, void *dst, int g_begin, int g_end)
 {
     const hsdi_type_info *info = hsdi_type_find(type);
     size_t row_bytes = (size_t)(n_in / info->block_elems) * (size_t)info->block_bytes;
@@ -98,12 +119,25 @@ void hsdi_pack(hsdi_type type, int n_out, int n_in, const void *src, void *dst, 
         memset(group, 0, group_bytes); // channels past n_out have scale 0
         for (int lane = 0; lane < HSDI_GROUP && g * HSDI_GROUP + lane < n_out; lane++) {
             const uint8_t *row = (const uint8_t *)src + (size_t)(g * HSDI_GROUP + lane) * row_bytes;
-            if (hsdi_type_is_quantised(type)) {
-                pack_quantised(type, n_in, row, group, lane);
-            } else {
-                pack_plain((size_t)info->block_bytes, n_in, row, group, lane);
-            }
+            pack_lane(type, n_in, row, group, lane);
         }
+    }
+}
+
+void hsdi_pack(hsdi_type type, int n_out, int n_in, const void *src, void *dst, int g_begin,
+               int g_end)
+{
+    pack_lane_fn *pack_lane = hsdi_type_is_quantised(type) ? pack_quantised : pack_plain;
+    pack_groups(type, pack_lane, n_out, n_in, src, dst, g_begin, g_end);
+}
+
+void hsdi_pack_pairs(hsdi_type type, int n_out, int n_in, const void *src, void *dst, int g_begin,
+                     int g_end)
+{
+    if (type == HSDI_TYPE_BF16) {
+        pack_groups(type, pack_pairs, n_out, n_in, src, dst, g_begin, g_end);
+    } else {
+        hsdi_pack(type, n_out, n_in, src, dst, g_begin, g_end);
     }
 }
 

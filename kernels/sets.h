@@ -5,9 +5,11 @@
 #include "kernels/kernels.h"
 
 extern const hsdi_kernels hsdi_kernels_ref;
+extern const hsdi_kernels hsdi_kernels_ref_bf16; ///< what avx512bf16 equals bit for bit
 #ifdef HSDI_X86
 extern const hsdi_kernels hsdi_kernels_avx2;
 extern const hsdi_kernels hsdi_kernels_avx512;
+extern const hsdi_kernels hsdi_kernels_avx512bf16;
 #endif
 
 #endif

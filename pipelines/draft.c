@@ -10,7 +10,7 @@
 
 int hsdi_draft_nodes_needed(const hsdi_draft_config *config)
 {
-    return (config->roots + 3) * (config->window + 1) + 8;
+    return (config->roots + 3) * (config->window + 1) + 3 * HSDI_TREE_MAX + 8;
 }
 
 int hsdi_draft_cells_needed(const hsdi_draft_config *config)
@@ -23,22 +23,23 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
-static hsd_status check_config(const hsdi_draft_config *config, const hsdi_draft_share *share,
+static hsd_status check_config(const hsdi_draft_config *config, int n_proxies,
                                const hsdi_stage_limits *limits, hsd_error *err)
 {
     const struct {
         const char *name;
         int value, least, most;
     } fields[] = {
-        {"mode", config->mode, HSD_MODE_SERIAL, HSD_MODE_MIRROR},
+        {"mode", config->mode, HSD_MODE_SERIAL, HSD_MODE_ASYNC},
         {"window", config->window, 1, HSDI_WINDOW_MAX},
+        {"tree", config->tree, config->window, HSDI_TREE_MAX},
+        {"sources", config->sources, HSDI_SOURCES_OWN, HSDI_SOURCES_BOTH},
+        {"rule", config->rule, HSD_RULE_COUPLED, HSD_RULE_RATIO},
         {"miss_window", config->miss_window, 1, config->window},
         {"roots", config->roots, 1, HSDI_ROOTS_MAX},
         {"n_top", config->n_top, 1, HSDI_TOP_MAX},
         {"n_ctx", config->n_ctx, 1, INT32_MAX / 8},
-        {"n_workers", share->n_workers, 1, UINT16_MAX},
-        {"index", share->index, 0, share->n_workers - 1},
-        {"n_proxies", share->n_proxies, 0, HSDI_TOP_MAX},
+        {"n_proxies", n_proxies, 0, HSDI_TOP_MAX},
         {"limits.n_vocab", limits->n_vocab, 1, INT32_MAX},
         {"limits.n_ctx", limits->n_ctx, 1, INT32_MAX},
         {"limits.n_cells", limits->n_cells, 1, INT32_MAX},
@@ -69,9 +70,9 @@ static bool alloc_rows(hsdi_draft *draft)
 }
 
 hsd_status hsdi_draft_create(const hsdi_draft_stage *stage, const hsdi_draft_config *config,
-                             const hsdi_draft_share *share, hsdi_draft **out, hsd_error *err)
+                             int n_proxies, hsdi_draft **out, hsd_error *err)
 {
-    hsd_status status = check_config(config, share, &stage->limits, err);
+    hsd_status status = check_config(config, n_proxies, &stage->limits, err);
     if (status != HSD_OK) {
         return status;
     }
@@ -81,9 +82,14 @@ hsd_status hsdi_draft_create(const hsdi_draft_stage *stage, const hsdi_draft_con
     }
     draft->stage = *stage;
     draft->config = *config;
-    draft->share = *share;
+    draft->share = (hsdi_draft_share){0, HSDI_SHARE_ALL};
+    draft->n_proxies_due = n_proxies;
     draft->n_pos = least(config->n_ctx, stage->limits.n_ctx);
     draft->n_top = least(config->n_top, stage->limits.n_top_max);
+    if (config->rule == HSD_RULE_RATIO) {
+        draft->n_top = least(draft->n_top, HSDI_Q_MAX);
+        draft->config.tree = config->window; // the rule is for chains
+    }
     int depth_max = 2 * config->window + 4;
     int piece = least(stage->limits.n_rows_max, HSDI_CATCH_UP_ROWS);
     draft->stride = piece > depth_max ? piece : depth_max;
@@ -121,6 +127,22 @@ void hsdi_draft_destroy(hsdi_draft **draft)
     }
 }
 
+const hsdi_calibration *hsdi_draft_calibration(const hsdi_draft *draft)
+{
+    return &draft->calibration;
+}
+
+void hsdi_draft_calibrate(hsdi_draft *draft, const hsdi_calibration *calibration)
+{
+    draft->calibration = *calibration;
+}
+
+void hsdi_draft_trace(hsdi_draft *draft, hsdi_track *track, uint32_t session)
+{
+    draft->track = track;
+    draft->session = session;
+}
+
 static bool are_tokens(const hsdi_draft *draft, const int32_t *tokens, int n)
 {
     for (int i = 0; i < n; i++) {
@@ -131,27 +153,19 @@ static bool are_tokens(const hsdi_draft *draft, const int32_t *tokens, int n)
     return true;
 }
 
-static bool is_same(const int32_t *a, const int32_t *b, int n)
-{
-    int n_same = 0;
-    while (n_same < n && a[n_same] == b[n_same]) {
-        n_same++;
-    }
-    return n_same == n;
-}
-
-/// Step `step` begins with the target waiting for an answer of `want` tokens.
-static void begin_step(hsdi_draft *draft, uint32_t step, int want, hsdi_source source)
+/// Step `step` begins with the target waiting for an answer of at most `want_now` tokens.
+static void begin_step(hsdi_draft *draft, uint32_t step, int want_now, hsdi_source source)
 {
     draft->step = step;
     draft->phase = HSDI_DRAFT_ANSWER;
     draft->is_idle = false;
     draft->is_ready = false;
     draft->is_stepped = false;
-    draft->want = want;
+    draft->want_now = want_now;
+    draft->n_rounds = 0;
     draft->source = source;
-    draft->n_window = 0;
-    draft->n_chain = 0;
+    draft->window.n_tokens = 0;
+    hsdi_draft_place_window(draft);
     draft->n_branches = 0;
     draft->n_proxies = 0;
 }
@@ -173,57 +187,66 @@ hsd_status hsdi_draft_open(hsdi_draft *draft, uint32_t step, const int32_t *toke
     memcpy(draft->text, tokens, (size_t)n_tokens * sizeof *tokens);
     draft->n_text = n_tokens;
     draft->is_exhausted = false;
-    begin_step(draft, step, draft->config.window, HSDI_SOURCE_FRESH);
+    draft->want = draft->config.window;
+    draft->ranks = (hsdi_ranks){HSDI_RANK_UNKNOWN, HSDI_RANK_UNKNOWN, HSDI_RANK_UNKNOWN};
+    begin_step(draft, step, draft->want, HSDI_SOURCE_FRESH);
     return HSD_OK;
 }
 
-void hsdi_draft_build_chain(hsdi_draft *draft)
+void hsdi_draft_place_window(hsdi_draft *draft)
 {
-    draft->chain[0] = draft->tree.root;
-    draft->n_chain = 1;
-    for (int i = 0; i < draft->n_window; i++) {
-        int parent = draft->chain[i];
-        int child = hsdi_tree_add(&draft->tree, parent, draft->window[i]);
-        if (child < 0) {
-            break;
+    const hsdi_window *window = &draft->window;
+    bool has_main[HSDI_WINDOW_ROWS] = {false};
+    draft->row_node[0] = draft->tree.root;
+    for (int i = 0; i < window->n_tokens; i++) {
+        int parent_row = window->parents[i], parent = draft->row_node[parent_row];
+        int child = parent >= 0 ? hsdi_tree_add(&draft->tree, parent, window->tokens[i]) : -1;
+        draft->row_node[i + 1] = child;
+        // The first token of a row is its best. Under the ratio rule a chain goes on with what was
+        // drawn, whatever others drafted.
+        bool leads = !has_main[parent_row] && draft->config.rule != HSD_RULE_RATIO;
+        if (child >= 0 && leads) {
+            draft->tree.nodes[parent].main = child;
+            has_main[parent_row] = true;
         }
-        draft->tree.nodes[parent].main = child;
-        draft->chain[i + 1] = child;
-        draft->n_chain = i + 2;
     }
 }
 
-hsd_status hsdi_draft_step(hsdi_draft *draft, uint32_t step, const int32_t *window, int n_window,
-                           hsd_error *err)
+/// A window that is not the one offered. Branches of that one stay in the tree: where they hang
+/// off rows that both windows share, root selection finds them again.
+static void take_other_window(hsdi_draft *draft, const hsdi_window *window)
+{
+    draft->window = *window;
+    hsdi_draft_place_window(draft);
+    draft->n_branches = 0;
+    draft->own_done = false;
+    draft->proxies_done = false;
+    if (draft->config.mode != HSD_MODE_ASYNC) {
+        draft->phase = HSDI_DRAFT_BRANCH;
+        draft->is_ready = false;
+    }
+}
+
+hsd_status hsdi_draft_step(hsdi_draft *draft, uint32_t step, const hsdi_window *window,
+                           const hsdi_draft_share *share, hsd_error *err)
 {
     if (draft->n_text == 0 || step != draft->step || draft->is_stepped) {
         return hsdi_fail(err, HSD_EPROTOCOL, "step", "STEP %u came where step %u was due", step,
                          draft->step);
     }
-    if (n_window < 0 || n_window > draft->config.window || !are_tokens(draft, window, n_window)) {
+    if (!hsdi_window_is_valid(window, draft->stage.limits.n_vocab) ||
+        window->n_tokens > draft->config.tree ||
+        hsdi_window_height(window) > draft->config.window) {
         return hsdi_fail(err, HSD_EPROTOCOL, "window", "STEP %u holds an impossible window", step);
     }
-    bool is_mine = draft->phase == HSDI_DRAFT_BRANCH && n_window == draft->n_window &&
-                   is_same(window, draft->window, n_window);
+    bool is_mine = draft->phase == HSDI_DRAFT_BRANCH && hsdi_window_is_same(window, &draft->window);
+    draft->share = *share;
     draft->is_stepped = true;
-    draft->is_ready = false;
     draft->is_idle = false;
     if (is_mine) {
-        return HSD_OK;
-    }
-    // Branches of the window that is not verified stay in the tree: where they hang off rows that
-    // both windows share, root selection finds them again.
-    for (int i = 0; i < n_window; i++) {
-        draft->window[i] = window[i];
-    }
-    draft->n_window = n_window;
-    draft->n_chain = 0;
-    draft->n_branches = 0;
-    draft->own_done = false;
-    draft->proxies_done = false;
-    draft->phase = HSDI_DRAFT_BRANCH;
-    if (draft->tree.root >= 0) {
-        hsdi_draft_build_chain(draft);
+        draft->is_ready = false;
+    } else {
+        take_other_window(draft, window);
     }
     return HSD_OK;
 }
@@ -231,8 +254,8 @@ hsd_status hsdi_draft_step(hsdi_draft *draft, uint32_t step, const int32_t *wind
 hsd_status hsdi_draft_proxies(hsdi_draft *draft, uint32_t step, int n_rows, int n_top,
                               const hsdi_candidate *proxies, hsd_error *err)
 {
-    if (!draft->is_stepped || step != draft->step || n_rows != draft->n_window + 1 || n_top < 1 ||
-        n_top > HSDI_TOP_MAX) {
+    if (!draft->is_stepped || step != draft->step || n_rows != draft->window.n_tokens + 1 ||
+        n_top < 1 || n_top > HSDI_TOP_MAX) {
         return hsdi_fail(err, HSD_EPROTOCOL, "proxies", "PROXIES of step %u do not fit step %u",
                          step, draft->step);
     }
@@ -252,71 +275,110 @@ hsd_status hsdi_draft_proxies(hsdi_draft *draft, uint32_t step, int n_rows, int 
 void hsdi_draft_roots_in(const hsdi_draft *draft, bool with_proxies, hsdi_roots_in *out)
 {
     *out = (hsdi_roots_in){
-        .n_window = draft->n_window,
-        .window = draft->window,
+        .window = &draft->window,
         .n_own = draft->n_top,
         .n_proxies = draft->n_proxies,
         .proxies = with_proxies && draft->n_proxies > 0 ? draft->proxies : NULL,
+        .sources = draft->config.sources,
     };
-    for (int row = 0; row < draft->n_chain; row++) {
-        if (hsdi_tree_is_evaluated(&draft->tree, draft->chain[row])) {
-            out->own[row] = hsdi_tree_candidates(&draft->tree, draft->chain[row]);
+    for (int row = 0; row <= draft->window.n_tokens; row++) {
+        int node = draft->row_node[row];
+        if (node >= 0 && hsdi_tree_is_evaluated(&draft->tree, node)) {
+            out->own[row] = hsdi_tree_candidates(&draft->tree, node);
         }
     }
 }
 
 /// Follow the commit through the tree. True when its root has a branch.
-static bool follow(hsdi_draft *draft, int n_accepted, int32_t next)
+static bool follow(hsdi_draft *draft, int row, int32_t next)
 {
     hsdi_tree *tree = &draft->tree;
-    if (tree->root >= 0 && draft->n_chain == 0) {
-        draft->chain[draft->n_chain++] = tree->root;
-    }
-    int n_known = 0;
-    while (n_known <= n_accepted && n_known < draft->n_chain &&
-           hsdi_tree_is_evaluated(tree, draft->chain[n_known])) {
+    int path[HSDI_WINDOW_ROWS], n = hsdi_window_path(&draft->window, row, path), n_known = 0;
+    draft->row_node[0] = tree->root;
+    while (n_known < n && draft->row_node[path[n_known]] >= 0 &&
+           hsdi_tree_is_evaluated(tree, draft->row_node[path[n_known]])) {
         n_known++;
     }
-    int child = n_known > n_accepted ? hsdi_tree_child(tree, draft->chain[n_accepted], next) : -1;
+    int child = n_known == n ? hsdi_tree_child(tree, draft->row_node[row], next) : -1;
     if (child >= 0) {
         hsdi_tree_promote(tree, child);
         return true;
     }
     if (n_known > 0) {
-        hsdi_tree_harvest(tree, draft->chain[n_known - 1]);
+        hsdi_tree_harvest(tree, draft->row_node[path[n_known - 1]]);
     }
     hsdi_tree_clear(tree);
     return false;
 }
 
-hsd_status hsdi_draft_commit(hsdi_draft *draft, uint32_t step, int n_accepted, int32_t next,
-                             int n_committed, hsd_error *err)
+static uint8_t rank_of(const hsdi_draft *draft, hsdi_roots_in *in, int sources, int row,
+                       int32_t next)
 {
-    if (!draft->is_stepped || step != draft->step || n_accepted < 0 ||
-        n_accepted > draft->n_window || n_committed != draft->n_text + n_accepted + 1 ||
-        n_committed > draft->config.n_ctx || !are_tokens(draft, &next, 1)) {
-        return hsdi_fail(err, HSD_EPROTOCOL, "commit",
-                         "COMMIT %u (%d accepted, %d committed) does not follow step %u with %d",
-                         step, n_accepted, n_committed, draft->step, draft->n_text);
+    hsdi_root roots[HSDI_ROOTS_MAX];
+    in->sources = sources;
+    int n = hsdi_roots_select(&draft->calibration, in, HSDI_ROOTS_MAX, roots);
+    for (int rank = 0; rank < n; rank++) {
+        if (roots[rank].row == row && roots[rank].token == next) {
+            return (uint8_t)rank;
+        }
+    }
+    return HSDI_RANK_NONE;
+}
+
+/// What a commit in mirror mode teaches, before the tree changes.
+static void learn(hsdi_draft *draft, int row, int32_t next)
+{
+    hsdi_roots_in in;
+    hsdi_draft_roots_in(draft, true, &in);
+    draft->ranks = (hsdi_ranks){HSDI_RANK_UNKNOWN, HSDI_RANK_UNKNOWN, HSDI_RANK_UNKNOWN};
+    if (draft->config.is_audited && in.own[row] && in.proxies) {
+        draft->ranks.own = rank_of(draft, &in, HSDI_SOURCES_OWN, row, next);
+        draft->ranks.proxy = rank_of(draft, &in, HSDI_SOURCES_PROXY, row, next);
+        draft->ranks.merged = rank_of(draft, &in, HSDI_SOURCES_BOTH, row, next);
+    }
+    in.sources = draft->config.sources;
+    hsdi_calibration_observe(&draft->calibration, &in, row, next);
+}
+
+static hsd_status check_commit(const hsdi_draft *draft, uint32_t step, int row, int32_t next,
+                               int n_committed, int want, hsd_error *err)
+{
+    bool fits = draft->is_stepped && step == draft->step && row >= 0 &&
+                row <= draft->window.n_tokens && want >= 0 && want <= draft->config.window &&
+                n_committed <= draft->config.n_ctx && are_tokens(draft, &next, 1);
+    if (fits && n_committed == draft->n_text + hsdi_window_depth(&draft->window, row) + 1) {
+        return HSD_OK;
+    }
+    return hsdi_fail(err, HSD_EPROTOCOL, "commit",
+                     "COMMIT %u (row %d, %d committed) does not follow step %u with %d", step, row,
+                     n_committed, draft->step, draft->n_text);
+}
+
+hsd_status hsdi_draft_commit(hsdi_draft *draft, uint32_t step, int row, int32_t next,
+                             int n_committed, int want, hsd_error *err)
+{
+    hsd_status status = check_commit(draft, step, row, next, n_committed, want, err);
+    if (status != HSD_OK) {
+        return status;
     }
     bool is_mirror = draft->config.mode == HSD_MODE_MIRROR;
-    if (is_mirror) {
-        hsdi_roots_in in;
-        hsdi_draft_roots_in(draft, true, &in);
-        hsdi_calibration_observe(&draft->calibration, &in, n_accepted, next);
+    if (is_mirror || hsdi_draft_has_tree(draft)) {
+        learn(draft, row, next);
     }
-    memcpy(draft->text + draft->n_text, draft->window, (size_t)n_accepted * sizeof *draft->text);
-    draft->text[draft->n_text + n_accepted] = next;
-    draft->n_text = n_committed;
-    bool is_hit = follow(draft, n_accepted, next);
+    int path[HSDI_WINDOW_ROWS], n = hsdi_window_path(&draft->window, row, path);
+    for (int i = 1; i < n; i++) {
+        draft->text[draft->n_text++] = draft->window.tokens[path[i] - 1];
+    }
+    draft->text[draft->n_text++] = next;
+    bool is_hit = follow(draft, row, next);
     hsdi_source source = HSDI_SOURCE_FRESH;
-    if (is_hit && is_mirror) {
+    if (is_hit && draft->config.mode != HSD_MODE_SERIAL) {
         source = draft->tree.nodes[draft->tree.root].source == HSDI_SOURCE_PROXY ? HSDI_SOURCE_PROXY
                                                                                  : HSDI_SOURCE_OWN;
     }
     bool is_short = is_mirror && !is_hit;
-    begin_step(draft, step + 1, is_short ? draft->config.miss_window : draft->config.window,
-               source);
+    draft->want = want;
+    begin_step(draft, step + 1, is_short ? least(draft->config.miss_window, want) : want, source);
     return HSD_OK;
 }
 
@@ -327,7 +389,30 @@ bool hsdi_draft_has_work(const hsdi_draft *draft)
 
 bool hsdi_draft_is_awaited(const hsdi_draft *draft)
 {
-    return draft->phase == HSDI_DRAFT_ANSWER;
+    return draft->phase == HSDI_DRAFT_ANSWER && draft->config.mode != HSD_MODE_ASYNC;
+}
+
+/// The distributions that the offer's tokens were drawn from. The offer follows what was drawn;
+/// should it not, it ends there.
+static void put_distributions(const hsdi_draft *draft, hsdi_draft_window *out)
+{
+    int node = draft->tree.root, n = 0;
+    out->n_q = draft->stage.is_certain ? 1 : draft->n_top;
+    for (; n < out->window.n_tokens; n++) {
+        const hsdi_candidate *list = hsdi_tree_candidates(&draft->tree, node);
+        if (list->token != out->window.tokens[n]) {
+            break;
+        }
+        memcpy(out->q + n * out->n_q, list, (size_t)out->n_q * sizeof *list);
+        for (int i = draft->tree.nodes[node].n_candidates; i < out->n_q; i++) {
+            out->q[n * out->n_q + i].token = -1;
+        }
+        if (draft->stage.is_certain) {
+            out->q[n].score = 0.0f;
+        }
+        node = hsdi_tree_child(&draft->tree, node, list->token);
+    }
+    hsdi_window_prune(&out->window, n, n);
 }
 
 bool hsdi_draft_take_window(hsdi_draft *draft, hsdi_draft_window *out)
@@ -336,12 +421,17 @@ bool hsdi_draft_take_window(hsdi_draft *draft, hsdi_draft_window *out)
         return false;
     }
     draft->is_ready = false;
-    *out = (hsdi_draft_window){
-        .step = draft->step,
-        .n_committed = draft->n_text,
-        .source = draft->source,
-        .n_tokens = draft->n_window,
-    };
-    memcpy(out->tokens, draft->window, (size_t)draft->n_window * sizeof *out->tokens);
+    out->step = draft->step;
+    out->n_committed = draft->n_text;
+    out->source = draft->source;
+    out->window = draft->offer;
+    out->ranks = draft->ranks;
+    out->n_rows = draft->n_rows_done;
+    out->busy_ns = draft->busy_ns;
+    out->n_q = 0;
+    draft->n_rows_done = draft->busy_ns = 0;
+    if (draft->config.rule == HSD_RULE_RATIO) {
+        put_distributions(draft, out);
+    }
     return true;
 }

@@ -6,22 +6,31 @@
 #ifndef HSDI_PIPELINES_DRAFT_H
 #define HSDI_PIPELINES_DRAFT_H
 
+#include <base/trace.h>
 #include <pipelines/stage.h>
 
 enum {
-    HSDI_WINDOW_MAX = 16,
     HSDI_ROOTS_MAX = 64,
     HSDI_TOP_MAX = 64,
+    HSDI_Q_MAX = 64, ///< tokens of a distribution that a window carries (ratio rule)
+    HSDI_SHARE_ALL = 65535,
+    HSDI_RANK_NONE = 255,    ///< the commit was among nobody's roots
+    HSDI_RANK_UNKNOWN = 254, ///< the draft had not got that far
 };
 
 /// Thread: one at a time. Lifetime: the stage must outlive it.
 typedef struct hsdi_draft hsdi_draft;
 
-/// Which part of the work is this worker's.
+/// Which part of the roots is this worker's: those whose point, spread evenly over 0..65535 by
+/// rank, is in low .. high-1 (to the end when high is HSDI_SHARE_ALL).
 typedef struct hsdi_draft_share {
-    int index, n_workers; ///< of the roots, rank % n_workers == index
-    int n_proxies;        ///< proxies per row that will come, 0: none
+    int low, high;
 } hsdi_draft_share;
+
+/// At which place of a source's best-first roots the last commit was; or one of HSDI_RANK_.
+typedef struct hsdi_ranks {
+    uint8_t own, proxy, merged;
+} hsdi_ranks;
 
 /// Where the root of a window came from.
 typedef enum hsdi_source {
@@ -35,16 +44,29 @@ typedef struct hsdi_draft_window {
     uint32_t step;   ///< the pass that should verify it
     int n_committed; ///< tokens it continues
     hsdi_source source;
-    int n_tokens;
-    int32_t tokens[HSDI_WINDOW_MAX];
+    hsdi_window window;
+    hsdi_ranks ranks; ///< of the commit before, in an audited session
+    int64_t n_rows;   ///< rows that the stage evaluated since the window before
+    int64_t busy_ns;  ///< and how long it took
+    int n_q;          ///< ratio rule: candidates per token in q, else 0
+    hsdi_candidate q[HSDI_WINDOW_MAX * HSDI_Q_MAX]; ///< [n_tokens, n_q] as in hsdi_target_stage
 } hsdi_draft_window;
 
+/// n_proxies: candidates per row that the target's early exit will send, 0: none.
+///
 /// Errors : HSD_EINVAL with the field's name; HSD_ENOMEM.
 /// Owner  : *out is owned by the caller; `stage` is copied.
 HSD_NODISCARD hsd_status hsdi_draft_create(const hsdi_draft_stage *stage,
-                                           const hsdi_draft_config *config,
-                                           const hsdi_draft_share *share, hsdi_draft **out,
-                                           hsd_error *err);
+                                           const hsdi_draft_config *config, int n_proxies,
+                                           hsdi_draft **out, hsd_error *err);
+/// What it has learned of its acceptance and its sources, and what another one may start with.
+struct hsdi_calibration;
+const struct hsdi_calibration *hsdi_draft_calibration(const hsdi_draft *draft);
+void hsdi_draft_calibrate(hsdi_draft *draft, const struct hsdi_calibration *calibration);
+
+/// Record what it computes into `track` (may be NULL), which must outlive it.
+void hsdi_draft_trace(hsdi_draft *draft, hsdi_track *track, uint32_t session);
+
 /// Sets *draft to NULL. NULL is allowed.
 void hsdi_draft_destroy(hsdi_draft **draft);
 
@@ -57,18 +79,20 @@ HSD_NODISCARD hsd_status hsdi_draft_open(hsdi_draft *draft, uint32_t step, const
 /// Pass `step` verifies this window (it may be empty, or not the one that was sent).
 ///
 /// Errors : HSD_EPROTOCOL out of step or out of range.
-HSD_NODISCARD hsd_status hsdi_draft_step(hsdi_draft *draft, uint32_t step, const int32_t *window,
-                                         int n_window, hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_draft_step(hsdi_draft *draft, uint32_t step,
+                                         const hsdi_window *window, const hsdi_draft_share *share,
+                                         hsd_error *err);
 
 /// The early exit's candidates of pass `step`. Shapes: proxies [n_rows, n_top], best first.
 HSD_NODISCARD hsd_status hsdi_draft_proxies(hsdi_draft *draft, uint32_t step, int n_rows, int n_top,
                                             const hsdi_candidate *proxies, hsd_error *err);
 
-/// Pass `step` accepted n_accepted tokens of its window, and `next` follows.
+/// Pass `step` accepted its window as far as `row`, and `next` follows. `want` is the length of
+/// the next window's longest chain, at most the session's; 0: no window, the target goes alone.
 ///
 /// Errors : HSD_EPROTOCOL out of step, out of range, or n_committed is not what it must be.
-HSD_NODISCARD hsd_status hsdi_draft_commit(hsdi_draft *draft, uint32_t step, int n_accepted,
-                                           int32_t next, int n_committed, hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_draft_commit(hsdi_draft *draft, uint32_t step, int row, int32_t next,
+                                           int n_committed, int want, hsd_error *err);
 
 /// Is there something to compute?
 bool hsdi_draft_has_work(const hsdi_draft *draft);

@@ -3,6 +3,7 @@
 #define HSDI_PIPELINES_DRAFT_STATE_H
 
 #include <pipelines/roots.h>
+#include <pipelines/spans.h>
 #include <pipelines/tree.h>
 
 enum {
@@ -26,9 +27,10 @@ struct hsdi_draft {
     hsdi_draft_stage stage;
     hsdi_draft_config config;
     hsdi_draft_share share;
-    int n_pos;  ///< positions that both the session and the stage have
-    int n_top;  ///< candidates per row
-    int stride; ///< of rows.path
+    int n_proxies_due; ///< candidates per row that the target's early exit will send, 0: none
+    int n_pos;         ///< positions that both the session and the stage have
+    int n_top;         ///< candidates per row
+    int stride;        ///< of rows.path
 
     hsdi_cells cells;
     hsdi_tree tree;
@@ -40,15 +42,18 @@ struct hsdi_draft {
     hsdi_draft_phase phase;
     bool is_idle;      ///< nothing to compute until the next message
     bool is_exhausted; ///< the text outgrew the stage: only empty windows from here on
-    bool is_ready;     ///< a window waits to be taken
-    int want;          ///< tokens that the answer should have
+    bool is_ready;     ///< `offer` waits to be taken
+    hsdi_window offer;
+    int want;     ///< longest chain that windows should have now; 0: none are wanted
+    int want_now; ///< that of this step's answer: shorter after a miss
     hsdi_source source;
+    int n_rounds;                 ///< calls that grew this answer's tree
+    hsdi_ranks ranks;             ///< of the last commit
+    int64_t n_rows_done, busy_ns; ///< of the stage since the last window
 
-    bool is_stepped; ///< STEP of `step` has come
-    int n_window;    ///< the window being verified
-    int32_t window[HSDI_WINDOW_MAX];
-    int n_chain; ///< its nodes, root node first; up to n_window + 1, fewer if not (yet) in the tree
-    int chain[HSDI_WINDOW_MAX + 1];
+    bool is_stepped;                ///< STEP of `step` has come
+    hsdi_window window;             ///< the one being verified
+    int row_node[HSDI_WINDOW_ROWS]; ///< its nodes; -1: not (yet) in the tree
 
     bool own_done, proxies_done;
     int n_own_roots;
@@ -56,7 +61,10 @@ struct hsdi_draft {
     int n_branches;
     hsdi_branch branches[HSDI_ROOTS_MAX];
     int n_proxies; ///< per row; 0: none came yet
-    hsdi_candidate proxies[(HSDI_WINDOW_MAX + 1) * HSDI_TOP_MAX];
+    hsdi_candidate proxies[HSDI_WINDOW_ROWS * HSDI_TOP_MAX];
+
+    hsdi_track *track; ///< NULL: nothing is recorded
+    uint32_t session;  ///< for the track
 
     int n_rows;
     int *row_nodes;                                        ///< [n_rows_max]
@@ -65,8 +73,22 @@ struct hsdi_draft {
     hsdi_candidate *row_out;                               ///< [n_rows_max, n_top]
 };
 
-/// Chain the window's tokens below the root node, as far as the tree has room. Needs a root node.
-void hsdi_draft_build_chain(hsdi_draft *draft);
+/// Put the window's tokens below the root node, as far as the tree has room; without a root node
+/// no row gets a node.
+void hsdi_draft_place_window(hsdi_draft *draft);
+
+/// Make `offer` of what the tree knows below its root node: the main chain, or with a budget of
+/// more tokens than that the best of all evaluated nodes' candidates.
+void hsdi_draft_pick_window(hsdi_draft *draft, int n_deep, int n_tokens);
+
+/// The best nodes of that choice that must be evaluated to know what follows them, added to the
+/// tree. Shapes: out [n_most]; returns how many.
+int hsdi_draft_frontier(hsdi_draft *draft, int n_deep, int n_tokens, int n_most, int *out);
+
+static inline bool hsdi_draft_has_tree(const hsdi_draft *draft)
+{
+    return draft->config.tree > draft->config.window;
+}
 
 /// The running verification as root selection sees it.
 void hsdi_draft_roots_in(const hsdi_draft *draft, bool with_proxies, hsdi_roots_in *out);

@@ -2,10 +2,13 @@
 ///
 /// Rows of a call are nodes of the tree; a node gets its cell when its row is built, and its
 /// candidates when the call returns.
-#include <base/error.h>
+#include <base/clock.h>
 #include <hsd/engine.h>
 #include <pipelines/draft_state.h>
 #include <string.h>
+
+/// Rows of one call that grow a tree: a few, so that it costs little more than one.
+enum { TREE_ROWS = 4 };
 
 static bool add_row(hsdi_draft *draft, int node)
 {
@@ -27,7 +30,20 @@ static bool add_row(hsdi_draft *draft, int node)
     return true;
 }
 
-static hsd_status call_stage(hsdi_draft *draft, int n_top, hsd_error *err)
+static void put_span(const hsdi_draft *draft, const hsdi_span_kind *kind, int64_t begin_ns,
+                     int value, int other, const char *text)
+{
+    hsdi_span_end(draft->track, (hsdi_span){.kind = kind,
+                                            .begin_ns = begin_ns,
+                                            .session = draft->session,
+                                            .step = draft->step,
+                                            .text = text,
+                                            .values = {value, other}});
+}
+
+/// `kind`: what the rows are, for the trace.
+static hsd_status call_stage(hsdi_draft *draft, const hsdi_span_kind *kind, int n_top,
+                             hsd_error *err)
 {
     hsdi_rows rows = {
         .n_rows = draft->n_rows,
@@ -40,9 +56,14 @@ static hsd_status call_stage(hsdi_draft *draft, int n_top, hsd_error *err)
         .n_path = draft->row_n_path,
         .path_stride = draft->stride,
     };
+    int64_t begin_ns = hsdi_now_ns();
+    hsd_status status =
+        draft->stage.eval(draft->stage.self, &rows, n_top, n_top > 0 ? draft->row_out : NULL, err);
+    draft->busy_ns += hsdi_now_ns() - begin_ns;
+    put_span(draft, kind, begin_ns, draft->n_rows, draft->n_branches, NULL);
+    draft->n_rows_done += draft->n_rows;
     draft->n_rows = 0;
-    return draft->stage.eval(draft->stage.self, &rows, n_top, n_top > 0 ? draft->row_out : NULL,
-                             err);
+    return status;
 }
 
 /// Keep a row's candidates; the list ends at the first token that is none.
@@ -61,10 +82,10 @@ static void keep_candidates(hsdi_draft *draft, int node, int row)
     }
 }
 
-static hsd_status eval_rows(hsdi_draft *draft, hsd_error *err)
+static hsd_status eval_rows(hsdi_draft *draft, const hsdi_span_kind *kind, hsd_error *err)
 {
     int n_rows = draft->n_rows;
-    hsd_status status = call_stage(draft, draft->n_top, err);
+    hsd_status status = call_stage(draft, kind, draft->n_top, err);
     for (int row = 0; row < n_rows && status == HSD_OK; row++) {
         keep_candidates(draft, draft->row_nodes[row], row);
     }
@@ -106,7 +127,7 @@ static hsd_status catch_up(hsdi_draft *draft, hsd_error *err)
         memcpy(path, draft->row_cell, (size_t)(row + 1) * sizeof *path);
     }
     draft->n_rows = n;
-    hsd_status status = call_stage(draft, is_last ? draft->n_top : 0, err);
+    hsd_status status = call_stage(draft, &hsdi_span_catch_up, is_last ? draft->n_top : 0, err);
     for (int row = 0; row < n - (is_last ? 1 : 0); row++) {
         hsdi_cells_push(&draft->cells, draft->row_cell[row]);
     }
@@ -120,21 +141,14 @@ static hsd_status catch_up(hsdi_draft *draft, hsd_error *err)
     return status;
 }
 
-/// The window of this step is what hangs below the root node now.
+/// The window of this step is what the tree knows now.
 static void finish_answer(hsdi_draft *draft)
 {
-    int node = draft->tree.root;
-    draft->n_window = 0;
-    draft->n_chain = 0;
-    if (node >= 0) {
-        draft->chain[draft->n_chain++] = node;
-        while (draft->n_window < draft->want && draft->tree.nodes[node].main >= 0) {
-            node = draft->tree.nodes[node].main;
-            draft->window[draft->n_window++] = draft->tree.nodes[node].token;
-            draft->chain[draft->n_chain++] = node;
-        }
-    }
-    draft->is_ready = true;
+    int n_more = draft->config.tree - draft->config.window;
+    hsdi_draft_pick_window(draft, draft->want_now, draft->want_now + n_more);
+    draft->window = draft->offer;
+    hsdi_draft_place_window(draft);
+    draft->is_ready = draft->want_now > 0;
     draft->phase = HSDI_DRAFT_BRANCH;
     draft->own_done = false;
     draft->proxies_done = false;
@@ -149,10 +163,10 @@ static bool advance(hsdi_draft *draft, int *tip, int *n_tokens, int want)
         if (*n_tokens >= want) {
             return true;
         }
+        if (!hsdi_tree_is_evaluated(&draft->tree, *tip)) {
+            return false;
+        }
         if (next < 0) {
-            if (!hsdi_tree_is_evaluated(&draft->tree, *tip)) {
-                return false;
-            }
             if (!extend(draft, *tip)) {
                 return true;
             }
@@ -163,38 +177,115 @@ static bool advance(hsdi_draft *draft, int *tip, int *n_tokens, int want)
     }
 }
 
+/// The main chain as far as it is known. True when it is as long as it can or need be.
+static bool advance_main(hsdi_draft *draft, int want, int *tip)
+{
+    int n_tokens = 0;
+    *tip = draft->tree.root;
+    return advance(draft, tip, &n_tokens, want);
+}
+
+/// What rows that lengthen the offered window are.
+static const hsdi_span_kind *answer_kind(const hsdi_draft *draft)
+{
+    return draft->config.mode == HSD_MODE_ASYNC ? &hsdi_span_ahead
+           : draft->source == HSDI_SOURCE_FRESH ? &hsdi_span_fresh
+                                                : &hsdi_span_lengthen;
+}
+
+/// Evaluate the chain's tip. True when the chain is complete then.
+static bool lengthen_main(hsdi_draft *draft, int want, hsd_status *status, hsd_error *err)
+{
+    int tip;
+    if (advance_main(draft, want, &tip) || !add_row(draft, tip)) {
+        return true;
+    }
+    *status = eval_rows(draft, answer_kind(draft), err);
+    return *status == HSD_OK && advance_main(draft, want, &tip);
+}
+
+/// Evaluate the tree's best open nodes. True when that would change the window no more, or it
+/// took as many calls as a chain.
+static bool grow_tree(hsdi_draft *draft, hsd_status *status, hsd_error *err)
+{
+    int nodes[TREE_ROWS];
+    int n_more = draft->config.tree - draft->config.window;
+    int n = draft->n_rounds + 1 < draft->want_now
+                ? hsdi_draft_frontier(draft, draft->want_now, draft->want_now + n_more, TREE_ROWS,
+                                      nodes)
+                : 0;
+    for (int i = 0; i < n; i++) {
+        (void)add_row(draft, nodes[i]);
+    }
+    if (draft->n_rows == 0) {
+        return true;
+    }
+    draft->n_rounds++;
+    *status = eval_rows(draft, answer_kind(draft), err);
+    return false;
+}
+
 static hsd_status work_on_answer(hsdi_draft *draft, hsd_error *err)
 {
-    if (draft->tree.root < 0 && !draft->is_exhausted) {
-        hsd_status status = catch_up(draft, err);
-        if (status != HSD_OK || draft->tree.root < 0) {
-            return status;
-        }
-        int tip = draft->tree.root, n_tokens = 0;
-        if (!advance(draft, &tip, &n_tokens, draft->want)) {
-            return HSD_OK;
-        }
-    } else if (!draft->is_exhausted) {
-        int tip = draft->tree.root, n_tokens = 0;
-        bool is_done = advance(draft, &tip, &n_tokens, draft->want);
-        if (!is_done && add_row(draft, tip)) {
-            hsd_status status = eval_rows(draft, err);
-            if (status != HSD_OK || !advance(draft, &tip, &n_tokens, draft->want)) {
+    hsd_status status = HSD_OK;
+    int tip;
+    if (!draft->is_exhausted && draft->want_now > 0) {
+        bool grows = hsdi_draft_has_tree(draft) && draft->source == HSDI_SOURCE_FRESH &&
+                     draft->want_now == draft->want;
+        if (draft->tree.root < 0) {
+            status = catch_up(draft, err);
+            if (status != HSD_OK || draft->tree.root < 0) {
+                return status;
+            }
+            if (draft->want_now > 1 && (grows || !advance_main(draft, draft->want_now, &tip))) {
+                return HSD_OK;
+            }
+        } else {
+            // A commit may lead to a leaf: nothing grows before that is evaluated.
+            bool is_done = grows && hsdi_tree_is_evaluated(&draft->tree, draft->tree.root)
+                               ? grow_tree(draft, &status, err)
+                               : lengthen_main(draft, draft->want_now, &status, err);
+            if (!is_done) {
                 return status;
             }
         }
+        (void)advance_main(draft, 1, &tip);
     }
     finish_answer(draft);
-    return HSD_OK;
+    return status;
+}
+
+/// The draft runs ahead of the target and offers what it has after every call.
+static hsd_status work_ahead(hsdi_draft *draft, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    int n_deep = draft->want > 0 ? hsdi_window_height(&draft->window) + draft->want : 0;
+    int n_more = draft->config.tree - draft->config.window;
+    if (draft->is_exhausted || n_deep == 0) {
+        draft->is_idle = true;
+        return HSD_OK;
+    }
+    if (draft->tree.root < 0) {
+        status = catch_up(draft, err);
+        if (status != HSD_OK || draft->tree.root < 0) {
+            return status;
+        }
+        hsdi_draft_place_window(draft);
+        int tip;
+        draft->is_idle = advance_main(draft, n_deep, &tip);
+    } else {
+        draft->is_idle = lengthen_main(draft, n_deep, &status, err);
+    }
+    hsdi_draft_pick_window(draft, n_deep, n_deep + n_more);
+    draft->is_ready = status == HSD_OK && draft->offer.n_tokens > 0;
+    return status;
 }
 
 static void start_branch(hsdi_draft *draft, const hsdi_root *root)
 {
-    if (draft->n_branches == HSDI_ROOTS_MAX || root->row >= draft->n_chain) {
-        return;
-    }
-    int parent = draft->chain[root->row];
-    if (!hsdi_tree_is_evaluated(&draft->tree, parent) ||
+    int parent = draft->row_node[root->row];
+    if (draft->n_branches == HSDI_ROOTS_MAX || parent < 0 ||
+        !hsdi_tree_is_evaluated(&draft->tree, parent) ||
         draft->tree.nodes[parent].pos + 2 >= draft->n_pos) {
         return;
     }
@@ -208,28 +299,40 @@ static void start_branch(hsdi_draft *draft, const hsdi_root *root)
     }
 }
 
+/// Ranks are spread over the shares' range by the golden ratio, so that every share of it gets its
+/// part of the best ranks too.
 static bool is_mine(const hsdi_draft *draft, int rank)
 {
-    return rank % draft->share.n_workers == draft->share.index;
+    int point = (20000 + rank * 40503) & 0xffff;
+    return point >= draft->share.low &&
+           (point < draft->share.high || draft->share.high == HSDI_SHARE_ALL);
 }
 
-/// Branches on the draft's own judgement; half of the budget waits for proxies if there will be
-/// some.
+/// Roots that need not wait for proxies: the own candidates' part of what hits.
+static int early_budget(const hsdi_draft *draft)
+{
+    bool has_proxies = draft->n_proxies_due > 0 && draft->config.sources & HSDI_SOURCES_PROXY;
+    float part = has_proxies ? hsdi_calibration_own_weight(&draft->calibration) : 1.0f;
+    return draft->config.sources & HSDI_SOURCES_OWN
+               ? (int)((float)draft->config.roots * part + 0.5f)
+               : 0;
+}
+
+/// Branches on the draft's own judgement.
 static void select_own(hsdi_draft *draft)
 {
     hsdi_roots_in in;
+    int64_t span_ns = hsdi_span_begin(draft->track);
     hsdi_draft_roots_in(draft, false, &in);
-    int budget = draft->config.roots;
-    if (draft->share.n_proxies > 0) {
-        budget = (budget + 1) / 2;
-    }
-    draft->n_own_roots = hsdi_roots_select(&draft->calibration, &in, budget, draft->own_roots);
+    draft->n_own_roots =
+        hsdi_roots_select(&draft->calibration, &in, early_budget(draft), draft->own_roots);
     for (int rank = 0; rank < draft->n_own_roots; rank++) {
         if (is_mine(draft, rank)) {
             start_branch(draft, &draft->own_roots[rank]);
         }
     }
     draft->own_done = true;
+    put_span(draft, &hsdi_span_roots, span_ns, draft->n_branches, 0, "own candidates");
 }
 
 /// Fill the budget from both sources.
@@ -237,6 +340,7 @@ static void select_merged(hsdi_draft *draft)
 {
     hsdi_roots_in in;
     hsdi_root roots[HSDI_ROOTS_MAX];
+    int64_t span_ns = hsdi_span_begin(draft->track);
     hsdi_draft_roots_in(draft, true, &in);
     int n = hsdi_roots_select(&draft->calibration, &in, draft->config.roots, roots);
     int rank = draft->n_own_roots;
@@ -251,14 +355,15 @@ static void select_merged(hsdi_draft *draft)
         }
     }
     draft->proxies_done = true;
+    put_span(draft, &hsdi_span_roots, span_ns, draft->n_branches, 0, "both");
 }
 
 /// Rows of the window that have not been evaluated yet: usually the last one.
 static void add_glue_rows(hsdi_draft *draft)
 {
-    for (int row = 0; row < draft->n_chain; row++) {
-        if (!hsdi_tree_is_evaluated(&draft->tree, draft->chain[row]) &&
-            !add_row(draft, draft->chain[row])) {
+    for (int row = 0; row <= draft->window.n_tokens; row++) {
+        int node = draft->row_node[row];
+        if (node >= 0 && !hsdi_tree_is_evaluated(&draft->tree, node) && !add_row(draft, node)) {
             return;
         }
     }
@@ -270,7 +375,7 @@ static void add_branch_rows(hsdi_draft *draft)
         hsdi_branch *branch = &draft->branches[i];
         if (!branch->is_done) {
             branch->is_done =
-                advance(draft, &branch->tip, &branch->n_tokens, draft->config.window) ||
+                advance(draft, &branch->tip, &branch->n_tokens, draft->want) ||
                 (draft->n_rows < draft->stage.limits.n_rows_max && !add_row(draft, branch->tip));
         }
     }
@@ -278,20 +383,20 @@ static void add_branch_rows(hsdi_draft *draft)
 
 static hsd_status work_on_branches(hsdi_draft *draft, hsd_error *err)
 {
-    if (draft->is_exhausted) {
+    if (draft->is_exhausted || draft->want == 0) {
         draft->is_idle = true;
         return HSD_OK;
     }
     if (draft->tree.root < 0) {
         hsd_status status = catch_up(draft, err);
         if (status == HSD_OK && draft->tree.root >= 0) {
-            hsdi_draft_build_chain(draft);
+            hsdi_draft_place_window(draft);
         }
         return status;
     }
     add_glue_rows(draft);
     if (draft->n_rows > 0) {
-        return eval_rows(draft, err);
+        return eval_rows(draft, &hsdi_span_glue, err);
     }
     if (!draft->own_done) {
         select_own(draft);
@@ -301,7 +406,7 @@ static hsd_status work_on_branches(hsdi_draft *draft, hsd_error *err)
     }
     add_branch_rows(draft);
     if (draft->n_rows > 0) {
-        return eval_rows(draft, err);
+        return eval_rows(draft, &hsdi_span_branches, err);
     }
     draft->is_idle = true;
     return HSD_OK;
@@ -312,6 +417,9 @@ hsd_status hsdi_draft_work(hsdi_draft *draft, hsd_error *err)
     if (draft->n_text == 0) {
         draft->is_idle = true;
         return HSD_OK;
+    }
+    if (draft->config.mode == HSD_MODE_ASYNC) {
+        return work_ahead(draft, err);
     }
     if (draft->phase == HSDI_DRAFT_ANSWER) {
         return work_on_answer(draft, err);

@@ -98,9 +98,10 @@ static void get_identity(reader *in, hsdi_identity *out)
 
 static void get_config(reader *in, hsdi_draft_config *out)
 {
-    out->mode = get_int(in, "mode", 4, HSD_MODE_SERIAL, HSD_MODE_MIRROR);
+    out->mode = get_int(in, "mode", 4, HSD_MODE_SERIAL, HSD_MODE_ASYNC);
     out->draft_kind = get_int(in, "draft_kind", 4, HSD_DRAFT_AUTO, HSD_DRAFT_EARLY_EXIT);
     out->window = get_int(in, "window", 4, 1, HSDI_WINDOW_MAX);
+    out->tree = get_int(in, "tree", 4, 1, HSDI_TREE_MAX);
     out->miss_window = get_int(in, "miss_window", 4, 1, HSDI_WINDOW_MAX);
     out->roots = get_int(in, "roots", 4, 1, HSDI_ROOTS_MAX);
     out->n_top = get_int(in, "n_top", 4, 1, HSDI_TOP_MAX);
@@ -111,6 +112,15 @@ static void get_config(reader *in, hsdi_draft_config *out)
     out->min_p = get_float(in, "min_p", 1.0f);
     out->top_k = get_int(in, "top_k", 4, 0, INT32_MAX);
     out->seed = get(in, "seed", 8, UINT64_MAX);
+    out->repeat_penalty = get_float(in, "repeat_penalty", 1e6f);
+    out->repeat_last_n = get_int(in, "repeat_last_n", 4, 0, HSDI_OPEN_TOKENS_MAX);
+    out->no_repeat_ngram = get_int(in, "no_repeat_ngram", 4, 0, HSDI_OPEN_TOKENS_MAX);
+    out->rule = get_int(in, "rule", 2, HSD_RULE_COUPLED, HSD_RULE_RATIO);
+    out->sources = get_int(in, "sources", 1, HSDI_SOURCES_OWN, HSDI_SOURCES_BOTH);
+    out->is_audited = get_int(in, "is_audited", 1, 0, 1) == 1;
+    if (out->tree < out->window) {
+        reject(in, "tree", in->at);
+    }
     if (out->miss_window > out->window) {
         reject(in, "miss_window", in->at);
     }
@@ -119,9 +129,7 @@ static void get_config(reader *in, hsdi_draft_config *out)
 static void get_open(reader *in, hsdi_frame *out)
 {
     out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
-    out->open.share.index = get_int(in, "index", 2, 0, UINT16_MAX);
-    out->open.share.n_workers = get_int(in, "n_workers", 2, 1, UINT16_MAX);
-    out->open.share.n_proxies = get_int(in, "n_proxies", 4, 0, HSDI_TOP_MAX);
+    out->open.n_proxies = get_int(in, "n_proxies", 4, 0, HSDI_TOP_MAX);
     get_config(in, &out->open.config);
     out->open.n_vocab = get_int(in, "n_vocab", 4, 1, INT32_MAX);
     out->open.n_tokens = get_int(in, "n_tokens", 4, 1, HSDI_OPEN_TOKENS_MAX);
@@ -129,9 +137,6 @@ static void get_open(reader *in, hsdi_frame *out)
     out->open.tokens = get_bytes(in, "tokens", (size_t)out->open.n_tokens, 4);
     if (in->bad_field) {
         return;
-    }
-    if (out->open.share.index >= out->open.share.n_workers) {
-        reject(in, "index", HSDI_FRAME_HEADER_BYTES + 4);
     }
     if (out->open.n_tokens > out->open.config.n_ctx) {
         reject(in, "n_tokens", at - 4);
@@ -145,21 +150,26 @@ static void get_open(reader *in, hsdi_frame *out)
     }
 }
 
-/// An ERROR's text goes to logs: what is not printable ASCII becomes '?'.
+/// Text goes to logs: what is not printable ASCII becomes '?'. Shapes: out [most + 1], zeroed.
+static void get_text(reader *in, size_t most, char *out)
+{
+    size_t n = get(in, "n_text", 2, most);
+    const uint8_t *text = get_bytes(in, "text", n, 1);
+    for (size_t i = 0; text && i < n; i++) {
+        out[i] = text[i] >= 0x20 && text[i] < 0x7f ? (char)text[i] : '?';
+    }
+}
+
 static void get_error(reader *in, hsdi_frame *out)
 {
     out->error.code = (hsdi_error_code)get_int(in, "code", 2, HSDI_ERROR_VERSION, HSDI_ERROR_ORDER);
-    size_t n = get(in, "n_text", 2, HSDI_ERROR_TEXT_MAX);
-    const uint8_t *text = get_bytes(in, "text", n, 1);
-    for (size_t i = 0; text && i < n; i++) {
-        out->error.text[i] = text[i] >= 0x20 && text[i] < 0x7f ? (char)text[i] : '?';
-    }
+    get_text(in, HSDI_ERROR_TEXT_MAX, out->error.text);
 }
 
 static void get_proxies(reader *in, hsdi_frame *out)
 {
     out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
-    int n_rows = get_int(in, "n_rows", 2, 1, HSDI_WINDOW_MAX + 1);
+    int n_rows = get_int(in, "n_rows", 2, 1, HSDI_WINDOW_ROWS);
     int n_top = get_int(in, "n_top", 2, 1, HSDI_TOP_MAX);
     size_t at = in->at, n = (size_t)n_rows * (size_t)n_top;
     const uint8_t *bytes = get_bytes(in, "proxies", n, 6);
@@ -174,21 +184,67 @@ static void get_proxies(reader *in, hsdi_frame *out)
     }
 }
 
-static void get_tokens(reader *in, int n, int32_t *out)
+/// Tokens and parents of a window of out->n_tokens.
+static void get_tree(reader *in, hsdi_window *out)
 {
-    for (int i = 0; i < n; i++) {
-        out[i] = get_token(in, "tokens");
+    for (int i = 0; i < out->n_tokens; i++) {
+        out->tokens[i] = get_token(in, "tokens");
+    }
+    for (int i = 0; i < out->n_tokens; i++) {
+        size_t at = in->at;
+        out->parents[i] = (uint8_t)get(in, "parents", 1, (uint64_t)i);
+        if (!in->bad_field && hsdi_window_child(out, out->parents[i], out->tokens[i]) < i + 1) {
+            reject(in, "parents", at); // the token is there twice
+        }
+    }
+}
+
+static void get_q(reader *in, hsdi_draft_window *out)
+{
+    for (int i = 0; i < out->window.n_tokens * out->n_q; i++) {
+        size_t at = in->at;
+        uint32_t token = (uint32_t)get(in, "q", 4, UINT32_MAX), bits;
+        if (token > INT32_MAX && token != UINT32_MAX) {
+            reject(in, "q", at);
+        }
+        bits = (uint32_t)get(in, "q", 4, UINT32_MAX);
+        out->q[i].token = (int32_t)token;
+        memcpy(&out->q[i].score, &bits, sizeof bits);
+        if (token != UINT32_MAX && !(out->q[i].score <= 0.0f)) {
+            reject(in, "q", at + 4);
+        }
     }
 }
 
 static void get_window(reader *in, hsdi_frame *out)
 {
-    out->step = out->window.step = (uint32_t)get(in, "step", 4, UINT32_MAX);
-    out->window.n_committed = get_int(in, "n_committed", 4, 1, INT32_MAX);
-    out->window.source = (hsdi_source)get_int(in, "source", 1, 0, HSDI_SOURCE_PROXY);
-    out->window.n_tokens = get_int(in, "n_tokens", 1, 0, HSDI_WINDOW_MAX);
+    hsdi_draft_window *window = &out->window;
+    out->step = window->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
+    window->n_committed = get_int(in, "n_committed", 4, 1, INT32_MAX);
+    window->source = (hsdi_source)get_int(in, "source", 1, 0, HSDI_SOURCE_PROXY);
+    window->window.n_tokens = get_int(in, "n_tokens", 1, 0, HSDI_TREE_MAX);
+    window->n_q = get_int(in, "n_q", 1, 0, HSDI_Q_MAX);
+    if (window->n_q > 0 && window->window.n_tokens > HSDI_WINDOW_MAX) {
+        reject(in, "n_q", in->at - 1);
+    }
+    window->ranks.own = (uint8_t)get(in, "ranks", 1, UINT8_MAX);
+    window->ranks.proxy = (uint8_t)get(in, "ranks", 1, UINT8_MAX);
+    window->ranks.merged = (uint8_t)get(in, "ranks", 1, UINT8_MAX);
     (void)get(in, "zero", 2, 0);
-    get_tokens(in, out->window.n_tokens, out->window.tokens);
+    window->n_rows = (int64_t)get(in, "n_rows", 4, UINT32_MAX);
+    window->busy_ns = (int64_t)get(in, "busy_us", 4, UINT32_MAX) * 1000;
+    get_tree(in, &window->window);
+    get_q(in, window);
+}
+
+static void get_step(reader *in, hsdi_frame *out)
+{
+    out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
+    out->step_.share.low = get_int(in, "low", 2, 0, HSDI_SHARE_ALL);
+    out->step_.share.high = get_int(in, "high", 2, 0, HSDI_SHARE_ALL);
+    out->step_.window.n_tokens = get_int(in, "n_tokens", 2, 0, HSDI_TREE_MAX);
+    (void)get(in, "zero", 2, 0);
+    get_tree(in, &out->step_.window);
 }
 
 static void get_payload(reader *in, hsdi_frame *out)
@@ -208,21 +264,28 @@ static void get_payload(reader *in, hsdi_frame *out)
         get_error(in, out);
         break;
     case HSDI_FRAME_STEP:
-        out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
-        out->step_.n_window = get_int(in, "n_window", 4, 0, HSDI_WINDOW_MAX);
-        get_tokens(in, out->step_.n_window, out->step_.window);
+        get_step(in, out);
         break;
     case HSDI_FRAME_PROXIES:
         get_proxies(in, out);
         break;
     case HSDI_FRAME_COMMIT:
         out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
-        out->commit.n_accepted = get_int(in, "n_accepted", 4, 0, HSDI_WINDOW_MAX);
+        out->commit.row = get_int(in, "row", 2, 0, HSDI_TREE_MAX);
+        out->commit.want = get_int(in, "want", 2, 0, HSDI_WINDOW_MAX);
         out->commit.next = get_token(in, "next");
         out->commit.n_committed = get_int(in, "n_committed", 4, 1, INT32_MAX);
         break;
     case HSDI_FRAME_WINDOW:
         get_window(in, out);
+        break;
+    case HSDI_FRAME_ASK:
+        out->vocab.n = get_int(in, "n", 4, 0, INT32_MAX);
+        break;
+    case HSDI_FRAME_VOCAB:
+        out->vocab.n = get_int(in, "n", 4, 0, INT32_MAX);
+        out->vocab.hash = get(in, "hash", 8, UINT64_MAX);
+        get_text(in, HSDI_VOCAB_TEXT_MAX, out->vocab.text);
         break;
     case HSDI_FRAME_CLOSE:
         break;
@@ -250,7 +313,7 @@ hsd_status hsdi_frame_decode(const void *bytes, size_t n_bytes, hsdi_frame *out,
     if (!in.bad_field && size != n_bytes) {
         reject(&in, "n_bytes", 8);
     }
-    if (!in.bad_field && (type < HSDI_FRAME_HELLO || type > HSDI_FRAME_CLOSE)) {
+    if (!in.bad_field && (type < HSDI_FRAME_HELLO || type > HSDI_FRAME_VOCAB)) {
         reject(&in, "type", 6);
     }
     if (!in.bad_field) {
@@ -309,23 +372,15 @@ static void put_float(writer *out, float value)
     put(out, bits, 4);
 }
 
-static void put_tokens(writer *out, const int32_t *tokens, int n)
-{
-    for (int i = 0; i < n; i++) {
-        put_int(out, tokens[i]);
-    }
-}
-
 static void put_open(writer *out, const hsdi_frame *frame, const int32_t *tokens)
 {
     const hsdi_draft_config *config = &frame->open.config;
     put(out, frame->step, 4);
-    put(out, (uint64_t)frame->open.share.index, 2);
-    put(out, (uint64_t)frame->open.share.n_workers, 2);
-    put_int(out, frame->open.share.n_proxies);
+    put_int(out, frame->open.n_proxies);
     put_int(out, config->mode);
     put_int(out, config->draft_kind);
     put_int(out, config->window);
+    put_int(out, config->tree);
     put_int(out, config->miss_window);
     put_int(out, config->roots);
     put_int(out, config->n_top);
@@ -336,9 +391,48 @@ static void put_open(writer *out, const hsdi_frame *frame, const int32_t *tokens
     put_float(out, config->min_p);
     put_int(out, config->top_k);
     put(out, config->seed, 8);
+    put_float(out, config->repeat_penalty);
+    put_int(out, config->repeat_last_n);
+    put_int(out, config->no_repeat_ngram);
+    put(out, (uint64_t)config->rule, 2);
+    put(out, (uint64_t)config->sources, 1);
+    put(out, config->is_audited, 1);
     put_int(out, frame->open.n_vocab);
     put_int(out, frame->open.n_tokens);
-    put_tokens(out, tokens, frame->open.n_tokens);
+    for (int i = 0; i < frame->open.n_tokens; i++) {
+        put_int(out, tokens[i]);
+    }
+}
+
+static void put_tree(writer *out, const hsdi_window *window)
+{
+    for (int i = 0; i < window->n_tokens; i++) {
+        put_int(out, window->tokens[i]);
+    }
+    for (int i = 0; i < window->n_tokens; i++) {
+        put(out, window->parents[i], 1);
+    }
+}
+
+static void put_window(writer *out, const hsdi_draft_window *window, uint32_t step)
+{
+    put(out, step, 4);
+    put_int(out, window->n_committed);
+    put(out, (uint64_t)window->source, 1);
+    put(out, (uint64_t)window->window.n_tokens, 1);
+    put(out, (uint64_t)window->n_q, 1);
+    put(out, window->ranks.own, 1);
+    put(out, window->ranks.proxy, 1);
+    put(out, window->ranks.merged, 1);
+    put(out, 0, 2);
+    put(out, window->n_rows > UINT32_MAX ? UINT32_MAX : (uint64_t)window->n_rows, 4);
+    put(out, window->busy_ns / 1000 > UINT32_MAX ? UINT32_MAX : (uint64_t)window->busy_ns / 1000,
+        4);
+    put_tree(out, &window->window);
+    for (int i = 0; i < window->window.n_tokens * window->n_q; i++) {
+        put_int(out, window->q[i].token);
+        put_float(out, window->q[i].score);
+    }
 }
 
 static void put_proxies(writer *out, const hsdi_frame *frame, const hsdi_candidate *proxies)
@@ -355,13 +449,12 @@ static void put_proxies(writer *out, const hsdi_frame *frame, const hsdi_candida
     }
 }
 
-static void put_error(writer *out, const hsdi_frame *frame)
+static void put_text(writer *out, const char *text, size_t most)
 {
-    size_t n = strnlen(frame->error.text, HSDI_ERROR_TEXT_MAX);
-    put(out, (uint64_t)frame->error.code, 2);
+    size_t n = strnlen(text, most);
     put(out, n, 2);
     for (size_t i = 0; i < n; i++) {
-        put(out, (uint8_t)frame->error.text[i], 1);
+        put(out, (uint8_t)text[i], 1);
     }
 }
 
@@ -382,29 +475,37 @@ static void put_payload(writer *out, const hsdi_frame *frame, const int32_t *tok
         put(out, frame->step, 4);
         break;
     case HSDI_FRAME_ERROR:
-        put_error(out, frame);
+        put(out, (uint64_t)frame->error.code, 2);
+        put_text(out, frame->error.text, HSDI_ERROR_TEXT_MAX);
         break;
     case HSDI_FRAME_STEP:
         put(out, frame->step, 4);
-        put_int(out, frame->step_.n_window);
-        put_tokens(out, frame->step_.window, frame->step_.n_window);
+        put(out, (uint64_t)frame->step_.share.low, 2);
+        put(out, (uint64_t)frame->step_.share.high, 2);
+        put(out, (uint64_t)frame->step_.window.n_tokens, 2);
+        put(out, 0, 2);
+        put_tree(out, &frame->step_.window);
         break;
     case HSDI_FRAME_PROXIES:
         put_proxies(out, frame, proxies);
         break;
     case HSDI_FRAME_COMMIT:
         put(out, frame->step, 4);
-        put_int(out, frame->commit.n_accepted);
+        put(out, (uint64_t)frame->commit.row, 2);
+        put(out, (uint64_t)frame->commit.want, 2);
         put_int(out, frame->commit.next);
         put_int(out, frame->commit.n_committed);
         break;
     case HSDI_FRAME_WINDOW:
-        put(out, frame->step, 4);
-        put_int(out, frame->window.n_committed);
-        put(out, (uint64_t)frame->window.source, 1);
-        put(out, (uint64_t)frame->window.n_tokens, 1);
-        put(out, 0, 2);
-        put_tokens(out, frame->window.tokens, frame->window.n_tokens);
+        put_window(out, &frame->window, frame->step);
+        break;
+    case HSDI_FRAME_ASK:
+        put_int(out, frame->vocab.n);
+        break;
+    case HSDI_FRAME_VOCAB:
+        put_int(out, frame->vocab.n);
+        put(out, frame->vocab.hash, 8);
+        put_text(out, frame->vocab.text, HSDI_VOCAB_TEXT_MAX);
         break;
     case HSDI_FRAME_CLOSE:
         break;
@@ -450,8 +551,9 @@ float hsdi_bf16_to(uint16_t bits)
 
 const char *hsdi_frame_type_name(hsdi_frame_type type)
 {
-    static const char *const names[] = {"?",    "HELLO",   "WELCOME", "OPEN",   "OPENED", "ERROR",
-                                        "STEP", "PROXIES", "COMMIT",  "WINDOW", "CLOSE"};
+    static const char *const names[] = {"?",     "HELLO", "WELCOME", "OPEN",   "OPENED",
+                                        "ERROR", "STEP",  "PROXIES", "COMMIT", "WINDOW",
+                                        "CLOSE", "ASK",   "VOCAB"};
     size_t i = (size_t)type;
     return i < sizeof names / sizeof names[0] ? names[i] : "?";
 }

@@ -11,12 +11,13 @@
 #include <stddef.h>
 
 enum {
-    HSDI_PROTOCOL_VERSION = 1,
+    HSDI_PROTOCOL_VERSION = 2,
     HSDI_FRAME_HEADER_BYTES = 24,
-    HSDI_FRAME_SMALL_BYTES = 8192, ///< room for every frame but OPEN
-    HSDI_OPEN_FIXED_BYTES = 100,   ///< an OPEN frame without its tokens
+    HSDI_FRAME_SMALL_BYTES = 16384, ///< room for every frame but OPEN
+    HSDI_OPEN_FIXED_BYTES = 116,    ///< an OPEN frame without its tokens
     HSDI_OPEN_TOKENS_MAX = 1 << 20,
     HSDI_ERROR_TEXT_MAX = 255,
+    HSDI_VOCAB_TEXT_MAX = 63,
 };
 
 typedef enum hsdi_frame_type {
@@ -30,6 +31,8 @@ typedef enum hsdi_frame_type {
     HSDI_FRAME_COMMIT = 8,  ///< to the worker: what the verification decided
     HSDI_FRAME_WINDOW = 9,  ///< from the worker: the next window
     HSDI_FRAME_CLOSE = 10,  ///< to the worker: forget the session
+    HSDI_FRAME_ASK = 11,    ///< to the worker: what are your first n tokens?
+    HSDI_FRAME_VOCAB = 12,  ///< from the worker: their hash, and the token behind them
 } hsdi_frame_type;
 
 typedef enum hsdi_error_code {
@@ -58,7 +61,7 @@ typedef struct hsdi_frame {
         hsdi_identity identity; ///< HELLO, WELCOME
         struct {
             hsdi_draft_config config;
-            hsdi_draft_share share;
+            int n_proxies; ///< candidates per row that PROXIES will hold, 0: none will come
             int n_vocab;
             int n_tokens;
             const uint8_t *tokens; ///< borrowed from the frame; read with hsdi_frame_token
@@ -68,18 +71,25 @@ typedef struct hsdi_frame {
             char text[HSDI_ERROR_TEXT_MAX + 1]; ///< printable, NUL-terminated
         } error;
         struct {
-            int n_window;
-            int32_t window[HSDI_WINDOW_MAX];
+            hsdi_draft_share share;
+            hsdi_window window;
         } step_;
         struct {
             int n_rows, n_top;
             const uint8_t *bytes; ///< borrowed from the frame; read with hsdi_frame_proxy
         } proxies;
         struct {
-            int n_accepted;
+            int row; ///< of the STEP's window: it and its ancestors are accepted
             int32_t next;
             int n_committed;
+            int want; ///< tokens of the next window's longest chain, 0: none
         } commit;
+        struct {
+            int n;         ///< ASK, VOCAB: tokens 0 .. n-1
+            uint64_t hash; ///< VOCAB: of them
+            char text[HSDI_VOCAB_TEXT_MAX +
+                      1]; ///< VOCAB: token n, printable; empty if there is none
+        } vocab;
         hsdi_draft_window window; ///< its `step` is the one above
     };
 } hsdi_frame;

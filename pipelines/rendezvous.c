@@ -29,10 +29,10 @@ typedef struct null_target {
     int64_t *times;  ///< [n_times], at most n_most
 } null_target;
 
-/// As an engine sets it: looking for messages is free while each side has a core of its own.
-static int spin_us(void)
+/// As an engine sets it.
+static int spin_us(const char *endpoint)
 {
-    return sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 100 : 0;
+    return hsdi_endpoint_spin_us(endpoint, (int)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 static int32_t token_at(int pos)
@@ -157,7 +157,7 @@ static hsd_status measure_steps(hsdi_context *context, const char *endpoint, nul
     hsdi_target *target = NULL;
     pthread_t thread;
     hsdi_worker_config_init(&worker_config);
-    worker_config.spin_us = spin_us();
+    worker_config.spin_us = spin_us(endpoint);
     hsd_status status =
         hsdi_worker_create(context, endpoint, &factory, &worker_config, &worker, err);
     if (status != HSD_OK) {
@@ -183,7 +183,7 @@ static hsd_status measure_steps(hsdi_context *context, const char *endpoint, nul
     };
     hsdi_target_config config;
     hsdi_target_config_init(&config);
-    config.spin_us = spin_us();
+    config.spin_us = spin_us(endpoint);
     config.endpoints = &endpoint;
     config.n_endpoints = 1;
     config.n_proxies = NULL_PROXIES;

@@ -1,9 +1,10 @@
 /// Root selection: for which outcomes of the running verification a branch is worth having.
 ///
-/// A root (row r, token v) happens when the first r window tokens are accepted and v follows. Its
-/// score is reach(r) * share(v): reach(r) = a_1 .. a_r * (1 - a_{r+1}), without the last factor on
-/// the bonus row; share(v) is v's part of what the row's sources offer besides the drafted token,
-/// which a rejection cannot return. The best `budget` roots of all rows win.
+/// A root (row r, token v) happens when the window is accepted as far as r and v follows. Its
+/// score is reach(r) * share(v): reach(r) is the product of the expected acceptances of r and its
+/// ancestors, times what the tokens behind r leave; share(v) is v's part of what the row's sources
+/// offer besides those tokens, which a rejection cannot return. The best `budget` roots of all
+/// rows win.
 #ifndef HSDI_PIPELINES_ROOTS_H
 #define HSDI_PIPELINES_ROOTS_H
 
@@ -16,7 +17,10 @@ enum { HSDI_CONFIDENCE_BINS = 10 };
 typedef struct hsdi_calibration {
     float accepted[HSDI_CONFIDENCE_BINS]; ///< per bin of confidence, with a prior
     float tried[HSDI_CONFIDENCE_BINS];
-    float own_mass, proxy_mass; ///< decayed share that each source gave to what then came
+    float own_mass, proxy_mass; ///< decayed count of the commits that each source foresaw: where
+                                ///< both did, divided by how firmly
+    float row_accepted[HSDI_WINDOW_MAX + 1]; ///< per depth of the token, with a prior
+    float row_expected[HSDI_WINDOW_MAX + 1]; ///< what the bins said
 } hsdi_calibration;
 
 typedef struct hsdi_root {
@@ -28,22 +32,31 @@ typedef struct hsdi_root {
 
 /// Rows of a running verification. Lists are best first; token -1 ends a shorter one.
 typedef struct hsdi_roots_in {
-    int n_window;
-    const int32_t *window;                          ///< [n_window]
-    int n_own;                                      ///< length of the own lists
-    const hsdi_candidate *own[HSDI_WINDOW_MAX + 1]; ///< per row, NULL: not evaluated
+    const hsdi_window *window;
+    int n_own;                                   ///< length of the own lists
+    const hsdi_candidate *own[HSDI_WINDOW_ROWS]; ///< per row, NULL: not evaluated
     int n_proxies;
-    const hsdi_candidate *proxies; ///< [n_window + 1, n_proxies], NULL: none (yet)
+    const hsdi_candidate *proxies; ///< [n_tokens + 1, n_proxies], NULL: none (yet)
+    int sources;                   ///< hsdi_sources: whose candidates may become roots
 } hsdi_roots_in;
 
 void hsdi_calibration_init(hsdi_calibration *calibration);
 
-/// The acceptance to expect of a drafted token of this confidence (its share, 0..1).
-float hsdi_calibration_expect(const hsdi_calibration *calibration, float confidence);
+/// Weight of the draft's own candidates where both sources have some, 0..1.
+float hsdi_calibration_own_weight(const hsdi_calibration *calibration);
 
-/// Learn from a commit. Rows without an own list teach nothing.
-void hsdi_calibration_observe(hsdi_calibration *calibration, const hsdi_roots_in *in,
-                              int n_accepted, int32_t next);
+/// The acceptance to expect of a drafted token of this confidence (its share, 0..1), `depth`
+/// tokens behind the committed text (1: the first).
+float hsdi_calibration_expect(const hsdi_calibration *calibration, float confidence, int depth);
+
+/// The acceptance to expect of each candidate of a list, best first, `depth` tokens behind the
+/// committed text. Shapes: out [n]; 0 behind the end of the list. Their sum is at most 1.
+void hsdi_calibration_spread(const hsdi_calibration *calibration, const hsdi_candidate *list, int n,
+                             int depth, float *out);
+
+/// Learn from a commit at `row`. Rows without an own list teach nothing.
+void hsdi_calibration_observe(hsdi_calibration *calibration, const hsdi_roots_in *in, int row,
+                              int32_t next);
 
 /// A token's part of a list, after a softmax over the list's scores; 0 when it is not there.
 float hsdi_share(const hsdi_candidate *list, int n, int32_t token);

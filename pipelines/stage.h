@@ -11,7 +11,9 @@
 #define HSDI_PIPELINES_STAGE_H
 
 #include <hsd/status.h>
+#include <pipelines/window.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /// Rows to evaluate. All arrays are borrowed for the call.
@@ -63,23 +65,38 @@ typedef struct hsdi_target_stage {
     /// Layers [exit, n_layers), the head, the sampling rule: own [n_rows], the target's own token
     /// after each row.
     hsd_status (*suffix)(void *self, int32_t *own, hsd_error *err);
+    /// The ratio rule on the rows of the last suffix: the row whose ancestors are accepted, and
+    /// the token that follows it. The window is a chain; q [n_tokens, n_q] is the distribution
+    /// that each token was drawn from, log-probabilities, the drawn token first; token -1 ends a
+    /// shorter list. NULL unless the sampling rule is HSD_RULE_RATIO.
+    hsd_status (*judge)(void *self, const hsdi_window *window, const hsdi_candidate *q, int n_q,
+                        int *row, int32_t *next, hsd_error *err);
 } hsdi_target_stage;
 
 /// A draft. Thread: one thread at a time.
 typedef struct hsdi_draft_stage {
     void *self;
     hsdi_stage_limits limits;
+    bool is_certain; ///< the first candidate is no draw: under the ratio rule its probability is 1
     /// Evaluate rows: out [n_rows, n_top], best first; token -1 ends a shorter list. With
     /// n_top = 0 and out NULL only the cells are filled.
     hsd_status (*eval)(void *self, const hsdi_rows *rows, int n_top, hsdi_candidate *out,
                        hsd_error *err);
 } hsdi_draft_stage;
 
+/// Whose candidates may become roots, as a set.
+typedef enum hsdi_sources {
+    HSDI_SOURCES_OWN = 1,   ///< the draft's own
+    HSDI_SOURCES_PROXY = 2, ///< the early exit's
+    HSDI_SOURCES_BOTH = 3,
+} hsdi_sources;
+
 /// What a draft must know to imitate one session's target. Travels in the OPEN message.
 typedef struct hsdi_draft_config {
-    int mode;        ///< hsd_mode: SERIAL or MIRROR
+    int mode;        ///< hsd_mode: SERIAL, MIRROR or ASYNC
     int draft_kind;  ///< hsd_draft_kind
-    int window;      ///< tokens per window, 1..16
+    int window;      ///< tokens of a window's longest chain, 1..16
+    int tree;        ///< tokens of a window, window..32; equal to window: a chain
     int miss_window; ///< tokens of the first window after a miss, 1..window
     int roots;       ///< branches per step, 1..64
     int n_top;       ///< candidates per row, 1..64
@@ -88,14 +105,30 @@ typedef struct hsdi_draft_config {
     float temperature, top_p, min_p;
     int top_k;
     uint64_t seed;
+    int sources;          ///< hsdi_sources: whose candidates may become roots
+    bool is_audited;      ///< report at which rank of each source's roots a commit was
+    float repeat_penalty; ///< as in hsd_sampling
+    int repeat_last_n;    ///< resolved: 0 none, -1 all, else tokens
+    int no_repeat_ngram;
+    int rule; ///< hsd_rule
 } hsdi_draft_config;
+
+/// A vocabulary as the handshake compares it. Thread: any.
+typedef struct hsdi_vocabulary {
+    void *self;
+    /// Hash of the first n tokens: equal for two vocabularies exactly when these tokens are.
+    uint64_t (*prefix_hash)(void *self, int n);
+    /// The token as printable ASCII, NUL-terminated.
+    void (*text)(void *self, int id, char *out, size_t cap);
+} hsdi_vocabulary;
 
 /// Makes draft stages for sessions, on the worker's thread.
 typedef struct hsdi_draft_factory {
     void *self;
-    uint64_t vocab_hash;  ///< of the draft's vocabulary; 0 when any vocabulary will do
-    uint64_t fingerprint; ///< of the draft model; 0 without one
-    int n_vocab;          ///< 0 when any will do
+    hsdi_vocabulary vocabulary; ///< functions NULL: differences cannot be named
+    uint64_t vocab_hash;        ///< of the draft's vocabulary; 0 when any vocabulary will do
+    uint64_t fingerprint;       ///< of the draft model; 0 without one
+    int n_vocab;                ///< 0 when any will do
     hsd_status (*open)(void *self, const hsdi_draft_config *config, hsdi_draft_stage *out,
                        hsd_error *err);
     void (*close)(void *self, hsdi_draft_stage *stage);

@@ -17,7 +17,13 @@ void hsdi_target_config_init(hsdi_target_config *config)
 {
     *config = (hsdi_target_config){
         .mode = HSD_MODE_MIRROR,
-        .draft = {.window = 7, .miss_window = 4, .roots = 16, .n_top = 8, .top_p = 1.0f},
+        .draft = {.window = 7,
+                  .tree = 7,
+                  .miss_window = 4,
+                  .roots = 16,
+                  .n_top = 8,
+                  .top_p = 1.0f,
+                  .sources = HSDI_SOURCES_BOTH},
         .n_proxies = 8,
         .handshake_ms = 1000,
         .first_deadline_ms = 2000,
@@ -28,9 +34,9 @@ void hsdi_target_config_init(hsdi_target_config *config)
     };
 }
 
-int hsdi_target_cells_needed(int n_ctx, int window)
+int hsdi_target_cells_needed(int n_ctx, int tree)
 {
-    return n_ctx + window + 1;
+    return n_ctx + tree + 1;
 }
 
 static hsd_status check_config(const hsdi_target_config *config, const hsdi_stage_limits *limits,
@@ -40,8 +46,10 @@ static hsd_status check_config(const hsdi_target_config *config, const hsdi_stag
         const char *name;
         int value, least, most;
     } fields[] = {
-        {"mode", (int)config->mode, HSD_MODE_AR, HSD_MODE_MIRROR},
+        {"mode", (int)config->mode, HSD_MODE_AR, HSD_MODE_ASYNC},
         {"window", config->draft.window, 1, HSDI_WINDOW_MAX},
+        {"tree", config->draft.tree, config->draft.window, HSDI_TREE_MAX},
+        {"sources", config->draft.sources, HSDI_SOURCES_OWN, HSDI_SOURCES_BOTH},
         {"miss_window", config->draft.miss_window, 1, config->draft.window},
         {"roots", config->draft.roots, 1, HSDI_ROOTS_MAX},
         {"n_top", config->draft.n_top, 1, HSDI_TOP_MAX},
@@ -58,16 +66,16 @@ static hsd_status check_config(const hsdi_target_config *config, const hsdi_stag
         {"limits.n_cells", limits->n_cells, limits->n_ctx, INT32_MAX},
         {"limits.n_rows_max", limits->n_rows_max, 1, 65536},
     };
-    for (size_t i = config->mode == HSD_MODE_AR ? 6 : 0; i < sizeof fields / sizeof fields[0];
+    for (size_t i = config->mode == HSD_MODE_AR ? 8 : 0; i < sizeof fields / sizeof fields[0];
          i++) {
         if (fields[i].value < fields[i].least || fields[i].value > fields[i].most) {
             return hsdi_fail(err, HSD_EINVAL, fields[i].name, "%s must be in %d..%d, not %d",
                              fields[i].name, fields[i].least, fields[i].most, fields[i].value);
         }
     }
-    return config->mode >= HSD_MODE_AR && config->mode <= HSD_MODE_MIRROR
+    return config->mode >= HSD_MODE_AR && config->mode <= HSD_MODE_ASYNC
                ? HSD_OK
-               : hsdi_fail(err, HSD_EINVAL, "mode", "the mode must be ar, serial or mirror");
+               : hsdi_fail(err, HSD_EINVAL, "mode", "the mode must be ar, serial, mirror or async");
 }
 
 static int rows_most(const hsdi_target *target)
@@ -108,6 +116,9 @@ hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *c
     target->stage = *stage;
     target->n_ctx = stage->limits.n_ctx;
     target->config.draft.mode = (int)config->mode;
+    if (stage->judge) {
+        target->config.draft.tree = config->draft.window; // the ratio rule is for chains
+    }
     target->config.draft.n_ctx = target->n_ctx;
     if (!stage->has_exit || config->mode != HSD_MODE_MIRROR) {
         target->config.n_proxies = 0;
@@ -121,6 +132,9 @@ hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *c
     status = alloc_all(target) ? HSD_OK
                                : hsdi_fail(err, HSD_ENOMEM, "target", "no memory for %d positions",
                                            target->n_ctx);
+    if (status == HSD_OK) {
+        status = hsdi_track_open(config->trace, "target", &target->track, err);
+    }
     if (status == HSD_OK && config->mode != HSD_MODE_AR) {
         status = hsdi_helpers_connect(target, context, err);
     }
@@ -137,6 +151,7 @@ void hsdi_target_destroy(hsdi_target **target)
 {
     if (*target) {
         hsdi_helpers_disconnect(*target);
+        hsdi_track_close(&(*target)->track);
         hsdi_cells_fini(&(*target)->cells);
         pthread_mutex_destroy(&(*target)->published_lock);
         free((*target)->text);
@@ -209,17 +224,22 @@ void hsdi_target_get_stats(hsdi_target *target, hsdi_target_stats *out)
     pthread_mutex_unlock(&target->published_lock);
 }
 
-/// Rows of consecutive positions behind the trunk, as one chain. `tokens` [n] is copied.
-static hsdi_rows make_rows(hsdi_target *target, int n)
+/// Rows behind the trunk, as the window's tree (row 0 its root); window NULL: one chain of n.
+static hsdi_rows make_rows(hsdi_target *target, const hsdi_window *window, int n)
 {
     int stride = rows_most(target);
     int n_trunk = target->cells.n_trunk;
     for (int row = 0; row < n; row++) {
-        target->row_pos[row] = n_trunk + row;
-        target->row_cell[row] = hsdi_cells_take(&target->cells);
-        target->row_n_path[row] = row + 1;
+        int parent = row > 0 && window ? window->parents[row - 1] : row - 1;
+        int n_before = parent >= 0 ? target->row_n_path[parent] : 0;
         int32_t *path = target->row_path + (size_t)row * (size_t)stride;
-        memcpy(path, target->row_cell, (size_t)(row + 1) * sizeof *path);
+        if (parent >= 0) {
+            memcpy(path, target->row_path + (size_t)parent * (size_t)stride,
+                   (size_t)n_before * sizeof *path);
+        }
+        path[n_before] = target->row_cell[row] = hsdi_cells_take(&target->cells);
+        target->row_n_path[row] = n_before + 1;
+        target->row_pos[row] = n_trunk + n_before;
     }
     return (hsdi_rows){
         .n_rows = n,
@@ -234,14 +254,18 @@ static hsdi_rows make_rows(hsdi_target *target, int n)
     };
 }
 
-/// The first n_kept rows join the trunk, the others' cells become free.
-static void settle_rows(hsdi_target *target, int n, int n_kept)
+/// The rows of `path` [n_kept], in ascending order, join the trunk; the others' cells become free.
+static void settle_rows(hsdi_target *target, int n, const int *path, int n_kept)
 {
-    for (int row = 0; row < n_kept; row++) {
-        hsdi_cells_push(&target->cells, target->row_cell[row]);
+    for (int i = 0; i < n_kept; i++) {
+        hsdi_cells_push(&target->cells, target->row_cell[path[i]]);
     }
-    for (int row = n - 1; row >= n_kept; row--) {
-        hsdi_cells_give(&target->cells, target->row_cell[row]);
+    for (int row = n - 1; row >= 0; row--) {
+        if (n_kept > 0 && path[n_kept - 1] == row) {
+            n_kept--;
+        } else {
+            hsdi_cells_give(&target->cells, target->row_cell[row]);
+        }
     }
 }
 
@@ -255,9 +279,13 @@ static hsd_status prefill(hsdi_target *target, hsd_error *err)
         int begin = target->cells.n_trunk, n = target->n_text - 1 - begin;
         n = n < rows_most(target) ? n : rows_most(target);
         memcpy(target->row_tokens, target->text + begin, (size_t)n * sizeof *target->row_tokens);
-        hsdi_rows rows = make_rows(target, n);
+        hsdi_rows rows = make_rows(target, NULL, n);
+        int64_t span_ns = hsdi_span_begin(target->track);
         hsd_status status = target->stage.prefill(target->stage.self, &rows, err);
-        settle_rows(target, n, n);
+        hsdi_target_span_end(target, &hsdi_span_prefill, span_ns, 0, n);
+        for (int row = 0; row < n; row++) {
+            hsdi_cells_push(&target->cells, target->row_cell[row]);
+        }
         if (status != HSD_OK) {
             return status;
         }
@@ -286,39 +314,71 @@ static hsd_status send_proxies(hsdi_target *target, int n_rows, hsd_error *err)
     hsd_status status =
         target->stage.proxies(target->stage.self, target->config.n_proxies, target->proxies, err);
     target->stage_ns += hsdi_now_ns() - begin_ns;
+    hsdi_target_span_end(target, &hsdi_span_exit_head, begin_ns, target->step, n_rows);
     if (status == HSD_OK) {
+        int64_t span_ns = hsdi_span_begin(target->track);
         drop_impossible(target, n_rows * target->config.n_proxies);
         hsdi_frame frame = {.type = HSDI_FRAME_PROXIES, .step = target->step};
         frame.proxies.n_rows = n_rows;
         frame.proxies.n_top = target->config.n_proxies;
         hsdi_helpers_tell(target, &frame);
+        hsdi_target_span_end(target, &hsdi_span_send_proxies, span_ns, target->step, n_rows);
     }
     return status;
 }
 
-/// One pass over the last token and the window; target->own [n_window + 1].
-static hsd_status run_pass(hsdi_target *target, int n_window, hsd_error *err)
+/// Tell every worker which window is verified and which part of the roots is its own.
+static void tell_step(hsdi_target *target)
 {
-    target->row_tokens[0] = target->text[target->n_text - 1];
-    memcpy(target->row_tokens + 1, target->window.tokens,
-           (size_t)n_window * sizeof *target->row_tokens);
+    hsdi_draft_share shares[HSDI_TARGET_MAX_WORKERS];
     hsdi_frame frame = {.type = HSDI_FRAME_STEP, .step = target->step};
-    frame.step_.n_window = n_window;
-    memcpy(frame.step_.window, target->window.tokens,
-           (size_t)n_window * sizeof *frame.step_.window);
-    hsdi_helpers_tell(target, &frame);
-    hsdi_rows rows = make_rows(target, n_window + 1);
+    int64_t span_ns = hsdi_span_begin(target->track);
+    frame.step_.window = target->window;
+    hsdi_helpers_share(target, shares);
+    for (int i = 0; i < target->n_helpers; i++) {
+        frame.step_.share = shares[i];
+        hsdi_helpers_tell_one(target, i, &frame);
+    }
+    hsdi_target_span_end(target, &hsdi_span_send_step, span_ns, target->step,
+                         target->window.n_tokens);
+}
+
+/// One pass over the last token and the window. *row and *next are what it decided.
+static hsd_status run_pass(hsdi_target *target, int *row, int32_t *next, hsd_error *err)
+{
+    const hsdi_window *window = &target->window;
+    int n_rows = window->n_tokens + 1;
+    target->row_tokens[0] = target->text[target->n_text - 1];
+    memcpy(target->row_tokens + 1, window->tokens,
+           (size_t)window->n_tokens * sizeof *target->row_tokens);
+    if (target->n_helpers > 0) {
+        tell_step(target);
+    }
+    hsdi_rows rows = make_rows(target, window, n_rows);
     int64_t begin_ns = hsdi_now_ns();
     hsd_status status = target->stage.prefix(target->stage.self, &rows, err);
     target->stage_ns += hsdi_now_ns() - begin_ns;
+    hsdi_target_span_end(target, &hsdi_span_prefix, begin_ns, target->step, n_rows);
     if (status == HSD_OK) {
-        status = send_proxies(target, n_window + 1, err);
+        status = send_proxies(target, n_rows, err);
     }
+    begin_ns = hsdi_now_ns();
     if (status == HSD_OK) {
-        begin_ns = hsdi_now_ns();
         status = target->stage.suffix(target->stage.self, target->own, err);
-        target->stage_ns += hsdi_now_ns() - begin_ns;
+        hsdi_target_span_end(target, &hsdi_span_suffix, begin_ns, target->step, n_rows);
     }
+    int64_t verify_ns = hsdi_span_begin(target->track);
+    if (status == HSD_OK && target->stage.judge) {
+        const hsdi_draft_window *offer =
+            target->chosen >= 0 ? &target->helpers[target->chosen].offer : NULL;
+        status = target->stage.judge(target->stage.self, window, offer ? offer->q : NULL,
+                                     offer ? offer->n_q : 0, row, next, err);
+    } else if (status == HSD_OK) {
+        *row = hsdi_verify(window, target->own);
+        *next = target->own[*row];
+    }
+    hsdi_target_span_end(target, &hsdi_span_verify, verify_ns, target->step, n_rows);
+    target->stage_ns += hsdi_now_ns() - begin_ns;
     return status;
 }
 
@@ -327,67 +387,125 @@ static bool is_end(const hsdi_target_job *job, int32_t token)
     return job->is_end && job->is_end(job->user, token);
 }
 
-/// Commit what the pass decided and tell the caller. *is_done when the generation is over.
-static hsd_status commit(hsdi_target *target, const hsdi_target_job *job, int n_window, int n_most,
-                         bool *is_done)
+/// Give the caller the last n_new tokens of the text. *is_done when the generation is over.
+static int n_to_emit(const hsdi_target *target, const hsdi_target_job *job, int n_new, int n_most,
+                     bool *is_done)
 {
-    int n_accepted = hsdi_verify(target->window.tokens, n_window, target->own);
-    int n_new = n_accepted + 1, n_emit = 0;
+    const int32_t *tokens = target->text + target->n_text - n_new;
+    int n = 0;
     *is_done = false;
-    while (n_emit < n_new && !*is_done) {
-        n_emit++;
-        *is_done =
-            is_end(job, target->own[n_emit - 1]) || target->stats.n_tokens + n_emit == n_most;
+    while (n < n_new && !*is_done) {
+        *is_done = is_end(job, tokens[n++]) || target->stats.n_tokens + n == n_most;
     }
-    memcpy(target->text + target->n_text, target->own, (size_t)n_new * sizeof *target->text);
-    target->n_text += n_new;
-    settle_rows(target, n_window + 1, n_new);
-    target->stats.steps++;
-    target->stats.drafted += n_window;
-    target->stats.accepted += n_accepted;
-    if (!*is_done) {
-        hsdi_frame frame = {.type = HSDI_FRAME_COMMIT, .step = target->step};
-        frame.commit.n_accepted = n_accepted;
-        frame.commit.next = target->own[n_accepted];
-        frame.commit.n_committed = target->n_text;
-        hsdi_helpers_tell(target, &frame);
-    }
-    target->step++;
+    return n;
+}
+
+static hsd_status emit(hsdi_target *target, const hsdi_target_job *job, const int32_t *tokens,
+                       int n)
+{
     int64_t begin_ns = hsdi_now_ns();
     bool goes_on = true;
-    for (int i = 0; i < n_emit && goes_on; i++) {
+    for (int i = 0; i < n && goes_on; i++) {
         target->stats.n_tokens++;
-        goes_on = job->emit(job->user, target->own[i]);
+        goes_on = job->emit(job->user, tokens[i]);
     }
     target->emit_ns += hsdi_now_ns() - begin_ns;
+    hsdi_target_span_end(target, &hsdi_span_emit, begin_ns, target->step - 1, n);
     return goes_on ? HSD_OK : HSD_ECANCELED;
 }
 
-/// Window tokens that this pass can use.
-static int usable(const hsdi_target *target, int n_most)
+/// Tell the workers what the pass decided.
+static void tell_commit(hsdi_target *target, int row, int32_t next)
 {
-    int n = n_most - target->stats.n_tokens - 1;
-    int by_rows = rows_most(target) - 1;
-    n = n < by_rows ? n : by_rows;
-    return n < target->config.draft.window ? n : target->config.draft.window;
+    hsdi_frame frame = {.type = HSDI_FRAME_COMMIT, .step = target->step};
+    int64_t span_ns = hsdi_span_begin(target->track);
+    frame.commit.row = row;
+    frame.commit.next = next;
+    frame.commit.n_committed = target->n_text;
+    frame.commit.want = target->want;
+    hsdi_helpers_tell(target, &frame);
+    hsdi_target_span_end(target, &hsdi_span_send_commit, span_ns, target->step, target->want);
 }
 
-static int collect_window(hsdi_target *target, int n_usable)
+/// A span of the pass and what became of its window.
+static void put_outcome(const hsdi_target *target, const hsdi_span_kind *kind, int64_t begin_ns,
+                        uint32_t step, int n_accepted, int want)
 {
-    target->window = (hsdi_draft_window){0};
-    if (n_usable > 0 && target->n_helpers > 0) {
-        hsdi_helpers_collect(target, target->stats.steps == 0 ? target->config.first_deadline_ms
-                                                              : target->config.deadline_ms);
+    hsdi_span_end(target->track,
+                  (hsdi_span){.kind = kind,
+                              .begin_ns = begin_ns,
+                              .session = (uint32_t)target->session,
+                              .step = step,
+                              .text = target->window_source,
+                              .values = {target->window.n_tokens + 1, n_accepted, want}});
+}
+
+/// Commit what the pass decided and tell workers and caller.
+static hsd_status commit(hsdi_target *target, const hsdi_target_job *job, int row, int32_t next,
+                         int n_most, bool *is_done)
+{
+    int64_t span_ns = hsdi_span_begin(target->track);
+    const hsdi_window *window = &target->window;
+    int path[HSDI_WINDOW_ROWS], n_new = hsdi_window_path(window, row, path);
+    for (int i = 1; i < n_new; i++) {
+        target->text[target->n_text++] = window->tokens[path[i] - 1];
     }
-    if (target->config.mode == HSD_MODE_MIRROR && target->stats.steps > 0 &&
-        target->window.n_committed > 0) {
-        hsdi_source source = target->window.source;
+    target->text[target->n_text++] = next;
+    settle_rows(target, window->n_tokens + 1, path, n_new);
+    target->stats.steps++;
+    target->stats.drafted += window->n_tokens;
+    target->stats.accepted += n_new - 1;
+    int n_emit = n_to_emit(target, job, n_new, n_most, is_done);
+    if (!*is_done) {
+        target->want = hsdi_pace_choose(&target->pace);
+        if (target->n_helpers > 0) {
+            tell_commit(target, row, next);
+        }
+    }
+    target->step++;
+    hsdi_helpers_follow(target, n_new);
+    put_outcome(target, &hsdi_span_commit, span_ns, target->step - 1, n_new - 1, 0);
+    return emit(target, job, target->text + target->n_text - n_new, n_emit);
+}
+
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/// What the choice of a window means for the counters.
+static void count_window(hsdi_target *target)
+{
+    const hsdi_helper *helper = target->chosen >= 0 ? &target->helpers[target->chosen] : NULL;
+    target->window_source = helper ? hsdi_span_source(helper->offer.source) : NULL;
+    target->stats.carried += helper && helper->is_carried;
+    target->stats.paused += target->want == 0;
+    if (target->config.mode == HSD_MODE_MIRROR && target->stats.steps > 0 && helper) {
+        hsdi_source source = helper->offer.source;
         target->stats.misses += source == HSDI_SOURCE_FRESH;
         target->stats.hits += source != HSDI_SOURCE_FRESH;
         target->stats.own_hits += source == HSDI_SOURCE_OWN;
         target->stats.proxy_hits += source == HSDI_SOURCE_PROXY;
     }
-    return target->window.n_tokens < n_usable ? target->window.n_tokens : n_usable;
+}
+
+/// target->window for the pass that begins. False when the end of the text cut it.
+static bool collect_window(hsdi_target *target, int n_most)
+{
+    int n_left = n_most - target->stats.n_tokens - 1;
+    int n_deep = least(target->want, n_left);
+    int n_more = target->config.draft.tree - target->config.draft.window;
+    target->window.n_tokens = 0;
+    target->window_source = NULL;
+    target->chosen = -1;
+    if (n_left > 0 && target->n_helpers > 0) {
+        hsdi_helpers_collect(target, target->stats.steps == 0 ? target->config.first_deadline_ms
+                                                              : target->config.deadline_ms);
+        int n_room = least(rows_most(target), target->cells.n_free) - 1;
+        hsdi_helpers_choose(target, n_deep, least(n_deep + n_more, n_room));
+        count_window(target);
+    }
+    return n_left >= target->want;
 }
 
 static hsd_status run_steps(hsdi_target *target, const hsdi_target_job *job, int n_most,
@@ -396,19 +514,29 @@ static hsd_status run_steps(hsdi_target *target, const hsdi_target_job *job, int
     bool is_done = false;
     while (!is_done) {
         int64_t begin_ns = hsdi_now_ns(), waited_ns = target->stats.wait_ns;
+        int64_t n_late = target->stats.late, n_accepted = target->stats.accepted;
+        int want = target->want, row = 0;
+        uint32_t step = target->step;
+        int32_t next = 0;
         target->stage_ns = target->emit_ns = 0;
-        int n_window = collect_window(target, usable(target, n_most));
+        bool is_whole = collect_window(target, n_most);
         if (hsdi_target_is_cancelled(target)) {
             return HSD_ECANCELED;
         }
-        hsd_status status = run_pass(target, n_window, err);
+        hsd_status status = run_pass(target, &row, &next, err);
         if (status != HSD_OK) {
-            settle_rows(target, n_window + 1, 0);
+            settle_rows(target, target->window.n_tokens + 1, NULL, 0);
             return status;
         }
-        status = commit(target, job, n_window, n_most, &is_done);
-        int64_t overhead_ns = hsdi_now_ns() - begin_ns - target->stage_ns - target->emit_ns -
-                              (target->stats.wait_ns - waited_ns);
+        int n_deep = hsdi_window_height(&target->window);
+        status = commit(target, job, row, next, n_most, &is_done);
+        put_outcome(target, &hsdi_span_step, begin_ns, step,
+                    (int)(target->stats.accepted - n_accepted), want);
+        int64_t step_ns = hsdi_now_ns() - begin_ns - target->emit_ns;
+        bool is_typical = is_whole && target->stats.late == n_late;
+        hsdi_pace_observe(&target->pace, want, n_deep, (int)(target->stats.accepted - n_accepted),
+                          is_typical ? step_ns : 0);
+        int64_t overhead_ns = step_ns - target->stage_ns - (target->stats.wait_ns - waited_ns);
         target->overhead[bucket_of(overhead_ns)]++;
         publish(target);
         if (status != HSD_OK) {
@@ -450,6 +578,8 @@ hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
     memcpy(target->text, job->prompt, (size_t)job->n_prompt * sizeof *target->text);
     target->n_text = job->n_prompt;
     target->step = 0;
+    target->want = target->config.draft.window;
+    hsdi_pace_init(&target->pace, target->config.draft.window, !target->config.adapts, true);
     target->is_generating = true;
     publish(target);
 

@@ -7,6 +7,8 @@
 
 #include <base/log.h>
 #include <hsd/engine.h>
+#include <hsd/trace.h>
+#include <pipelines/draft.h>
 #include <pipelines/stage.h>
 #include <pipelines/transport/context.h>
 #include <stdatomic.h>
@@ -20,21 +22,26 @@ typedef struct hsdi_target hsdi_target;
 
 /// Fill with hsdi_target_config_init, then change fields. Borrowed for the call.
 typedef struct hsdi_target_config {
-    hsd_mode mode;           ///< AR, SERIAL or MIRROR; AR opens no links
+    hsd_mode mode;           ///< AR, SERIAL, MIRROR or ASYNC; AR opens no links
     hsdi_draft_config draft; ///< sent to the workers; mode and n_ctx are filled in
     int n_proxies;           ///< proxies per row sent in mirror mode, 0..64; 0 or no exit: none
     const char *const *endpoints; ///< draft workers; strings are copied
     int n_endpoints;              ///< 0..HSDI_TARGET_MAX_WORKERS
-    uint64_t vocab_hash;   ///< a worker with another one is refused; 0 on either side: not compared
-    uint64_t fingerprint;  ///< of the target model, told to the workers
-    int handshake_ms;      ///< wait in create for workers to answer; default 1000
+    const int *draft_kinds;       ///< [n_endpoints] hsd_draft_kind; NULL: draft.draft_kind for all
+    uint64_t vocab_hash;  ///< a worker with another one is refused; 0 on either side: not compared
+    uint64_t fingerprint; ///< of the target model, told to the workers
+    hsdi_vocabulary vocabulary; ///< functions NULL: a difference cannot be named
+    bool adapts;      ///< window lengths follow acceptance and cost, from draft.window down to none
+    int handshake_ms; ///< wait in create for workers to answer; default 1000
     int first_deadline_ms; ///< wait for the first window of a generation; default 2000
-    int deadline_ms;       ///< wait for any other window; default 2000
-    int n_late_lost;       ///< windows in a row that may be late before a worker is lost; default 3
-    int retry_ms;          ///< how often a lost worker is called; default 250
-    int spin_us; ///< busy waiting before sleeping; default 0: where both sides share a core,
-                 ///< spinning delays the very thread that is waited for
+    int deadline_ms; ///< wait for any other window, at most: where a worker's usual answers are
+                     ///< quick, 20 times as long, not below 200 ms; default 2000
+    int n_late_lost; ///< windows in a row that may be late before a worker is lost; default 3
+    int retry_ms;    ///< how often a lost worker is called; default 250
+    int spin_us;     ///< busy waiting before sleeping; default 0: where both sides share a core,
+                     ///< spinning delays the very thread that is waited for
     hsdi_log log;
+    hsd_trace *trace; ///< NULL: none; must outlive the target
 } hsdi_target_config;
 
 void hsdi_target_config_init(hsdi_target_config *config);
@@ -58,6 +65,11 @@ typedef struct hsdi_target_stats {
     int n_prompt, n_tokens;
     int64_t steps, drafted, accepted;
     int64_t hits, misses, own_hits, proxy_hits;
+    int64_t carried; ///< windows used that were drafted before the last commit
+    int64_t paused;  ///< steps for which no window was asked, since the target alone is faster
+    int64_t ranks_own[HSDI_ROOTS_MAX + 1];    ///< audited: commits at each rank of the own roots,
+    int64_t ranks_proxy[HSDI_ROOTS_MAX + 1];  ///< of the proxies' and
+    int64_t ranks_merged[HSDI_ROOTS_MAX + 1]; ///< of both; the last entry: not among them
     int64_t late, workers_lost;
     int64_t ignored;  ///< frames that did not fit: damaged, stale, out of range
     int64_t reopened; ///< times a worker was opened again in the middle of a generation
@@ -92,15 +104,7 @@ void hsdi_target_get_stats(hsdi_target *target, hsdi_target_stats *out);
 /// Number of workers that answered and are in use.
 int hsdi_target_n_workers(const hsdi_target *target);
 
-/// Is there a usable worker at `endpoint`? Connects, shakes hands, disconnects.
-///
-/// Errors : HSD_ETRANSPORT when nobody answers in time, with the endpoint's name; HSD_EVOCAB;
-///          HSD_EPROTOCOL for another version.
-HSD_NODISCARD hsd_status hsdi_target_probe(hsdi_context *context, const char *endpoint,
-                                           const hsdi_target_config *config, int timeout_ms,
-                                           hsd_error *err);
-
 /// Cells that a target stage needs for a context of n_ctx positions.
-int hsdi_target_cells_needed(int n_ctx, int window);
+int hsdi_target_cells_needed(int n_ctx, int tree);
 
 #endif

@@ -2,11 +2,11 @@
 /// rule: no draft probabilities are needed.
 #include <pipelines/verify.h>
 
-int hsdi_verify(const int32_t *window, int n_window, const int32_t *own)
+int hsdi_verify(const hsdi_window *window, const int32_t *own)
 {
-    int n_accepted = 0;
-    while (n_accepted < n_window && window[n_accepted] == own[n_accepted]) {
-        n_accepted++;
+    int row = 0, child;
+    while ((child = hsdi_window_child(window, row, own[row])) >= 0) {
+        row = child;
     }
-    return n_accepted;
+    return row;
 }

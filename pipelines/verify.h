@@ -2,15 +2,15 @@
 #ifndef HSDI_PIPELINES_VERIFY_H
 #define HSDI_PIPELINES_VERIFY_H
 
-#include <stdint.h>
+#include <pipelines/window.h>
 
-/// Accept the longest window prefix that the target itself would have produced.
+/// Follow the target's own tokens through the window.
 ///
-/// Shapes : window [n_window] i32; own [n_window + 1] i32, the target's token after each row.
-/// Result : accepted count A in 0..n_window; the token that follows is own[A].
-/// Thread : pure, any thread.    Cost: O(n_window), no allocation.
-/// Source : Mirror-SD, arXiv:2510.13161, section 2; greedy and coupled sampling alike.
+/// Shapes : own [n_tokens + 1] i32, the target's token after each row.
+/// Result : the row they lead to; its ancestors are accepted, and own[row] follows.
+/// Thread : pure, any thread.    Cost: O(n_tokens) per accepted token, no allocation.
+/// Source : Mirror-SD, arXiv:2510.13161, section 2, for trees; greedy and coupled sampling alike.
 /// Proof  : tests/pipelines/test_verify.c "a mismatch ends the accepted prefix"
-int hsdi_verify(const int32_t *window, int n_window, const int32_t *own);
+int hsdi_verify(const hsdi_window *window, const int32_t *own);
 
 #endif

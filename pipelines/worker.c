@@ -5,6 +5,8 @@
 #include <base/clock.h>
 #include <base/error.h>
 #include <pipelines/protocol.h>
+#include <pipelines/roots.h>
+#include <pipelines/spans.h>
 #include <pipelines/transport/link.h>
 #include <pipelines/worker.h>
 #include <stdatomic.h>
@@ -21,16 +23,28 @@ typedef struct served {
     uint64_t session;
     uint32_t epoch;
     hsdi_draft_config config;
-    hsdi_draft_share share;
+    int n_proxies;
     hsdi_draft_stage stage;
     hsdi_draft *draft;
     int64_t heard_ns;
 } served;
 
+/// What sessions of one kind learned of their draft.
+typedef struct learned {
+    int draft_kind, exit_layer;
+    bool is_sampled;
+    hsdi_calibration calibration;
+} learned;
+
+enum { MOST_LEARNED = 8 };
+
 struct hsdi_worker {
+    learned learned[MOST_LEARNED]; ///< the first n_learned, then the oldest is overwritten
+    int n_learned;
     hsdi_listener *listener;
     hsdi_draft_factory factory;
     hsdi_worker_config config;
+    hsdi_track *track; ///< NULL: nothing is recorded
     atomic_bool is_stopped;
     int i_next; ///< session that computes next
     int n_sessions;
@@ -63,6 +77,11 @@ hsd_status hsdi_worker_create(hsdi_context *context, const char *endpoint,
     hsd_status status = worker->sessions
                             ? hsdi_listener_bind(context, endpoint, &worker->listener, err)
                             : hsdi_fail(err, HSD_ENOMEM, "worker", "no memory");
+    if (status == HSD_OK) {
+        char name[HSDI_TRACK_NAME_BYTES];
+        snprintf(name, sizeof name, "draft worker %s", endpoint);
+        status = hsdi_track_open(config->trace, name, &worker->track, err);
+    }
     if (status != HSD_OK) {
         hsdi_worker_destroy(&worker);
         return status;
@@ -71,8 +90,35 @@ hsd_status hsdi_worker_create(hsdi_context *context, const char *endpoint,
     return HSD_OK;
 }
 
+/// What a session of this kind learned is where the next one starts.
+static learned *learned_of(hsdi_worker *worker, const hsdi_draft_config *config)
+{
+    int n = worker->n_learned < MOST_LEARNED ? worker->n_learned : MOST_LEARNED;
+    for (int i = 0; i < n; i++) {
+        learned *known = &worker->learned[i];
+        if (known->draft_kind == config->draft_kind && known->exit_layer == config->exit_layer &&
+            known->is_sampled == (config->temperature > 0.0f)) {
+            return known;
+        }
+    }
+    return NULL;
+}
+
+static void keep_learned(hsdi_worker *worker, const served *session)
+{
+    learned *known = learned_of(worker, &session->config);
+    if (!known) {
+        known = &worker->learned[worker->n_learned++ % MOST_LEARNED];
+    }
+    *known = (learned){session->config.draft_kind, session->config.exit_layer,
+                       session->config.temperature > 0.0f, *hsdi_draft_calibration(session->draft)};
+}
+
 static void free_session(hsdi_worker *worker, served *session)
 {
+    if (session->draft) {
+        keep_learned(worker, session);
+    }
     hsdi_draft_destroy(&session->draft);
     if (session->stage.eval) {
         worker->factory.close(worker->factory.self, &session->stage);
@@ -97,6 +143,7 @@ void hsdi_worker_destroy(hsdi_worker **worker)
             free_sessions(*worker);
         }
         hsdi_listener_close(&(*worker)->listener);
+        hsdi_track_close(&(*worker)->track);
         free((*worker)->sessions);
         free((*worker)->tokens);
         free(*worker);
@@ -153,16 +200,11 @@ static served *find_free(hsdi_worker *worker)
     return NULL;
 }
 
+/// Whether both fit is the caller's to judge, who may ask for more; a session of another
+/// vocabulary is refused when it is opened.
 static void on_hello(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame *frame)
 {
     const hsdi_draft_factory *own = &worker->factory;
-    const hsdi_identity *peer = &frame->identity;
-    bool differs = own->vocab_hash && peer->vocab_hash && own->vocab_hash != peer->vocab_hash;
-    if (differs || (own->n_vocab && peer->n_vocab && own->n_vocab != peer->n_vocab)) {
-        send_error(worker, from, frame, HSDI_ERROR_VOCABULARY,
-                   "draft and target do not share one vocabulary");
-        return;
-    }
     hsdi_frame answer = {
         .type = HSDI_FRAME_WELCOME,
         .epoch = frame->epoch,
@@ -172,23 +214,46 @@ static void on_hello(hsdi_worker *worker, const hsdi_peer *from, const hsdi_fram
     send_frame(worker, from, &answer);
 }
 
+static void on_ask(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame *frame)
+{
+    const hsdi_vocabulary *own = &worker->factory.vocabulary;
+    int n = frame->vocab.n, n_vocab = worker->factory.n_vocab;
+    if (!own->prefix_hash || n > n_vocab) {
+        send_error(worker, from, frame, HSDI_ERROR_BAD, "the draft has no such tokens");
+        return;
+    }
+    hsdi_frame answer = {
+        .type = HSDI_FRAME_VOCAB, .epoch = frame->epoch, .session = frame->session};
+    answer.vocab.n = n;
+    answer.vocab.hash = own->prefix_hash(own->self, n);
+    if (n < n_vocab) {
+        own->text(own->self, n, answer.vocab.text, sizeof answer.vocab.text);
+    }
+    send_frame(worker, from, &answer);
+}
+
+static bool is_same_float(float a, float b)
+{
+    return !(a < b) && !(a > b);
+}
+
 static bool is_same_config(const hsdi_draft_config *a, const hsdi_draft_config *b)
 {
     return a->mode == b->mode && a->draft_kind == b->draft_kind && a->window == b->window &&
-           a->miss_window == b->miss_window && a->roots == b->roots && a->n_top == b->n_top &&
-           a->exit_layer == b->exit_layer && a->n_ctx == b->n_ctx &&
-           !(a->temperature < b->temperature) && !(a->temperature > b->temperature) &&
-           !(a->top_p < b->top_p) && !(a->top_p > b->top_p) && !(a->min_p < b->min_p) &&
-           !(a->min_p > b->min_p) && a->top_k == b->top_k && a->seed == b->seed;
+           a->tree == b->tree && a->miss_window == b->miss_window && a->roots == b->roots &&
+           a->n_top == b->n_top && a->exit_layer == b->exit_layer && a->n_ctx == b->n_ctx &&
+           is_same_float(a->temperature, b->temperature) && is_same_float(a->top_p, b->top_p) &&
+           is_same_float(a->min_p, b->min_p) && a->top_k == b->top_k && a->seed == b->seed &&
+           is_same_float(a->repeat_penalty, b->repeat_penalty) &&
+           a->repeat_last_n == b->repeat_last_n && a->no_repeat_ngram == b->no_repeat_ngram &&
+           a->rule == b->rule && a->sources == b->sources && a->is_audited == b->is_audited;
 }
 
 /// A session's stage and pipeline are kept over generations with equal settings.
 static bool can_keep(const served *session, const hsdi_frame *frame)
 {
     return is_same_config(&session->config, &frame->open.config) &&
-           session->share.index == frame->open.share.index &&
-           session->share.n_workers == frame->open.share.n_workers &&
-           session->share.n_proxies == frame->open.share.n_proxies;
+           session->n_proxies == frame->open.n_proxies;
 }
 
 static bool copy_tokens(hsdi_worker *worker, const hsdi_frame *frame)
@@ -221,9 +286,17 @@ static hsd_status make_session(hsdi_worker *worker, served *session, const hsdi_
         return status;
     }
     session->config = frame->open.config;
-    session->share = frame->open.share;
-    return hsdi_draft_create(&session->stage, &session->config, &session->share, &session->draft,
-                             err);
+    session->n_proxies = frame->open.n_proxies;
+    status = hsdi_draft_create(&session->stage, &session->config, session->n_proxies,
+                               &session->draft, err);
+    if (status == HSD_OK) {
+        hsdi_draft_trace(session->draft, worker->track, (uint32_t)frame->session);
+    }
+    const learned *known = learned_of(worker, &session->config);
+    if (status == HSD_OK && known) {
+        hsdi_draft_calibrate(session->draft, &known->calibration);
+    }
+    return status;
 }
 
 static void on_open(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame *frame)
@@ -269,7 +342,7 @@ static void on_open(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame
 
 static hsd_status on_proxies(hsdi_draft *draft, const hsdi_frame *frame, hsd_error *err)
 {
-    hsdi_candidate proxies[(HSDI_WINDOW_MAX + 1) * HSDI_TOP_MAX];
+    hsdi_candidate proxies[HSDI_WINDOW_ROWS * HSDI_TOP_MAX];
     int n_rows = frame->proxies.n_rows, n_top = frame->proxies.n_top;
     for (int row = 0; row < n_rows; row++) {
         for (int i = 0; i < n_top; i++) {
@@ -299,16 +372,42 @@ static void on_session_frame(hsdi_worker *worker, const hsdi_peer *from, const h
     }
     session->heard_ns = hsdi_now_ns();
     if (frame->type == HSDI_FRAME_STEP) {
-        status = hsdi_draft_step(session->draft, frame->step, frame->step_.window,
-                                 frame->step_.n_window, &err);
+        status = hsdi_draft_step(session->draft, frame->step, &frame->step_.window,
+                                 &frame->step_.share, &err);
     } else if (frame->type == HSDI_FRAME_PROXIES) {
         status = on_proxies(session->draft, frame, &err);
     } else {
-        status = hsdi_draft_commit(session->draft, frame->step, frame->commit.n_accepted,
-                                   frame->commit.next, frame->commit.n_committed, &err);
+        status =
+            hsdi_draft_commit(session->draft, frame->step, frame->commit.row, frame->commit.next,
+                              frame->commit.n_committed, frame->commit.want, &err);
     }
     if (status != HSD_OK) {
         fail_session(worker, session, HSDI_ERROR_ORDER, &err);
+    }
+}
+
+static void put_span(const hsdi_worker *worker, const hsdi_span_kind *kind, int64_t begin_ns,
+                     const hsdi_frame *frame, int value, const char *text)
+{
+    hsdi_span_end(worker->track, (hsdi_span){.kind = kind,
+                                             .begin_ns = begin_ns,
+                                             .session = (uint32_t)frame->session,
+                                             .step = frame->step,
+                                             .text = text,
+                                             .values = {value}});
+}
+
+/// The span of a session's frame that was taken.
+static void put_taken(const hsdi_worker *worker, int64_t begin_ns, const hsdi_frame *frame)
+{
+    if (frame->type == HSDI_FRAME_OPEN) {
+        put_span(worker, &hsdi_span_take_open, begin_ns, frame, frame->open.n_tokens, NULL);
+    } else if (frame->type == HSDI_FRAME_STEP) {
+        put_span(worker, &hsdi_span_take_step, begin_ns, frame, frame->step_.window.n_tokens, NULL);
+    } else if (frame->type == HSDI_FRAME_PROXIES) {
+        put_span(worker, &hsdi_span_take_proxies, begin_ns, frame, frame->proxies.n_rows, NULL);
+    } else if (frame->type == HSDI_FRAME_COMMIT) {
+        put_span(worker, &hsdi_span_take_commit, begin_ns, frame, frame->commit.want, NULL);
     }
 }
 
@@ -316,6 +415,7 @@ static void on_frame(hsdi_worker *worker, const hsdi_peer *from, const void *byt
 {
     hsdi_frame frame;
     hsd_error err = {0};
+    int64_t span_ns = hsdi_span_begin(worker->track);
     hsd_status status = hsdi_frame_decode(bytes, n_bytes, &frame, &err);
     if (status != HSD_OK) {
         hsdi_error_code code = status == HSD_EPROTOCOL ? HSDI_ERROR_VERSION : HSDI_ERROR_BAD;
@@ -325,6 +425,9 @@ static void on_frame(hsdi_worker *worker, const hsdi_peer *from, const void *byt
     switch (frame.type) {
     case HSDI_FRAME_HELLO:
         on_hello(worker, from, &frame);
+        break;
+    case HSDI_FRAME_ASK:
+        on_ask(worker, from, &frame);
         break;
     case HSDI_FRAME_OPEN:
         on_open(worker, from, &frame);
@@ -338,6 +441,7 @@ static void on_frame(hsdi_worker *worker, const hsdi_peer *from, const void *byt
     default:
         send_error(worker, from, &frame, HSDI_ERROR_BAD, "a frame that only workers send");
     }
+    put_taken(worker, span_ns, &frame);
 }
 
 /// Returns the number of frames applied.
@@ -360,8 +464,11 @@ static void answer(hsdi_worker *worker, served *session)
     hsdi_frame frame = {
         .type = HSDI_FRAME_WINDOW, .epoch = session->epoch, .session = session->session};
     if (hsdi_draft_take_window(session->draft, &frame.window)) {
+        int64_t span_ns = hsdi_span_begin(worker->track);
         frame.step = frame.window.step;
         send_frame(worker, &session->peer, &frame);
+        put_span(worker, &hsdi_span_send_window, span_ns, &frame, frame.window.window.n_tokens,
+                 hsdi_span_source(frame.window.source));
     }
 }
 
@@ -423,7 +530,7 @@ static int64_t spin_ns(const hsdi_worker *worker)
     bool any = false;
     for (int i = 0; i < worker->config.n_sessions_max && worker->config.spin_us > 0; i++) {
         const served *session = &worker->sessions[i];
-        if (session->is_used && session->config.mode != HSD_MODE_MIRROR) {
+        if (session->is_used && session->config.mode == HSD_MODE_SERIAL) {
             return 0;
         }
         any |= session->is_used;
@@ -446,7 +553,10 @@ hsd_status hsdi_worker_run(hsdi_worker *worker, hsd_error *err)
         if (is_busy) {
             busy_ns = now_ns;
         } else if (now_ns - busy_ns >= spin_ns(worker)) {
+            int64_t span_ns = hsdi_span_begin(worker->track);
             hsdi_listener_wait(worker->listener, worker->n_sessions > 0 ? SWEEP_NS : -1);
+            hsdi_span_end(worker->track,
+                          (hsdi_span){.kind = &hsdi_span_sleep, .begin_ns = span_ns});
             busy_ns = hsdi_now_ns();
         }
     }

@@ -6,6 +6,7 @@
 #define HSDI_PIPELINES_WORKER_H
 
 #include <base/log.h>
+#include <hsd/trace.h>
 #include <pipelines/stage.h>
 #include <pipelines/transport/context.h>
 
@@ -19,6 +20,7 @@ typedef struct hsdi_worker_config {
     int spin_us; ///< busy waiting before sleeping, while all sessions are mirror ones; default 0,
                  ///< see hsdi_target_config
     hsdi_log log;
+    hsd_trace *trace; ///< NULL: none; must outlive the worker
 } hsdi_worker_config;
 
 void hsdi_worker_config_init(hsdi_worker_config *config);

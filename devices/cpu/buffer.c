@@ -1,4 +1,4 @@
-/// Memory of the CPU device: weights, caches, row buffers.
+/// Memory of the CPU device: weights, caches.
 #include "base/arena.h"
 #include "base/error.h"
 #include "devices/cpu/context.h"
@@ -115,34 +115,4 @@ void hsdi_cpu_cache_destroy(hsdi_cache *cache)
     hsdi_cpu_cache *c = (hsdi_cpu_cache *)cache;
     free(c->data);
     free(c);
-}
-
-hsd_status hsdi_cpu_buffer_create(hsdi_device *device, const struct hsdi_buffer *shape,
-                                  hsdi_buffer **out, hsd_error *err)
-{
-    (void)device;
-    hsdi_cpu_buffer *b = calloc(1, sizeof *b);
-    if (b) {
-        b->base = *shape;
-        b->data = hsdi_aligned_alloc((size_t)shape->n_rows * (size_t)shape->width * sizeof(float));
-    }
-    if (!b || !b->data) {
-        free(b);
-        return hsdi_fail(err, HSD_ENOMEM, "buffer", "%d rows of %d elements", shape->n_rows,
-                         shape->width);
-    }
-    *out = &b->base;
-    return HSD_OK;
-}
-
-void hsdi_cpu_buffer_destroy(hsdi_buffer *buffer)
-{
-    hsdi_cpu_buffer *b = (hsdi_cpu_buffer *)buffer;
-    free(b->data);
-    free(b);
-}
-
-float *hsdi_cpu_buffer_map(hsdi_buffer *buffer)
-{
-    return ((hsdi_cpu_buffer *)buffer)->data;
 }

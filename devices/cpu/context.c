@@ -1,5 +1,6 @@
 /// Opening and closing the CPU device.
 #include "devices/cpu/context.h"
+#include "devices/host_buffer.h"
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -14,6 +15,7 @@ static void cpu_close(hsdi_device *device)
     hsdi_cpu_device *cpu = (hsdi_cpu_device *)device;
     hsdi_cpu_pool_destroy(&cpu->pool);
     hsdi_device_fini(&cpu->base);
+    free(cpu->rows);
     free(cpu);
 }
 
@@ -24,9 +26,9 @@ static const hsdi_backend cpu_backend = {
     .weight_destroy = hsdi_cpu_weight_destroy,
     .cache_create = hsdi_cpu_cache_create,
     .cache_destroy = hsdi_cpu_cache_destroy,
-    .buffer_create = hsdi_cpu_buffer_create,
-    .buffer_destroy = hsdi_cpu_buffer_destroy,
-    .buffer_map = hsdi_cpu_buffer_map,
+    .buffer_create = hsdi_host_buffer_create,
+    .buffer_destroy = hsdi_host_buffer_destroy,
+    .buffer_map = hsdi_host_buffer_map,
     .graph_compile = hsdi_cpu_graph_compile,
     .graph_destroy = hsdi_cpu_graph_destroy,
     .graph_run = hsdi_cpu_graph_run,

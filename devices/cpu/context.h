@@ -9,6 +9,8 @@ typedef struct hsdi_cpu_device {
     hsdi_device base;
     const hsdi_kernels *kernels;
     hsdi_cpu_pool *pool;
+    float *rows; ///< external rows of submissions of several jobs; guarded by the turn
+    size_t n_rows_floats;
 } hsdi_cpu_device;
 
 /// Matrix as the kernels want it, raw rows for lookup, or a vector of f32.
@@ -25,25 +27,16 @@ typedef struct hsdi_cpu_cache {
     float *data; ///< owned; layer l: k at (2l) * n_cells * width, v behind it
 } hsdi_cpu_cache;
 
-typedef struct hsdi_cpu_buffer {
-    struct hsdi_buffer base;
-    float *data; ///< owned
-} hsdi_cpu_buffer;
-
 hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
                                   const void *data, hsdi_weight **out, hsd_error *err);
 void hsdi_cpu_weight_destroy(hsdi_weight *weight);
 hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
                                  hsdi_cache **out, hsd_error *err);
 void hsdi_cpu_cache_destroy(hsdi_cache *cache);
-hsd_status hsdi_cpu_buffer_create(hsdi_device *device, const struct hsdi_buffer *shape,
-                                  hsdi_buffer **out, hsd_error *err);
-void hsdi_cpu_buffer_destroy(hsdi_buffer *buffer);
-float *hsdi_cpu_buffer_map(hsdi_buffer *buffer);
 
 hsd_status hsdi_cpu_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
                                   const struct hsdi_graph *shape, hsdi_graph **out, hsd_error *err);
 void hsdi_cpu_graph_destroy(hsdi_graph *graph);
-hsd_status hsdi_cpu_graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err);
+hsd_status hsdi_cpu_graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs, hsd_error *err);
 
 #endif

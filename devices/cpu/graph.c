@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "devices/cpu/context.h"
+#include "devices/host_buffer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -45,10 +46,38 @@ typedef struct cpu_graph {
 
 typedef struct run {
     cpu_graph *g;
-    const hsdi_job *job;
+    const hsdi_job *jobs;
+    int n_jobs, n_rows;
+    float *in, *out; ///< external rows of all jobs, one behind the other
     const hsdi_kernels *k;
     hsdi_cpu_pool *pool;
 } run;
+
+/// The rows of one job among some rows of a submission.
+typedef struct piece {
+    const hsdi_job *job;
+    int first;      ///< row of the submission that is row 0 of the job
+    int begin, end; ///< rows of the job
+} piece;
+
+/// The next job with rows in [begin, end) of the submission; starts from a zeroed piece.
+static bool next_piece(const run *r, int begin, int end, piece *p)
+{
+    const hsdi_job *job = p->job ? p->job + 1 : r->jobs, *last = r->jobs + r->n_jobs;
+    int first = p->job ? p->first + p->job->n_rows : 0;
+    while (job < last && first + job->n_rows <= begin) {
+        first += job->n_rows;
+        job++;
+    }
+    if (job == last || first >= end || begin >= end) {
+        return false;
+    }
+    p->job = job;
+    p->first = first;
+    p->begin = begin > first ? begin - first : 0;
+    p->end = end - first < job->n_rows ? end - first : job->n_rows;
+    return true;
+}
 
 static const hsdi_cpu_weight *cpu_weight(const struct hsdi_weight *w)
 {
@@ -60,11 +89,11 @@ static float *view_base(const run *r, const hsdi_view *v, int *stride)
 {
     float *base;
     if (v->value == HSDI_VALUE_IN) {
-        base = ((hsdi_cpu_buffer *)r->job->in)->data;
-        *stride = r->job->in->width;
+        base = r->in;
+        *stride = r->g->base.in_width;
     } else if (v->value == HSDI_VALUE_OUT) {
-        base = ((hsdi_cpu_buffer *)r->job->out)->data;
-        *stride = r->job->out->width;
+        base = r->out;
+        *stride = r->g->base.out_width;
     } else {
         base = r->g->value[v->value];
         *stride = r->g->width[v->value];
@@ -83,14 +112,16 @@ static void embed_rows(const run *r, const step *s, int begin, int end, float *t
     const hsdi_cpu_weight *w = cpu_weight(s->op.parts[0].w);
     int stride;
     float *y = view_base(r, &s->op.y, &stride);
-    for (int i = begin; i < end; i++) {
-        float *row = y + (int64_t)i * stride;
-        bool add = s->op.kind == HSDI_OP_EMBED_POS;
-        int64_t index = add ? r->job->pos[i] : r->job->tokens[i];
-        const char *src = (const char *)w->rows + index * w->row_bytes;
-        hsdi_dequant_row(w->base.type, src, w->base.n_in, add ? tmp : row);
-        if (add) {
-            r->k->add(tmp, s->op.y.width, 1, s->op.y.width, row, stride);
+    bool add = s->op.kind == HSDI_OP_EMBED_POS;
+    for (piece p = {0}; next_piece(r, begin, end, &p);) {
+        const int32_t *index = add ? p.job->pos : p.job->tokens;
+        for (int i = p.begin; i < p.end; i++) {
+            float *row = y + (int64_t)(p.first + i) * stride;
+            const char *src = (const char *)w->rows + index[i] * w->row_bytes;
+            hsdi_dequant_row(w->base.type, src, w->base.n_in, add ? tmp : row);
+            if (add) {
+                r->k->add(tmp, s->op.y.width, 1, s->op.y.width, row, stride);
+            }
         }
     }
 }
@@ -121,17 +152,20 @@ static void rope_rows(const run *r, const step *s, int begin, int end)
 
 static void store_rows(const run *r, const step *s, int begin, int end)
 {
-    const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)r->job->cache;
-    size_t width = (size_t)c->base.width;
-    size_t plane = (size_t)c->base.n_cells * width;
-    float *k = c->data + 2 * (size_t)s->op.layer * plane;
     int x_stride, y_stride;
     const float *x = view_base(r, &s->op.x, &x_stride);
     const float *y = view_base(r, &s->op.y, &y_stride);
-    for (int i = begin; i < end; i++) {
-        size_t at = (size_t)r->job->cell[i] * width;
-        memcpy(k + at, x + (int64_t)i * x_stride, width * sizeof(float));
-        memcpy(k + plane + at, y + (int64_t)i * y_stride, width * sizeof(float));
+    for (piece p = {0}; next_piece(r, begin, end, &p);) {
+        const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
+        size_t width = (size_t)c->base.width;
+        size_t plane = (size_t)c->base.n_cells * width;
+        float *k = c->data + 2 * (size_t)s->op.layer * plane;
+        for (int i = p.begin; i < p.end; i++) {
+            size_t at = (size_t)p.job->cell[i] * width;
+            int64_t row = p.first + i;
+            memcpy(k + at, x + row * x_stride, width * sizeof(float));
+            memcpy(k + plane + at, y + row * y_stride, width * sizeof(float));
+        }
     }
 }
 
@@ -146,34 +180,46 @@ static void copy_rows(const run *r, const step *s, int begin, int end)
     }
 }
 
+/// Attention of rows [begin, end) of the submission, kv heads [kv_begin, kv_end).
+static void attend(const run *r, const step *s, int begin, int end, int kv_begin, int kv_end,
+                   void *scratch)
+{
+    const hsdi_heads *h = &r->g->heads;
+    int q_stride, out_stride;
+    const float *q = view_base(r, &s->op.x, &q_stride);
+    float *out = view_base(r, &s->op.y, &out_stride);
+    for (piece p = {0}; next_piece(r, begin, end, &p);) {
+        const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
+        size_t plane = (size_t)c->base.n_cells * (size_t)c->base.width;
+        hsdi_attn a = {.n_head = h->n_head,
+                       .n_kv = h->n_kv,
+                       .d_head = h->d_head,
+                       .scale = h->scale,
+                       .q = q + (int64_t)p.first * q_stride,
+                       .q_stride = q_stride,
+                       .k = c->data + 2 * (size_t)s->op.layer * plane,
+                       .v = c->data + (2 * (size_t)s->op.layer + 1) * plane,
+                       .trunk = p.job->trunk,
+                       .n_trunk = p.job->n_trunk,
+                       .path = p.job->path,
+                       .n_path = p.job->n_path,
+                       .path_stride = p.job->path_stride,
+                       .out = out + (int64_t)p.first * out_stride,
+                       .out_stride = out_stride};
+        r->k->attn(&a, p.begin, p.end, kv_begin, kv_end, scratch);
+    }
+}
+
 static void attn_part(const run *r, const step *s, int i_thread, int n_threads)
 {
-    const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)r->job->cache;
-    const hsdi_heads *h = &r->g->heads;
-    const hsdi_job *job = r->job;
-    size_t plane = (size_t)c->base.n_cells * (size_t)c->base.width;
-    hsdi_attn a = {.n_head = h->n_head,
-                   .n_kv = h->n_kv,
-                   .d_head = h->d_head,
-                   .scale = h->scale,
-                   .k = c->data + 2 * (size_t)s->op.layer * plane,
-                   .v = c->data + (2 * (size_t)s->op.layer + 1) * plane,
-                   .trunk = job->trunk,
-                   .n_trunk = job->n_trunk,
-                   .path = job->path,
-                   .n_path = job->n_path,
-                   .path_stride = job->path_stride};
-    a.q = view_base(r, &s->op.x, &a.q_stride);
-    a.out = view_base(r, &s->op.y, &a.out_stride);
-    int begin, end;
-    if (h->n_kv >= n_threads) {
-        split(h->n_kv, i_thread, n_threads, &begin, &end);
-        r->k->attn(&a, 0, job->n_rows, begin, end, r->g->attn_tmp[i_thread]);
+    int n_kv = r->g->heads.n_kv, begin, end;
+    void *scratch = r->g->attn_tmp[i_thread];
+    if (n_kv >= n_threads) {
+        split(n_kv, i_thread, n_threads, &begin, &end);
+        attend(r, s, 0, r->n_rows, begin, end, scratch);
     } else {
-        split(job->n_rows, i_thread, n_threads, &begin, &end);
-        if (begin < end) {
-            r->k->attn(&a, begin, end, 0, h->n_kv, r->g->attn_tmp[i_thread]);
-        }
+        split(r->n_rows, i_thread, n_threads, &begin, &end);
+        attend(r, s, begin, end, 0, n_kv, scratch);
     }
 }
 
@@ -226,7 +272,7 @@ static void matmul_part(const run *r, const step *s, int i_thread, int n_threads
         int n = (w->base.n_out + HSDI_GROUP - 1) / HSDI_GROUP;
         if (begin < n) {
             hsdi_matmul m = {.type = w->base.type,
-                             .n_rows = r->job->n_rows,
+                             .n_rows = r->n_rows,
                              .n_in = s->n_in,
                              .n_out = w->base.n_out,
                              .x = acts + (size_t)s->act_of[p] * stride,
@@ -277,20 +323,42 @@ static void run_rows(const run *r, const step *s, int begin, int end, float *tmp
 static void gather_rope(const run *r, int begin, int end)
 {
     size_t n = (size_t)r->g->heads.n_rot;
-    for (int i = begin; i < end && n > 0; i++) {
-        memcpy(r->g->rope_rows + (size_t)i * n, r->g->rope_table + (size_t)r->job->pos[i] * n,
-               n * sizeof(float));
+    for (piece p = {0}; n > 0 && next_piece(r, begin, end, &p);) {
+        for (int i = p.begin; i < p.end; i++) {
+            memcpy(r->g->rope_rows + (size_t)(p.first + i) * n,
+                   r->g->rope_table + (size_t)p.job->pos[i] * n, n * sizeof(float));
+        }
     }
 }
 
-static void run_thread(void *arg, int i_thread, int n_threads)
+/// Rows [begin, end) of the jobs' own input buffers to where the steps read them.
+static void gather_in(const run *r, int begin, int end)
 {
-    const run *r = arg;
+    size_t n = (size_t)r->g->base.in_width;
+    for (piece p = {0}; n > 0 && next_piece(r, begin, end, &p);) {
+        const float *from = hsdi_host_buffer_data(p.job->in) + (size_t)p.begin * n;
+        memcpy(r->in + (size_t)(p.first + p.begin) * n, from,
+               (size_t)(p.end - p.begin) * n * sizeof(float));
+    }
+}
+
+/// Rows [begin, end) from where the steps wrote them to the jobs' own output buffers.
+static void scatter_out(const run *r, int begin, int end)
+{
+    size_t n = (size_t)r->g->base.out_width;
+    for (piece p = {0}; n > 0 && next_piece(r, begin, end, &p);) {
+        float *to = hsdi_host_buffer_data(p.job->out) + (size_t)p.begin * n;
+        memcpy(to, r->out + (size_t)(p.first + p.begin) * n,
+               (size_t)(p.end - p.begin) * n * sizeof(float));
+    }
+}
+
+static void run_steps(const run *r, int i_thread, int n_threads)
+{
     cpu_graph *g = r->g;
-    int n_rows = r->job->n_rows;
+    int n_rows = r->n_rows;
     int begin, end;
     split(n_rows, i_thread, n_threads, &begin, &end);
-    gather_rope(r, begin, end);
     bool rows_pending = true; // rows of this thread written, others have not met them yet
     for (int i = 0; i < g->n_steps; i++) {
         const step *s = &g->steps[i];
@@ -322,14 +390,46 @@ static void run_thread(void *arg, int i_thread, int n_threads)
     }
 }
 
-hsd_status hsdi_cpu_graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err)
+static void run_thread(void *arg, int i_thread, int n_threads)
+{
+    const run *r = arg;
+    int begin, end;
+    split(r->n_rows, i_thread, n_threads, &begin, &end);
+    gather_rope(r, begin, end);
+    if (r->n_jobs == 1) {
+        run_steps(r, i_thread, n_threads);
+        return;
+    }
+    gather_in(r, begin, end);
+    run_steps(r, i_thread, n_threads);
+    if (r->g->base.out_width > 0) {
+        hsdi_cpu_pool_barrier(r->pool, n_threads);
+        scatter_out(r, begin, end);
+    }
+}
+
+hsd_status hsdi_cpu_graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs, hsd_error *err)
 {
     (void)err;
     hsdi_cpu_device *cpu = (hsdi_cpu_device *)graph->device;
-    run r = {(cpu_graph *)graph, job, cpu->kernels, cpu->pool};
+    run r = {.g = (cpu_graph *)graph,
+             .jobs = jobs,
+             .n_jobs = n_jobs,
+             .k = cpu->kernels,
+             .pool = cpu->pool};
     int n_threads = graph->device->info.n_threads;
-    if (job->n_threads > 0 && job->n_threads < n_threads) {
-        n_threads = job->n_threads;
+    for (int i = 0; i < n_jobs; i++) {
+        r.n_rows += jobs[i].n_rows;
+        if (jobs[i].n_threads > 0 && jobs[i].n_threads < n_threads) {
+            n_threads = jobs[i].n_threads;
+        }
+    }
+    if (n_jobs > 1) {
+        r.in = cpu->rows;
+        r.out = cpu->rows + (size_t)graph->n_rows_max * (size_t)graph->in_width;
+    } else {
+        r.in = graph->in_width ? hsdi_host_buffer_data(jobs->in) : NULL;
+        r.out = graph->out_width ? hsdi_host_buffer_data(jobs->out) : NULL;
     }
     hsdi_cpu_pool_run(cpu->pool, n_threads, run_thread, &r);
     return HSD_OK;
@@ -459,6 +559,26 @@ static bool make_values(cpu_graph *g, const hsdi_graph_desc *desc)
     return true;
 }
 
+/// Room on the device for the external rows of several jobs. One for all graphs: they run one at a
+/// time. Pages come with the first write, so a device with one session pays nothing.
+static bool make_external(hsdi_cpu_device *cpu, const cpu_graph *g)
+{
+    size_t n = (size_t)g->base.n_rows_max * ((size_t)g->base.in_width + (size_t)g->base.out_width);
+    bool ok = true;
+    pthread_mutex_lock(&cpu->base.turn);
+    if (n > cpu->n_rows_floats) {
+        float *rows = aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64);
+        ok = rows != NULL;
+        if (ok) {
+            free(cpu->rows);
+            cpu->rows = rows;
+            cpu->n_rows_floats = n;
+        }
+    }
+    pthread_mutex_unlock(&cpu->base.turn);
+    return ok;
+}
+
 hsd_status hsdi_cpu_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
                                   const struct hsdi_graph *shape, hsdi_graph **out, hsd_error *err)
 {
@@ -473,7 +593,8 @@ hsd_status hsdi_cpu_graph_compile(hsdi_device *device, const hsdi_graph_desc *de
     int width_max = 1;
     if (!plan_steps(g, desc, cpu->kernels, &width_max) || !make_values(g, desc) ||
         !make_rope(g, desc) ||
-        !make_thread_memory(g, cpu->kernels, device->info.n_threads, width_max)) {
+        !make_thread_memory(g, cpu->kernels, device->info.n_threads, width_max) ||
+        !make_external(cpu, g)) {
         hsdi_cpu_graph_destroy(&g->base);
         return hsdi_fail(err, HSD_ENOMEM, desc->name, "graph of %d operations, %d rows",
                          desc->n_ops, desc->n_rows_max);

@@ -2,9 +2,8 @@
 ///
 /// It shows what a backend must provide at least, and lets tests of the tiers above see every
 /// submission. Its results are zeros.
-#include "base/arena.h"
 #include "base/error.h"
-#include "devices/backend.h"
+#include "devices/host_buffer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +13,6 @@ typedef struct null_device {
     hsdi_device base;
     hsdi_null_options options;
 } null_device;
-
-typedef struct null_buffer {
-    struct hsdi_buffer base;
-    float *data;
-} null_buffer;
 
 static void null_close(hsdi_device *device)
 {
@@ -66,34 +60,6 @@ static void cache_destroy(hsdi_cache *cache)
     free(cache);
 }
 
-static hsd_status buffer_create(hsdi_device *device, const struct hsdi_buffer *shape,
-                                hsdi_buffer **out, hsd_error *err)
-{
-    (void)device;
-    null_buffer *b = calloc(1, sizeof *b);
-    if (b) {
-        b->base = *shape;
-        b->data = hsdi_aligned_alloc((size_t)shape->n_rows * (size_t)shape->width * sizeof(float));
-    }
-    if (!b || !b->data) {
-        free(b);
-        return out_of_memory(err);
-    }
-    *out = &b->base;
-    return HSD_OK;
-}
-
-static void buffer_destroy(hsdi_buffer *buffer)
-{
-    free(((null_buffer *)buffer)->data);
-    free(buffer);
-}
-
-static float *buffer_map(hsdi_buffer *buffer)
-{
-    return ((null_buffer *)buffer)->data;
-}
-
 static hsd_status graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
                                 const struct hsdi_graph *shape, hsdi_graph **out, hsd_error *err)
 {
@@ -112,7 +78,7 @@ static void graph_destroy(hsdi_graph *graph)
     free(graph);
 }
 
-static hsd_status graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err)
+static hsd_status graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs, hsd_error *err)
 {
     const null_device *null = (const null_device *)graph->device;
     int64_t n = atomic_load(&graph->device->n_submitted);
@@ -124,9 +90,9 @@ static hsd_status graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *e
                              .tv_nsec = (long)(null->options.delay_ns % 1000000000)};
         nanosleep(&t, NULL);
     }
-    if (graph->out_width) {
-        null_buffer *b = (null_buffer *)job->out;
-        memset(b->data, 0, (size_t)job->n_rows * (size_t)b->base.width * sizeof(float));
+    for (int i = 0; i < n_jobs && graph->out_width; i++) {
+        size_t n = (size_t)jobs[i].n_rows * (size_t)jobs[i].out->width;
+        memset(hsdi_host_buffer_data(jobs[i].out), 0, n * sizeof(float));
     }
     return HSD_OK;
 }
@@ -138,9 +104,9 @@ static const hsdi_backend null_backend = {
     .weight_destroy = weight_destroy,
     .cache_create = cache_create,
     .cache_destroy = cache_destroy,
-    .buffer_create = buffer_create,
-    .buffer_destroy = buffer_destroy,
-    .buffer_map = buffer_map,
+    .buffer_create = hsdi_host_buffer_create,
+    .buffer_destroy = hsdi_host_buffer_destroy,
+    .buffer_map = hsdi_host_buffer_map,
     .graph_compile = graph_compile,
     .graph_destroy = graph_destroy,
     .graph_run = graph_run,

@@ -36,11 +36,51 @@ def cross_entropy(logits, targets):
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 
-def optimizer_for(model, lr):
-    decay = [p for p in model.parameters() if p.ndim == 2]
-    plain = [p for p in model.parameters() if p.ndim != 2]
-    groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=1e-8, foreach=True)
+def orthogonal(m, steps=5):
+    """Newton-Schulz iteration: the nearest semi-orthogonal matrix of each of m [n, rows, cols]."""
+    flip = m.shape[-2] > m.shape[-1]
+    x = m.mT if flip else m
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        a = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.mT if flip else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrix updates are made orthogonal, scaled to AdamW's usual update size.
+
+    Equal shapes go through the iteration together; the fused q, k, v weight counts as three.
+    """
+
+    def __init__(self, params, lr, momentum=0.95, weight_decay=0.05):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for g in self.param_groups:
+            shapes = {}
+            for p in g["params"]:
+                m = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                m.mul_(g["momentum"]).add_(p.grad)
+                square = 3 if p.shape[0] == 3 * p.shape[1] else 1
+                update = p.grad.add(m, alpha=g["momentum"]).view(square, -1, p.shape[1])
+                shapes.setdefault(update.shape, []).append((p, update))
+            for shape, pairs in shapes.items():
+                scale = 0.2 * max(shape[1:]) ** 0.5
+                done = orthogonal(torch.cat([u for _, u in pairs])).split(shape[0])
+                for (p, _), u in zip(pairs, done):
+                    p.mul_(1 - g["lr"] * g["weight_decay"])
+                    p.add_(u.reshape(p.shape), alpha=-g["lr"] * scale)
+
+
+def optimizers_for(model, lr):
+    """Muon for the matrices inside the blocks, AdamW for embeddings, norms and biases."""
+    matrices = [p for n, p in model.named_parameters() if n.startswith("blk") and p.ndim == 2]
+    rest = [p for n, p in model.named_parameters() if not (n.startswith("blk") and p.ndim == 2)]
+    adam = torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0,
+                             foreach=True)
+    return [Muon(matrices, lr), adam]
 
 
 @torch.no_grad()
@@ -53,10 +93,9 @@ def heldout_loss(model, rows, exits=()):
     return {layer: s / len(rows) for layer, s in sums.items()}
 
 
-def save(path, model, opt, state):
+def save(path, model, opts, state):
     tmp = str(path) + ".tmp"
-    torch.save({"shape": state["shape"], "model": model.state_dict(), "opt": opt.state_dict(),
-                "state": state}, tmp)
+    torch.save({"shape": state["shape"], "model": model.state_dict(), "opts": [o.state_dict() for o in opts], "state": state}, tmp)
     os.replace(tmp, path)
 
 
@@ -108,19 +147,20 @@ def start(args, rank):
     tok = data.load_tokenizer(run / "tokenizer.json")
     shape = SHAPES[args.shape]
     model = GPT2(shape)
-    opt = optimizer_for(model, args.lr)
+    opts = optimizers_for(model, args.lr)
     state = {"shape": args.shape, "step": 0, "n_tokens": 0, "n_tokens_distilled": 0,
              "elapsed_s": 0.0, "args": dict(vars(args))}
     path = run / f"{args.name or args.shape}.pt"
     if path.exists():
         ck = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(ck["model"])
-        opt.load_state_dict(ck["opt"])
+        for opt, kept in zip(opts, ck.get("opts", [])):
+            opt.load_state_dict(kept)
         state.update({k: v for k, v in ck["state"].items() if k != "args"})
     seed = args.seed + 1000 * rank + state["step"]
     mix = data.Mixture(args.corpus, tok, run, shape.n_ctx, args.task_share, seed)
     heldout = data.heldout_sequences(args.corpus, tok, run, shape.n_ctx, 32)
-    return model, opt, state, path, mix, heldout
+    return model, opts, state, path, mix, heldout
 
 
 class Progress:
@@ -132,7 +172,7 @@ class Progress:
         self.tokens_at_print = state["n_tokens"]
         self.running = {}
 
-    def step(self, model, opt, state, lr, shown, kind):
+    def step(self, model, opts, state, lr, shown, kind):
         self.running[kind] = 0.95 * self.running.get(kind, shown) + 0.05 * shown
         now = time.monotonic()
         if now - self.printed > 20:
@@ -142,12 +182,12 @@ class Progress:
                   f"{kind} {self.running[kind]:.3f}", flush=True)
             self.printed, self.tokens_at_print = now, state["n_tokens"]
         if now - self.saved > self.args.save_every:
-            save(self.path, model, opt, state)
+            save(self.path, model, opts, state)
             print("held-out", heldout_loss(model, self.heldout[:8], self.exits), flush=True)
             self.saved = time.monotonic()
 
-    def end(self, model, opt, state):
-        save(self.path, model, opt, state)
+    def end(self, model, opts, state):
+        save(self.path, model, opts, state)
         loss = heldout_loss(model, self.heldout, self.exits)
         print(json.dumps({**state, "heldout": loss}), flush=True)
 
@@ -156,7 +196,7 @@ def work(rank, args, meeting):
     if args.workers > 1:
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank,
                                 world_size=args.workers)
-    model, opt, state, path, mix, heldout = start(args, rank)
+    model, opts, state, path, mix, heldout = start(args, rank)
     teacher = None
     if args.teacher:
         teacher = load_model(args.teacher)[0].requires_grad_(False)
@@ -169,7 +209,7 @@ def work(rank, args, meeting):
     while state["elapsed_s"] < args.minutes * 60:
         share = state["elapsed_s"] / (args.minutes * 60)
         lr = learning_rate(share, args.lr)
-        for g in opt.param_groups:
+        for g in (g for opt in opts for g in opt.param_groups):
             g["lr"] = lr
         distil = teacher is not None and share >= 1 - args.distil_share
         rows = mix.batch(args.batch // args.workers)
@@ -180,17 +220,18 @@ def work(rank, args, meeting):
         # The workers also agree on the elapsed time, so all end at the same step.
         elapsed, shown = average([p.grad for p in params], [time.monotonic() - begin, shown])
         torch.nn.utils.clip_grad_norm_(params, 1.0)
-        opt.step()
-        opt.zero_grad(set_to_none=False)
+        for opt in opts:
+            opt.step()
+            opt.zero_grad(set_to_none=False)
         n_tokens = args.batch // args.workers * args.workers * mix.n_ctx
         state["step"] += 1
         state["n_tokens"] += n_tokens
         state["n_tokens_distilled"] += n_tokens if distil else 0
         state["elapsed_s"] = elapsed
         if rank == 0:
-            progress.step(model, opt, state, lr, shown, "kl" if distil else "loss")
+            progress.step(model, opts, state, lr, shown, "kl" if distil else "loss")
     if rank == 0:
-        progress.end(model, opt, state)
+        progress.end(model, opts, state)
     if args.workers > 1:
         dist.destroy_process_group()
 

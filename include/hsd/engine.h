@@ -11,6 +11,7 @@
 #define HSD_ENGINE_H
 
 #include <hsd/status.h>
+#include <hsd/trace.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +36,7 @@ typedef enum hsd_mode {
     HSD_MODE_AR = 1,   ///< target alone, one token per pass
     HSD_MODE_SERIAL = 2, ///< draft, then verify
     HSD_MODE_MIRROR = 3, ///< draft and verify at the same time
+    HSD_MODE_ASYNC = 4,  ///< the target never waits: it verifies what draft tokens have arrived
 } hsd_mode;
 
 typedef enum hsd_draft_kind {
@@ -54,15 +56,31 @@ typedef void (*hsd_log_fn)(void *user, int level, const char *text);
 typedef struct hsd_engine_options {
     const char *target_path; ///< GGUF file; NULL: the shipped target
     const char *draft_path; ///< GGUF file; NULL: none, or the shipped draft with the shipped target
-    int n_threads;          ///< threads of the target device; 0: by the engine
-    int n_draft_threads;    ///< threads of the draft device; 0: by the engine
-    int n_ctx;              ///< tokens per session; 0: what the model was trained on, up to 4096.
-                            ///< More than that works with rotary positions, but reads badly
+    const char *target_device; ///< "cpu", "opencl" (the first GPU, else the first device),
+                               ///< "opencl:1" (of hsd_device_list); NULL: "cpu"
+    const char *draft_device;  ///< the same for the draft
+    int n_threads;             ///< threads of the target where it is on the CPU; 0: by the engine
+    int n_draft_threads;       ///< threads of the draft where it is on the CPU; 0: by the engine
+    int n_ctx; ///< tokens per session; 0: what the model was trained on, up to 4096.
+               ///< More than that works with rotary positions, but reads badly
     const char *const *worker_endpoints; ///< workers started elsewhere: "ipc:///tmp/hsd.sock"
     int n_workers;
-    hsd_log_fn log; ///< may be NULL; called from any thread
+    const char *key_file; ///< our own keys, "NAME.key" of hsd_key_create; NULL: none. Workers on
+                          ///< other hosts are used with keys only
+    const char *const *worker_key_files; ///< [n_workers] "NAME.pub" of each worker, or NULL for one
+                                         ///< without keys; NULL: all without keys
+    hsd_log_fn log;                      ///< may be NULL; called from any thread
     void *log_user;
+    hsd_trace *trace; ///< records what sessions and their drafts in this process do; NULL: nothing.
+                      ///< Must outlive the engine
 } hsd_engine_options;
+
+/// How a window is verified at temperature > 0.
+typedef enum hsd_rule {
+    HSD_RULE_COUPLED = 0, ///< shared noise: the tokens equal those of HSD_MODE_AR with this seed
+    HSD_RULE_RATIO = 1,   ///< accept by min(1, p/q): an exact sample of the target's distribution,
+                          ///< but which sample depends on the draft and on timing
+} hsd_rule;
 
 /// How a token is chosen from the target's distribution.
 typedef struct hsd_sampling {
@@ -71,6 +89,11 @@ typedef struct hsd_sampling {
     float top_p;       ///< 1: off
     float min_p;       ///< 0: off; keeps tokens of at least min_p times the best one's probability
     uint64_t seed;     ///< same seed, same text
+    float repeat_penalty; ///< logits of tokens in the last repeat_last_n are divided (when
+                          ///< positive) or multiplied by it, 0.01..100; 1 or 0: off
+    int repeat_last_n;    ///< how far back the penalty looks, prompt included; 0: 64, -1: all
+    int no_repeat_ngram;  ///< no run of this many tokens comes twice in prompt and output; 0: off
+    hsd_rule rule;        ///< without meaning at temperature 0
 } hsd_sampling;
 
 /// A piece of output.
@@ -85,13 +108,25 @@ typedef struct hsd_token {
 /// Return false to stop the generation (as hsd_session_cancel does).
 typedef bool (*hsd_token_fn)(void *user, const hsd_token *token);
 
+/// Whose candidates may become roots of branches in mode mirror. For measuring; both is best.
+typedef enum hsd_roots_from {
+    HSD_ROOTS_FROM_BOTH = 0,
+    HSD_ROOTS_FROM_DRAFT = 1, ///< the draft's own
+    HSD_ROOTS_FROM_EXIT = 2,  ///< the target's early exit (proxies)
+} hsd_roots_from;
+
 /// Fill with hsd_session_options_init, then change fields.
 typedef struct hsd_session_options {
     hsd_mode mode;
     hsd_draft_kind draft_kind;
-    int window;     ///< draft tokens per target pass, 1..16; 0: by the engine
+    int window;     ///< longest chain of draft tokens per target pass, 1..16; 0: follows acceptance
+                    ///< and measured cost, up to 8, down to none where the target alone is faster
+    int tree;       ///< draft tokens per target pass as a tree, window..32; 0: a chain
     int roots;      ///< branches prepared per step in mirror mode, 1..64; 0: by the engine
     int exit_layer; ///< early-exit layer, 1..n_layers-1; 0: by the engine
+    bool with_ngram; ///< a lookup in prompt and output drafts beside the draft
+    hsd_roots_from roots_from;
+    bool audit_roots; ///< count where commits were among the roots: see hsd_session_coverage
     hsd_sampling sampling;
     int n_tokens;          ///< most tokens to generate; 0: until the context is full
     bool ignore_eos;       ///< go on after an end-of-text token
@@ -112,13 +147,15 @@ typedef struct hsd_stats {
     int64_t misses;            ///< commits that needed a fresh rollout (mirror)
     int64_t own_hits;          ///< hits on a root that came from the draft's own distribution
     int64_t proxy_hits;        ///< hits on a root that only the early exit proposed
+    int64_t carried;           ///< windows used that were drafted before the last commit
+    int64_t paused;            ///< steps without a window, since the target alone is faster
     int64_t late;              ///< steps in which no window arrived in time
     int64_t workers_lost;      ///< draft workers given up during the generation
     double prefill_s, decode_s;
     double tokens_per_s;    ///< n_tokens / decode_s
     double wait_s;          ///< time the target waited for the draft (exposed draft time)
     double step_overhead_s; ///< median per step spent neither in a device nor waiting
-    int window, roots, exit_layer, n_threads, n_draft_threads; ///< settings in force
+    int window, tree, roots, exit_layer, n_threads, n_draft_threads; ///< settings in force
 } hsd_stats;
 
 HSD_API const char *hsd_version(void); ///< "0.1.0"
@@ -126,10 +163,30 @@ HSD_API const char *hsd_version(void); ///< "0.1.0"
 HSD_API void hsd_engine_options_init(hsd_engine_options *options);
 HSD_API void hsd_session_options_init(hsd_session_options *options);
 
+/// A device that an engine can use.
+typedef struct hsd_device_info {
+    char id[24];          ///< what the options of an engine call it: "cpu", "opencl:0"
+    char type[16];        ///< "cpu", "gpu", "accelerator", "other"
+    char name[128];       ///< as the device says
+    char driver[128];     ///< platform and driver version
+    int64_t memory_bytes; ///< 0: not known
+    int n_units;          ///< cores or compute units; 0: not known
+} hsd_device_info;
+
+/// The devices of this machine: "cpu", then those of OpenCL. Thread: any.
+///
+/// Shapes : out [cap]. *n_out is their number, also when it exceeds cap.
+/// Errors : HSD_EINVAL; HSD_ENOMEM; HSD_EDEVICE. Without OpenCL there is only "cpu".
+HSD_API HSD_NODISCARD hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out,
+                                                 hsd_error *err);
+
 /// Load models and open devices.
 ///
-/// Errors : HSD_EIO, HSD_EFORMAT, HSD_EUNSUPPORTED with file, field and byte; HSD_EVOCAB with the
-///          first differing token; HSD_ENOMEM; HSD_ETRANSPORT with the endpoint's name.
+/// Errors : HSD_EDEVICE with the driver's call and code, or with why there is no OpenCL;
+///          HSD_ENODEVICE for a device that is not there; HSD_EIO, HSD_EFORMAT, HSD_EUNSUPPORTED
+///          with file, field and byte or line; HSD_EINVAL for an option or a worker without the
+///          keys it needs; HSD_EVOCAB with the first differing token; HSD_ENOMEM; HSD_ETRANSPORT
+///          with the endpoint's name.
 /// Owner  : *out is owned by the caller.
 HSD_API HSD_NODISCARD hsd_status hsd_engine_open(const hsd_engine_options *options,
                                                  hsd_engine **out, hsd_error *err);
@@ -197,17 +254,37 @@ HSD_API void hsd_session_cancel(hsd_session *session);
 /// Copy of the counters; exact once the generation has ended. Any thread.
 HSD_API void hsd_session_stats(const hsd_session *session, hsd_stats *out);
 
+/// Of the commits of an audited generation in mode mirror: at which place of the best-first roots
+/// they were. Entry i counts place i; the last entry those that were not among the roots.
+typedef struct hsd_coverage {
+    int64_t draft[65]; ///< of the draft's own candidates
+    int64_t exit[65];  ///< of the early exit's
+    int64_t both[65];  ///< of both, merged
+} hsd_coverage;
+
+/// Copy of the counters; all zero unless audit_roots is set. Any thread.
+HSD_API void hsd_session_coverage(const hsd_session *session, hsd_coverage *out);
+
 /// Fill with hsd_worker_options_init, then change fields. Strings are borrowed for the call.
 typedef struct hsd_worker_options {
-    const char *endpoint;   ///< where to listen: "ipc:///tmp/hsd.sock", "tcp://127.0.0.1:5555"
+    const char *endpoint;   ///< where to listen: "ipc:///tmp/hsd.sock", "tcp://127.0.0.1:5555";
+                            ///< with keys also "tcp://*:5555"
     const char *draft_path; ///< GGUF file; NULL: the shipped draft
     int n_threads;          ///< 0: one per core of the process's affinity
+    const char *key_file; ///< our own keys, "NAME.key" of hsd_key_create; NULL: none. Needed beyond
+                          ///< loopback addresses, and only together with clients_file
+    const char *clients_file; ///< who may connect: lines as in "NAME.pub", `#` begins a comment;
+                              ///< read again whenever somebody connects
     hsd_log_fn log;
     void *log_user;
+    hsd_trace *trace; ///< as in hsd_engine_options; must outlive the worker
 } hsd_worker_options;
 
 HSD_API void hsd_worker_options_init(hsd_worker_options *options);
-/// Load the draft, bind the endpoint.
+/// Read the keys, load the draft, bind the endpoint.
+///
+/// Errors : HSD_EINVAL for an endpoint or for keys that are missing; HSD_EIO, HSD_EFORMAT with file
+///          and line or byte; HSD_EUNSUPPORTED; HSD_ETRANSPORT; HSD_ENOMEM.
 HSD_API HSD_NODISCARD hsd_status hsd_worker_open(const hsd_worker_options *options,
                                                  hsd_worker **out, hsd_error *err);
 /// Serve until hsd_worker_stop. Runs on the calling thread.
@@ -216,6 +293,15 @@ HSD_API HSD_NODISCARD hsd_status hsd_worker_run(hsd_worker *worker, hsd_error *e
 HSD_API void hsd_worker_stop(hsd_worker *worker);
 /// Sets *worker to NULL. NULL is allowed. hsd_worker_run must have returned.
 HSD_API void hsd_worker_close(hsd_worker **worker);
+
+/// Make a CURVE key pair for hosts that connect over tcp://, one for each side.
+///
+/// Writes NAME.key (mode 0600: the secret half stays where it was made) and NAME.pub (one line for
+/// the other side) for a path "NAME". Existing files are not overwritten.
+///
+/// Errors : HSD_EINVAL for the name; HSD_EIO with the file; HSD_EUNSUPPORTED when ZeroMQ was built
+///          without CURVE; HSD_ENOMEM.
+HSD_API HSD_NODISCARD hsd_status hsd_key_create(const char *name, hsd_error *err);
 
 /// The pipelines' own cost per step: two rendezvous with stages that compute nothing.
 typedef struct hsd_rendezvous_times {
@@ -232,6 +318,22 @@ HSD_API HSD_NODISCARD hsd_status hsd_measure_rendezvous(const char *transport, i
 /// Thread: uses the engine's target device; do not run sessions beside it.
 HSD_API HSD_NODISCARD hsd_status hsd_measure_pass(hsd_engine *engine, int n_rows, int n_past,
                                                   int n_repeats, double *ms, hsd_error *err);
+
+/// What decides whether drafting beside the target pays, in milliseconds, medians.
+typedef struct hsd_overlap {
+    double alone_ms;  ///< target pass of a window on all its threads (serial)
+    double beside_ms; ///< the same on the threads that a draft leaves it, with proxies (mirror)
+    double delta_ms;  ///< of that, the layers behind the exit: what drafting can hide behind
+    double draft_token_ms; ///< draft pass of one row
+    double draft_step_ms;  ///< draft of a mirror step: one row, then a window for every root
+    int n_threads_alone, n_threads_beside;
+} hsd_overlap;
+
+/// Measure them with a model draft on this machine, each by itself; exit_layer 0: the middle.
+/// Thread: uses the engine's devices; do not run sessions beside it.
+HSD_API HSD_NODISCARD hsd_status hsd_measure_overlap(hsd_engine *engine, int window, int roots,
+                                                     int exit_layer, int n_repeats,
+                                                     hsd_overlap *out, hsd_error *err);
 
 #ifdef __cplusplus
 }

@@ -6,5 +6,6 @@
 #include <hsd/engine.h>
 #include <hsd/model.h>
 #include <hsd/status.h>
+#include <hsd/trace.h>
 
 #endif

@@ -45,7 +45,7 @@ typedef struct hsd_model_info {
     hsd_model_type_count types[HSD_MODEL_MAX_TYPES];
 } hsd_model_info;
 
-/// Read a model file's description.
+/// Read a model file's description. `path` NULL: the shipped target.
 ///
 /// Result : *out is filled also for an architecture that hsd cannot run (`supported` false).
 /// Errors : HSD_EIO; HSD_EFORMAT with field and byte offset. *out untouched on error.

@@ -1,7 +1,7 @@
 /// Products with F32, F16 and BF16 weights, for a set whose lanes.h comes first.
 ///
 /// Included once per vector set. acc = fma(x[k], w[k], acc) in order of k, as in ref/matmul.c.
-/// The includer defines PLAIN_GROUPS(n_rows), the groups of a tile, and PLAIN_ROWS_MAX.
+/// The includer defines TILE_GROUPS(n_rows), the groups of a tile, and TILE_ROWS_MAX.
 #include "kernels/cpu/tiles.h"
 
 HSDI_TEMPLATE v16 load_weights(hsdi_type type, const uint8_t *p)
@@ -20,7 +20,7 @@ HSDI_TEMPLATE void plain_tile(hsdi_type type, int n_rows, int n_groups, const hs
     const size_t w_stride = hsdi_group_bytes(type, m->n_in);
     const float *x = (const float *)m->x + (size_t)row * x_stride;
     const uint8_t *w = (const uint8_t *)m->w + (size_t)g * w_stride;
-    v16 sums[PLAIN_ROWS_MAX * 4], weights[4];
+    v16 sums[TILE_ROWS_MAX * 4], weights[4];
     HSDI_UNROLL for (int i = 0; i < n_rows * n_groups; i++)
     {
         sums[i] = v_zero();
@@ -45,32 +45,10 @@ HSDI_TEMPLATE void plain_tile(hsdi_type type, int n_rows, int n_groups, const hs
     }
 }
 
-#define PLAIN_TILE(name, type, n_rows)                                                             \
-    static void name##_wide_##n_rows(const hsdi_matmul *m, int row, int g)                         \
-    {                                                                                              \
-        plain_tile(type, n_rows, PLAIN_GROUPS(n_rows), m, row, g);                                 \
-    }                                                                                              \
-    static void name##_narrow_##n_rows(const hsdi_matmul *m, int row, int g)                       \
-    {                                                                                              \
-        plain_tile(type, n_rows, 1, m, row, g);                                                    \
-    }
-
-#define PLAIN_TYPE(name, type)                                                                     \
-    PLAIN_FOR_ROWS(PLAIN_TILE, name, type)                                                         \
-    static tile_fn *const name##_wide[] = {PLAIN_FOR_ROWS(PLAIN_WIDE_NAME, name, type)};           \
-    static tile_fn *const name##_narrow[] = {PLAIN_FOR_ROWS(PLAIN_NARROW_NAME, name, type)};       \
-    static const tile_set name##_tiles = {PLAIN_ROWS_MAX, plain_groups, name##_wide, name##_narrow};
-
-#define PLAIN_WIDE_NAME(name, type, n_rows) name##_wide_##n_rows,
-#define PLAIN_NARROW_NAME(name, type, n_rows) name##_narrow_##n_rows,
-#define PLAIN_GROUPS_OF(name, type, n_rows) PLAIN_GROUPS(n_rows),
-
-static const int8_t plain_groups[] = {PLAIN_FOR_ROWS(PLAIN_GROUPS_OF, , )};
-
 // clang-format off
-PLAIN_TYPE(f32, HSDI_TYPE_F32)
-PLAIN_TYPE(f16, HSDI_TYPE_F16)
-PLAIN_TYPE(bf16, HSDI_TYPE_BF16)
+TILE_SET(f32, plain_tile, HSDI_TYPE_F32)
+TILE_SET(f16, plain_tile, HSDI_TYPE_F16)
+TILE_SET(bf16, plain_tile, HSDI_TYPE_BF16)
 // clang-format on
 
 void HSDI_SET(matmul_plain)(const hsdi_matmul *m, int g_begin, int g_end)

@@ -131,34 +131,12 @@ HSDI_TEMPLATE void quant_tile(hsdi_type type, int n_rows, int n_groups, const hs
     }
 }
 
-#define QUANT_TILE(name, type, n_rows)                                                             \
-    static void name##_wide_##n_rows(const hsdi_matmul *m, int row, int g)                         \
-    {                                                                                              \
-        quant_tile(type, n_rows, QUANT_GROUPS(n_rows), m, row, g);                                 \
-    }                                                                                              \
-    static void name##_narrow_##n_rows(const hsdi_matmul *m, int row, int g)                       \
-    {                                                                                              \
-        quant_tile(type, n_rows, 1, m, row, g);                                                    \
-    }
-
-#define QUANT_TYPE(name, type)                                                                     \
-    QUANT_FOR_ROWS(QUANT_TILE, name, type)                                                         \
-    static tile_fn *const name##_wide[] = {QUANT_FOR_ROWS(QUANT_WIDE_NAME, name, type)};           \
-    static tile_fn *const name##_narrow[] = {QUANT_FOR_ROWS(QUANT_NARROW_NAME, name, type)};       \
-    static const tile_set name##_tiles = {QUANT_ROWS_MAX, quant_groups, name##_wide, name##_narrow};
-
-#define QUANT_WIDE_NAME(name, type, n_rows) name##_wide_##n_rows,
-#define QUANT_NARROW_NAME(name, type, n_rows) name##_narrow_##n_rows,
-#define QUANT_GROUPS_OF(name, type, n_rows) QUANT_GROUPS(n_rows),
-
-static const int8_t quant_groups[] = {QUANT_FOR_ROWS(QUANT_GROUPS_OF, , )};
-
 // clang-format off
-QUANT_TYPE(q4_0, HSDI_TYPE_Q4_0)
-QUANT_TYPE(q8_0, HSDI_TYPE_Q8_0)
-QUANT_TYPE(q4_k, HSDI_TYPE_Q4_K)
-QUANT_TYPE(q5_k, HSDI_TYPE_Q5_K)
-QUANT_TYPE(q6_k, HSDI_TYPE_Q6_K)
+TILE_SET(q4_0, quant_tile, HSDI_TYPE_Q4_0)
+TILE_SET(q8_0, quant_tile, HSDI_TYPE_Q8_0)
+TILE_SET(q4_k, quant_tile, HSDI_TYPE_Q4_K)
+TILE_SET(q5_k, quant_tile, HSDI_TYPE_Q5_K)
+TILE_SET(q6_k, quant_tile, HSDI_TYPE_Q6_K)
 // clang-format on
 
 void HSDI_SET(matmul)(const hsdi_matmul *m, int g_begin, int g_end)

@@ -37,13 +37,14 @@ void HSDI_SET(add)(const float *x, int x_stride, int n_rows, int n, float *y, in
 int HSDI_SET(argmax)(const float *x, int n);
 float HSDI_SET(log_sum_exp)(const float *x, int n);
 
-/// The members of the table that follow from the set's name.
-#define HSDI_SET_MEMBERS                                                                           \
+/// The members of the table that follow from the set's name: products, and all others.
+#define HSDI_SET_PRODUCTS                                                                          \
     .pack_bytes = hsdi_pack_bytes, .pack = hsdi_pack, .act_bytes = hsdi_act_bytes,                 \
-    .act_prepare = HSDI_SET(act_prepare), .matmul = HSDI_SET(matmul), .attn = HSDI_SET(attn),      \
-    .attn_scratch_bytes = hsdi_attn_scratch_bytes, .rms_norm = HSDI_SET(rms_norm),                 \
-    .layer_norm = HSDI_SET(layer_norm), .rope = HSDI_SET(rope), .silu_mul = HSDI_SET(silu_mul),    \
-    .gelu_tanh = HSDI_SET(gelu_tanh), .add = HSDI_SET(add), .argmax = HSDI_SET(argmax),            \
-    .log_sum_exp = HSDI_SET(log_sum_exp)
+    .act_prepare = HSDI_SET(act_prepare), .matmul = HSDI_SET(matmul)
+#define HSDI_SET_ROWS                                                                              \
+    .attn = HSDI_SET(attn), .attn_scratch_bytes = hsdi_attn_scratch_bytes,                         \
+    .rms_norm = HSDI_SET(rms_norm), .layer_norm = HSDI_SET(layer_norm), .rope = HSDI_SET(rope),    \
+    .silu_mul = HSDI_SET(silu_mul), .gelu_tanh = HSDI_SET(gelu_tanh), .add = HSDI_SET(add),        \
+    .argmax = HSDI_SET(argmax), .log_sum_exp = HSDI_SET(log_sum_exp)
 
 #endif

@@ -66,4 +66,29 @@ HSDI_TEMPLATE void store_sums(const hsdi_matmul *m, int row, int g, v16 sums)
     v_store_n(y, sums, lanes);
 }
 
+/// The tile set `name`_tiles of one type. The includer defines TILE_ROWS_MAX, TILE_GROUPS(n_rows),
+/// the groups of a wide tile, and TILE_FOR_ROWS(X, ...), which expands X for 1 .. TILE_ROWS_MAX
+/// rows. `tile` is the template: (type, n_rows, n_groups, m, row, g).
+#define TILE_SET(name, tile, type)                                                                 \
+    TILE_FOR_ROWS(TILE_FUNCTIONS, name, tile, type)                                                \
+    static tile_fn *const name##_wide[] = {TILE_FOR_ROWS(TILE_WIDE_NAME, name, tile, type)};       \
+    static tile_fn *const name##_narrow[] = {TILE_FOR_ROWS(TILE_NARROW_NAME, name, tile, type)};   \
+    static const tile_set name##_tiles = {TILE_ROWS_MAX, tile_widths, name##_wide, name##_narrow};
+
+#define TILE_FUNCTIONS(name, tile, type, n_rows)                                                   \
+    static void name##_wide_##n_rows(const hsdi_matmul *m, int row, int g)                         \
+    {                                                                                              \
+        tile(type, n_rows, TILE_GROUPS(n_rows), m, row, g);                                        \
+    }                                                                                              \
+    static void name##_narrow_##n_rows(const hsdi_matmul *m, int row, int g)                       \
+    {                                                                                              \
+        tile(type, n_rows, 1, m, row, g);                                                          \
+    }
+
+#define TILE_WIDE_NAME(name, tile, type, n_rows) name##_wide_##n_rows,
+#define TILE_NARROW_NAME(name, tile, type, n_rows) name##_narrow_##n_rows,
+#define TILE_WIDTH(name, tile, type, n_rows) TILE_GROUPS(n_rows),
+
+static const int8_t tile_widths[] = {TILE_FOR_ROWS(TILE_WIDTH, , , )};
+
 #endif

@@ -15,16 +15,12 @@
 
 enum { N_LANES = 16 };
 
-/// a * b + c with one rounding; equals C's fmaf.
+/// a * b + c rounded to odd: the lost part, if any, is remembered in the last bit.
 ///
-/// The product is exact in double. The sum is rounded to odd (the lost part, if any, is remembered
-/// in the last bit), which makes the final rounding to float correct: Boldo and Melquiond,
-/// "Emulation of FMA and correctly rounded sums", IEEE ToC 2008. Unlike fmaf it can be vectorised.
-static inline float fma1(float a, float b, float c)
+/// The product is exact in double, and a second rounding, to float, is correct after a first one to
+/// odd: Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE ToC 2008.
+static inline double fma_odd(float a, float b, float c)
 {
-#ifdef FP_FAST_FMAF
-    return fmaf(a, b, c);
-#else
     double product = (double)a * (double)b, addend = c;
     double sum = product + addend;
     double back = sum - product;
@@ -35,8 +31,35 @@ static inline float fma1(float a, float b, float c)
     int64_t away = (lost > 0) == (sum > 0) ? 1 : -1;
     bits += even_inexact ? away : 0;
     memcpy(&sum, &bits, sizeof sum);
-    return (float)sum;
+    return sum;
+}
+
+/// a * b + c with one rounding; equals C's fmaf, and unlike it can be vectorised.
+static inline float fma1(float a, float b, float c)
+{
+#ifdef FP_FAST_FMAF
+    return fmaf(a, b, c);
+#else
+    return (float)fma_odd(a, b, c);
 #endif
+}
+
+/// Subnormal numbers become zeros of their sign.
+static inline float flushed(float f)
+{
+    return fabsf(f) < 0x1p-126f ? copysignf(0.0f, f) : f;
+}
+
+/// a * b + c as VDPBF16PS has it: one rounding, to nearest even; subnormal inputs are zeros. So is
+/// what is below 2^-126 after rounding to 24 bits, whereas 2^-126 (1 - 2^-25) still rounds up.
+static inline float fma_flushed(float a, float b, float c)
+{
+    double sum = fma_odd(flushed(a), flushed(b), flushed(c));
+    if (fabs(sum) < 0x1p-125) {
+        float scaled = (float)(sum * 0x1p64);
+        return fabsf(scaled) < 0x1p-62f ? copysignf(0.0f, scaled) : scaled * 0x1p-64f;
+    }
+    return (float)sum;
 }
 
 /// The larger; b when either is NaN, as maxps has it.

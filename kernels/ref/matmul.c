@@ -7,8 +7,10 @@
 #include "kernels/ref/math.h"
 #include "kernels/ref/ref.h"
 
-static void dot_plain(hsdi_type type, const float *x, const uint8_t *w, int n_in, float *acc)
+static void dot_plain(hsdi_type type, const uint8_t *row_of_x, const uint8_t *w, int n_in,
+                      float *acc)
 {
+    const float *x = (const float *)(const void *)row_of_x;
     for (int k = 0; k < n_in; k++) {
         float row[N_LANES];
         if (type == HSDI_TYPE_F32) {
@@ -122,20 +124,16 @@ static void dot_quantised(hsdi_type type, const uint8_t *x, const uint8_t *w, in
     }
 }
 
-void hsdi_ref_matmul(const hsdi_matmul *m, int g_begin, int g_end)
+void hsdi_ref_product(const hsdi_matmul *m, size_t x_bytes, hsdi_ref_dot *dot, int g_begin,
+                      int g_end)
 {
-    size_t x_bytes = hsdi_act_bytes(m->type, m->n_in);
     size_t w_bytes = hsdi_group_bytes(m->type, m->n_in);
     for (int g = g_begin; g < g_end; g++) {
         const uint8_t *w = (const uint8_t *)m->w + (size_t)g * w_bytes;
         for (int r = 0; r < m->n_rows; r++) {
             const uint8_t *x = (const uint8_t *)m->x + (size_t)r * x_bytes;
             float acc[N_LANES] = {0};
-            if (hsdi_type_is_quantised(m->type)) {
-                dot_quantised(m->type, x, w, m->n_in, acc);
-            } else {
-                dot_plain(m->type, (const float *)(const void *)x, w, m->n_in, acc);
-            }
+            dot(m->type, x, w, m->n_in, acc);
             float *y = m->y + (ptrdiff_t)r * m->y_stride + (ptrdiff_t)g * N_LANES;
             for (int l = 0; l < N_LANES && g * N_LANES + l < m->n_out; l++) {
                 float value = m->bias ? acc[l] + m->bias[g * N_LANES + l] : acc[l];
@@ -143,4 +141,10 @@ void hsdi_ref_matmul(const hsdi_matmul *m, int g_begin, int g_end)
             }
         }
     }
+}
+
+void hsdi_ref_matmul(const hsdi_matmul *m, int g_begin, int g_end)
+{
+    hsdi_ref_dot *dot = hsdi_type_is_quantised(m->type) ? dot_quantised : dot_plain;
+    hsdi_ref_product(m, hsdi_act_bytes(m->type, m->n_in), dot, g_begin, g_end);
 }

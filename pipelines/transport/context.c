@@ -6,6 +6,7 @@
 
 struct hsdi_context {
     void *zmq;
+    hsdi_keyring *keyring;
 };
 
 hsd_status hsdi_context_create(hsdi_context **out, hsd_error *err)
@@ -14,8 +15,14 @@ hsd_status hsdi_context_create(hsdi_context **out, hsd_error *err)
     if (!context) {
         return hsdi_fail(err, HSD_ENOMEM, "context", "no memory for a messaging context");
     }
+    hsd_status status = hsdi_keyring_create(&context->keyring, err);
+    if (status != HSD_OK) {
+        free(context);
+        return status;
+    }
     context->zmq = zmq_ctx_new();
     if (!context->zmq) {
+        hsdi_keyring_destroy(&context->keyring);
         free(context);
         return hsdi_fail(err, HSD_ETRANSPORT, "context", "ZeroMQ: %s", zmq_strerror(zmq_errno()));
     }
@@ -29,6 +36,7 @@ void hsdi_context_destroy(hsdi_context **context)
     if (*context) {
         while (zmq_ctx_term((*context)->zmq) != 0 && zmq_errno() == EINTR) {
         }
+        hsdi_keyring_destroy(&(*context)->keyring);
         free(*context);
         *context = NULL;
     }
@@ -37,4 +45,9 @@ void hsdi_context_destroy(hsdi_context **context)
 void *hsdi_context_handle(const hsdi_context *context)
 {
     return context->zmq;
+}
+
+hsdi_keyring *hsdi_context_keyring(const hsdi_context *context)
+{
+    return context->keyring;
 }

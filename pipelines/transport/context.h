@@ -3,6 +3,7 @@
 #define HSDI_PIPELINES_TRANSPORT_CONTEXT_H
 
 #include <hsd/status.h>
+#include <pipelines/transport/keyring.h>
 
 /// Shared by all links and listeners made from it, which must be gone before it is destroyed.
 /// Thread: any.
@@ -14,6 +15,9 @@ HSD_NODISCARD hsd_status hsdi_context_create(hsdi_context **out, hsd_error *err)
 
 /// Sets *context to NULL. NULL is allowed. Waits until its links and listeners are closed.
 void hsdi_context_destroy(hsdi_context **context);
+
+/// The keys that its links and listeners use; to be filled before those are made.
+hsdi_keyring *hsdi_context_keyring(const hsdi_context *context);
 
 /// The ZeroMQ context itself; for this folder and for the measurement in rendezvous.c.
 void *hsdi_context_handle(const hsdi_context *context);

@@ -1,4 +1,5 @@
-/// Which endpoints may be opened: threads, processes, and hosts only as far as loopback.
+/// Which endpoints may be opened: threads, processes, this host's loopback addresses, and with
+/// keys any host.
 #include <arpa/inet.h>
 #include <base/error.h>
 #include <pipelines/transport/link.h>
@@ -54,27 +55,67 @@ static bool is_port(const char *text)
     return port >= 1 && port <= 65535;
 }
 
-static hsd_status check_tcp(const char *endpoint, hsd_error *err)
+/// An address, a name, an interface, or for a listener "*"; not ZeroMQ's "source;target".
+static bool is_host(const char *host, hsdi_endpoint_use use)
 {
-    char host[64];
-    const char *port;
-    if (!split_tcp(endpoint + strlen("tcp://"), host, sizeof host, &port) || !is_port(port)) {
-        return hsdi_fail(err, HSD_EINVAL, endpoint, "the endpoint must be tcp://address:port");
+    if (strcmp(host, "*") == 0) {
+        return use == HSDI_ENDPOINT_LISTEN;
     }
-    if (!is_loopback(host)) {
-        return hsdi_fail(err, HSD_EUNSUPPORTED, endpoint,
-                         "tcp:// beyond loopback: CURVE keys needed, not in this version");
-    }
-    return HSD_OK;
+    const char *plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%";
+    return host[0] && strspn(host, plain) == strlen(host);
 }
 
-hsd_status hsdi_endpoint_check(const char *endpoint, hsd_error *err)
+static hsd_status check_tcp(const char *endpoint, hsdi_endpoint_use use, bool has_keys,
+                            hsd_error *err)
+{
+    char host[256];
+    const char *port;
+    if (!split_tcp(endpoint + strlen("tcp://"), host, sizeof host, &port) || !is_port(port) ||
+        !is_host(host, use)) {
+        return hsdi_fail(err, HSD_EINVAL, endpoint, "the endpoint must be tcp://address:port");
+    }
+    if (has_keys || is_loopback(host)) {
+        return HSD_OK;
+    }
+    return hsdi_fail(err, HSD_EINVAL, endpoint,
+                     use == HSDI_ENDPOINT_LISTEN
+                         ? "other hosts could reach this address, so it needs keys: make them with "
+                           "`hsd keygen NAME', then give --key and --clients (docs/workers.md)"
+                         : "another host is reached with keys only: make ours with `hsd keygen "
+                           "NAME', then give --key and the worker's --worker-key "
+                           "(docs/workers.md)");
+}
+
+bool hsdi_endpoint_is_ipv6(const char *endpoint)
+{
+    return starts_with(endpoint, "tcp://[") || starts_with(endpoint, "tcp://*");
+}
+
+int hsdi_endpoint_spin_us(const char *endpoint, int n_cores)
+{
+    enum { SPIN_US = 100 };
+    int n_needed = hsdi_endpoint_is_inproc(endpoint) ? 2 : 4;
+    return n_cores >= n_needed ? SPIN_US : 0;
+}
+
+bool hsdi_endpoint_is_tcp(const char *endpoint)
+{
+    return starts_with(endpoint, "tcp://");
+}
+
+bool hsdi_endpoint_is_inproc(const char *endpoint)
+{
+    return starts_with(endpoint, "inproc://");
+}
+
+hsd_status hsdi_endpoint_check(const char *endpoint, hsdi_endpoint_use use, bool has_keys,
+                               hsd_error *err)
 {
     if (!endpoint) {
         return hsdi_fail(err, HSD_EINVAL, "endpoint", "the endpoint is missing");
     }
-    if (starts_with(endpoint, "tcp://")) {
-        return check_tcp(endpoint, err);
+    if (hsdi_endpoint_is_tcp(endpoint)) {
+        return check_tcp(endpoint, use, has_keys, err);
     }
     if (starts_with(endpoint, "ipc://")) {
         size_t n = strlen(endpoint + strlen("ipc://"));
@@ -86,7 +127,7 @@ hsd_status hsdi_endpoint_check(const char *endpoint, hsd_error *err)
                          "the path of an ipc:// endpoint has 1..%zu bytes",
                          sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
     }
-    if (starts_with(endpoint, "inproc://") && endpoint[strlen("inproc://")]) {
+    if (hsdi_endpoint_is_inproc(endpoint) && endpoint[strlen("inproc://")]) {
         return HSD_OK;
     }
     return hsdi_fail(err, HSD_EINVAL, endpoint,

@@ -1,8 +1,9 @@
 /// Links: whole frames between a session and draft workers, never blocking on a send.
 ///
 /// A worker listens (a ROUTER socket), a session links to it (a DEALER socket). Endpoints are
-/// inproc:// (threads of one process and one context), ipc:// (processes) and tcp:// on loopback
-/// addresses; tcp:// to other hosts needs CURVE keys, which this version does not have.
+/// inproc:// (threads of one process and one context), ipc:// (processes) and tcp://. Beyond
+/// loopback addresses tcp:// needs CURVE keys, which the context's keyring holds (keyring.h): it
+/// decides for each link and listener whether it is encrypted, and nothing falls back to less.
 /// Frames are opaque here; protocol.h gives them meaning.
 #ifndef HSDI_PIPELINES_TRANSPORT_LINK_H
 #define HSDI_PIPELINES_TRANSPORT_LINK_H
@@ -27,13 +28,30 @@ typedef struct hsdi_peer {
     uint8_t id[HSDI_PEER_ID_MAX];
 } hsdi_peer;
 
+typedef enum hsdi_endpoint_use { HSDI_ENDPOINT_CONNECT, HSDI_ENDPOINT_LISTEN } hsdi_endpoint_use;
+
 /// Check an endpoint's form without opening it.
 ///
-/// Errors : HSD_EINVAL with a sentence; HSD_EUNSUPPORTED for tcp:// beyond loopback.
-HSD_NODISCARD hsd_status hsdi_endpoint_check(const char *endpoint, hsd_error *err);
+/// Errors : HSD_EINVAL with a sentence, also for tcp:// beyond loopback without keys.
+HSD_NODISCARD hsd_status hsdi_endpoint_check(const char *endpoint, hsdi_endpoint_use use,
+                                             bool has_keys, hsd_error *err);
+
+bool hsdi_endpoint_is_tcp(const char *endpoint);
+bool hsdi_endpoint_is_inproc(const char *endpoint);
+
+/// Does it need an IPv6 socket? "[address]" does, and "*", which stands for IPv4 too. A name is
+/// looked up as IPv4: a worker that listens on one of a host's two addresses would be missed.
+bool hsdi_endpoint_is_ipv6(const char *endpoint);
+
+/// How long to look for frames of this endpoint before sleeping, where n_cores are there for both
+/// sides, in microseconds. Waking an idle core takes tens of microseconds, several times what a
+/// small draft needs for a token. But frames of ipc:// and tcp:// pass through a thread of ZeroMQ
+/// on each side, which looking keeps from running unless it has a core too: with 2 cores a step of
+/// null stages over ipc:// took 150 us with looking and 70 without (docs/benchmarks.md).
+int hsdi_endpoint_spin_us(const char *endpoint, int n_cores);
 
 /// Connect. Succeeds also while nobody listens yet: sends then answer HSD_ETIMEOUT (inproc: they
-/// are queued).
+/// are queued). A link whose peer comes back, or no longer refuses us, works again by itself.
 ///
 /// Errors : as hsdi_endpoint_check; HSD_ETRANSPORT.
 /// Owner  : *out is owned by the caller.
@@ -42,6 +60,13 @@ HSD_NODISCARD hsd_status hsdi_link_connect(hsdi_context *context, const char *en
 
 /// Sets *link to NULL. NULL is allowed. Frames still queued are dropped.
 void hsdi_link_close(hsdi_link **link);
+
+/// Why does nobody answer at an endpoint? Connects once more and looks at how the handshake goes.
+///
+/// Shapes : out [cap], cap > 0: half a sentence, such as "nobody listens there".
+/// Cost   : up to timeout_ns, less when the reason is known sooner.
+void hsdi_link_explain(hsdi_context *context, const char *endpoint, int64_t timeout_ns, char *out,
+                       size_t cap);
 
 /// Queue one frame. Never blocks.
 ///
@@ -57,11 +82,14 @@ HSD_NODISCARD hsd_status hsdi_link_receive(hsdi_link *link, const void **frame, 
 /// Sleep until one of the links (NULL entries are skipped) has a frame or the time has passed.
 void hsdi_links_wait(hsdi_link *const *links, int n_links, int64_t timeout_ns);
 
-/// Bind. Errors and owner as for hsdi_link_connect.
+/// Bind. Where the keyring has a list of clients, nobody else gets in (inproc:// apart).
+///
+/// Errors : as for hsdi_link_connect; HSD_EINVAL also for a context's second listener with keys.
+/// Owner  : *out is owned by the caller.
 HSD_NODISCARD hsd_status hsdi_listener_bind(hsdi_context *context, const char *endpoint,
                                             hsdi_listener **out, hsd_error *err);
 
-/// Sets *listener to NULL. NULL is allowed.
+/// Removes the file of an ipc:// listener. Sets *listener to NULL. NULL is allowed.
 void hsdi_listener_close(hsdi_listener **listener);
 
 /// As hsdi_link_receive, with the sender. Frames that are not one part are dropped.

@@ -3,6 +3,7 @@
 ///           messages; errors carry place and system text; gates and barriers lose no wake-up.
 /// Does not prove: statistical quality of the generator.
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/futex.h"
 #include "base/rng.h"
@@ -141,6 +142,43 @@ static void barriers_lose_no_wake_up(void **state)
     }
 }
 
+static hsdi_gate ping, pong;
+
+/// Several threads add to one gate at once; the answer comes through the other.
+static void *add_to_ping(void *arg)
+{
+    (void)arg;
+    for (uint32_t i = 0; i < N_ROUNDS; i++) {
+        hsdi_gate_add(&ping);
+        while (hsdi_gate_wait_until(&pong, i, INT64_MAX) == i) {
+        }
+    }
+    return NULL;
+}
+
+static void gates_lose_no_wake_up_of_many_and_keep_to_their_deadline(void **state)
+{
+    (void)state;
+    pthread_t threads[N_THREADS];
+    for (int i = 0; i < N_THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, add_to_ping, NULL), 0);
+    }
+    for (uint32_t i = 0; i < N_ROUNDS; i++) {
+        for (uint32_t seen = i * N_THREADS; seen < (i + 1) * N_THREADS;) {
+            seen = hsdi_gate_wait_until(&ping, seen, INT64_MAX);
+        }
+        hsdi_gate_set(&pong, i + 1);
+    }
+    for (int i = 0; i < N_THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    uint32_t value = N_ROUNDS * N_THREADS;
+    int64_t deadline_ns = hsdi_now_ns() + 2000000;
+    assert_int_equal(hsdi_gate_wait_until(&ping, value, deadline_ns), value);
+    assert_true(hsdi_now_ns() >= deadline_ns);
+    assert_int_equal(hsdi_gate_wait_until(&ping, value - 1, 0), value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +188,7 @@ int main(void)
         cmocka_unit_test(every_status_has_a_name_and_a_message),
         cmocka_unit_test(errors_carry_place_offset_and_system_text),
         cmocka_unit_test(barriers_lose_no_wake_up),
+        cmocka_unit_test(gates_lose_no_wake_up_of_many_and_keep_to_their_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

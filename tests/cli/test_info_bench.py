@@ -3,7 +3,9 @@
         `hsd bench` prints what it promises, as a table and as JSON.
 Does not prove: that any figure is good: timings are printed, never judged.
 """
+import json
 import os
+import tempfile
 import unittest
 
 from cli_case import DRAFT, OTHER, ROOT, TARGET, CliCase
@@ -44,7 +46,8 @@ class Info(CliCase):
 class Bench(CliCase):
     def test_json_has_modes_prefill_rendezvous_and_rows(self):
         result = self.json(*QUICK, "--rows", "1,2,4")
-        self.assertEqual([mode["mode"] for mode in result["modes"]], ["ar", "serial", "mirror"])
+        self.assertEqual([mode["mode"] for mode in result["modes"]],
+                         ["ar", "serial", "mirror", "async"])
         self.assertTrue(result["equal"])
         for mode in result["modes"]:
             self.assertGreater(mode["tokens_per_s"], 0)
@@ -55,6 +58,39 @@ class Bench(CliCase):
         self.assertEqual([item["transport"] for item in result["rendezvous"]], ["inproc", "ipc"])
         self.assertEqual([item["n"] for item in result["rows"]], [1, 2, 4])
         self.assertTrue(all(item["ms"] > 0 for item in result["rows"]))
+        overlap = result["overlap"]
+        self.assertTrue(0 < overlap["delta_ms"] < overlap["beside_ms"])
+        self.assertTrue(0 < overlap["draft_token_ms"] < overlap["draft_step_ms"])
+
+    def test_trees_and_the_ratio_rule_run_beside_the_modes(self):
+        result = self.json(*QUICK, "--modes", "ar,serial", "--temp", 0.8, "--with-tree", 10,
+                           "--with-ratio")
+        self.assertEqual([(mode["mode"], mode["rule"], mode["tree"] > mode["window"])
+                          for mode in result["modes"]],
+                         [("ar", "coupled", False), ("serial", "coupled", False),
+                          ("serial", "coupled", True), ("serial", "ratio", False)])
+        self.assertIn("--temp", self.usage_error(*QUICK, "--with-ratio"))
+
+    def test_coverage_is_a_share_that_grows_with_the_roots(self):
+        lines = [{"prompt": "Once upon a time", "family": "a"}, {"prompt": "The old man"}]
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+            file.flush()
+            result = self.json("bench", "--coverage", file.name, "--tokens", 32)
+            self.assertEqual([item["family"] for item in result["coverage"]],
+                             ["a", "all", "all families"])
+            for item in result["coverage"]:
+                for source in ["exit", "draft", "both"]:
+                    shares = [item[source][str(2 ** i)] for i in range(7)]
+                    self.assertEqual(shares, sorted(shares))
+                    self.assertLessEqual(shares[-1], 1)
+            file.write("nonsense\n")
+            file.flush()
+            self.assertIn("line 3", self.failure("bench", "--coverage", file.name))
+        with tempfile.NamedTemporaryFile("wb", suffix=".jsonl") as file:
+            file.write(b'{"prompt": "a"}\0\n')
+            file.flush()
+            self.assertIn("byte 15", self.failure("bench", "--coverage", file.name))
 
     def test_the_table_has_a_line_per_mode(self):
         text = self.ok(*QUICK, "--modes", "ar,mirror", "--prompt", "Once upon a time")
@@ -62,6 +98,27 @@ class Bench(CliCase):
         self.assertRegex(text, r"\nmirror +model")
         self.assertNotIn("\nserial", text)
         self.assertIn("step of the pipelines alone, inproc", text)
+
+    def test_sessions_at_once_have_throughput_and_latency(self):
+        args = [*QUICK, "--modes", "ar,mirror", "--sessions", "1,3,6"]
+        items = self.json(*args)["sessions"]
+        self.assertEqual([(item["mode"], item["sessions"]) for item in items],
+                         [(mode, n) for mode in ["ar", "mirror"] for n in [1, 3, 6]])
+        for item in items:
+            self.assertIs(item["equal_to_ar"], True)
+            self.assertGreater(item["tokens_per_s"], 0)
+            for key in ["first_token", "token"]:
+                self.assertGreaterEqual(item[f"{key}_p95_ms"], item[f"{key}_ms"])
+        self.assertGreater(min(item["first_token_ms"] for item in items), 0)
+        text = self.ok(*QUICK, "--modes", "ar", "--sessions", "2")
+        self.assertIn("the tokens of each equal those of its own run in mode ar", text)
+        self.assertRegex(text, r"\nar +2 +[\d.]+ +1.00 ")
+
+    def test_sessions_need_a_mode_and_are_read_strictly(self):
+        self.assertIn("--sessions needs a mode",
+                      self.usage_error("bench", "--modes", "none", "--sessions", "2"))
+        for counts in ["0", "1,,2", "257", "x"]:
+            self.assertIn("--sessions:", self.usage_error("bench", "--sessions", counts))
 
     def test_parts_can_be_left_out(self):
         result = self.json("bench", "--modes", "none", "--prefill", 0, "--rendezvous", 0, "--rows",

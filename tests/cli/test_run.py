@@ -15,7 +15,8 @@ from cli_case import DRAFT, HSD, OTHER, PROMPT, TARGET, TIMEOUT_S, CliCase, hsd
 
 STATS = {
     "mode": str, "draft_kind": str, "n_tokens": int, "steps": int, "drafted": int,
-    "accepted": int, "hits": int, "misses": int, "own_hits": int, "proxy_hits": int, "late": int,
+    "accepted": int, "hits": int, "misses": int, "own_hits": int, "proxy_hits": int,
+    "carried": int, "paused": int, "tree": int, "late": int,
     "workers_lost": int, "prefill_s": float, "decode_s": float, "tokens_per_s": float,
     "wait_s": float, "step_overhead_us": float, "window": int, "roots": int, "exit_layer": int,
     "threads": int, "draft_threads": int, "tokens_per_step": float,
@@ -78,7 +79,9 @@ class Prompts(CliCase):
 class Modes(CliCase):
     def test_every_mode_makes_the_targets_own_tokens(self):
         for sampling in [[], ["--temp", 0.8, "--seed", 11], ["--temp", 0.8, "--top-k", 40,
-                                                             "--top-p", 0.95, "--seed", 3]]:
+                                                             "--top-p", 0.95, "--seed", 3],
+                         ["--repeat-penalty", 1.2, "--repeat-last-n", 20,
+                          "--no-repeat-ngram", 3]]:
             expected = self.json("run", "--prompt", PROMPT, "--tokens", 48, "--mode", "ar",
                                  *sampling)
             self.assertEqual(expected["stats"]["mode"], "ar")
@@ -110,6 +113,19 @@ class Modes(CliCase):
                            seed)["tokens"] for seed in [1, 2, 1]]
         self.assertNotEqual(texts[0], texts[1])
         self.assertEqual(texts[0], texts[2])
+
+    def test_rules_on_the_text_are_in_force(self):
+        got = self.json("run", "--prompt", PROMPT, "--tokens", 100, "--no-repeat-ngram", 2)
+        text = got["prompt_tokens"] + got["tokens"]
+        pairs = list(zip(text, text[1:]))
+        first_new = len(got["prompt_tokens"]) - 1
+        for i, pair in enumerate(pairs[first_new:], first_new):
+            self.assertNotIn(pair, pairs[:i])
+        plain = self.json("run", "--prompt", PROMPT, "--tokens", 100)["tokens"]
+        self.assertLess(len(set(zip(plain, plain[1:]))), len(plain) - 1)
+        for rule in [["--repeat-penalty", 1.5], ["--repeat-penalty", 1.5, "--repeat-last-n", -1]]:
+            other = self.json("run", "--prompt", PROMPT, "--tokens", 100, *rule)["tokens"]
+            self.assertNotEqual(other, plain)
 
     def test_the_pair_may_be_named(self):
         named = self.json("run", "--prompt", PROMPT, "--tokens", 16, "--target", TARGET,

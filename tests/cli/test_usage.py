@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Proves: help texts are complete and fit a terminal; wrong usage gives exit code 2 and names the
         option; numbers are read strictly; docs/cli.md has every option.
-Does not prove: that the options do what they say (test_run.py, test_worker.py, test_bench.py).
+Does not prove: that the options do what they say (test_run.py, test_batch.py, ..).
 """
 import os
 import re
@@ -10,7 +10,7 @@ import unittest
 
 from cli_case import ROOT, CliCase, hsd
 
-COMMANDS = ["run", "worker", "info", "bench"]
+COMMANDS = ["run", "batch", "worker", "info", "bench", "keygen", "devices"]
 
 
 class Help(CliCase):
@@ -93,6 +93,9 @@ class Usage(CliCase):
             "--temp": ["-0.1", "nan", "inf", "0.8y", ""],
             "--top-p": ["0", "1.1"],
             "--min-p": ["-1", "2"],
+            "--repeat-penalty": ["0", "-1", "101", "nan"],
+            "--repeat-last-n": ["-2", "1.5"],
+            "--no-repeat-ngram": ["-1", "x"],
             "--seed": ["-1", "18446744073709551616", "+1", "1 "],
             "--threads": ["many"],
             "--draft-threads": ["1,2"],

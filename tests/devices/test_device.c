@@ -1,11 +1,15 @@
 /// Proves: the front end refuses what does not fit, before anything runs and with the field's
 ///           name; the null device counts, fails and delays; the CPU device gives the same bits
-///           with 1 to 5 threads and with a part of them, and survives threads that sleep.
+///           with 1 to 5 threads and with a part of them, and survives threads that sleep; rows of
+///           several caches in one submission compute what each job computes alone. The same on
+///           the OpenCL device, where there is one; its numbers are those of the CPU.
 /// Does not prove: arithmetic, see tests/kernels and tests/engine/test_reference.c.
 #include "base/clock.h"
 #include "base/futex.h"
 #include "devices/device.h"
+#include "tests/opencl.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -231,6 +235,20 @@ static hsdi_device *open_cpu(int n_threads)
     return device;
 }
 
+static hsdi_device *open_opencl(int n_threads)
+{
+    (void)n_threads;
+    return open_opencl_or_skip();
+}
+
+/// A kind of device that a case runs on.
+typedef struct place {
+    hsdi_device *(*open)(int n_threads);
+    int n_threads_max;
+} place;
+
+static place on_cpu = {open_cpu, 5}, on_opencl = {open_opencl, 1};
+
 static void any_number_of_threads_gives_the_same_bits(void **state)
 {
     (void)state;
@@ -267,6 +285,68 @@ static void threads_that_went_to_sleep_wake_up(void **state)
     rig_close(&r);
 }
 
+static void opencl_computes_what_the_cpu_computes(void **state)
+{
+    (void)state;
+    float want[N_ROWS * WIDTH], got[N_ROWS * WIDTH];
+    rig r;
+    rig_open(&r, open_opencl(1));
+    rig_run(&r, 0, got);
+    rig_close(&r);
+    rig_open(&r, open_cpu(1));
+    rig_run(&r, 0, want);
+    rig_close(&r);
+    for (int row = 0; row < N_ROWS; row++) {
+        // Sums run in another order: 5e-6 of a row's largest number, 7e-7 seen.
+        float largest = 0.0f, worst = 0.0f;
+        for (int i = row * WIDTH; i < (row + 1) * WIDTH; i++) {
+            float error = fabsf(got[i] - want[i]);
+            largest = fmaxf(largest, fabsf(want[i]));
+            worst = error > worst || isnan(error) ? error : worst;
+        }
+        if (!(worst <= 5e-6f * largest)) {
+            fail_msg("row %d: error %g, largest number %g", row, (double)worst, (double)largest);
+        }
+    }
+}
+
+static void a_device_that_is_not_there_is_named(void **state)
+{
+    (void)state;
+    hsdi_device *device = open_opencl_or_skip(), *other = NULL;
+    hsd_error err = {0};
+    hsdi_device_close(&device);
+    assert_int_equal(hsdi_device_open_opencl(1000, &other, &err), HSD_ENODEVICE);
+    assert_non_null(strstr(err.message, "1000"));
+    assert_int_equal(hsdi_device_open_opencl(-2, &other, &err), HSD_EINVAL);
+    assert_null(other);
+}
+
+static void weights_and_caches_stay_with_their_opencl_device(void **state)
+{
+    (void)state;
+    rig r, other;
+    rig_open(&r, open_opencl_or_skip());
+    float *first_data = embed_data;
+    rig_open(&other, open_opencl_or_skip());
+    hsdi_op ops[16];
+    int n_ops;
+    chain c;
+    hsd_error err = {0};
+    hsdi_graph *graph = NULL;
+    rig_ops(&r, ops, &n_ops);
+    hsdi_graph_desc desc = rig_desc(ops, n_ops);
+    assert_int_equal(hsdi_graph_compile(other.device, &desc, &graph, &err), HSD_EINVAL);
+    assert_null(graph);
+    hsdi_job job = chain_job(&c, &other, N_ROWS);
+    job.cache = r.cache;
+    assert_int_equal(hsdi_graph_run(other.graph, &job, &err), HSD_EINVAL);
+    assert_string_equal(err.where, "cache");
+    rig_close(&other);
+    embed_data = first_data;
+    rig_close(&r);
+}
+
 static void *submit_many(void *arg)
 {
     rig *r = arg;
@@ -279,10 +359,10 @@ static void *submit_many(void *arg)
 
 static void two_threads_may_submit_to_one_device(void **state)
 {
-    (void)state;
+    const place *on = *state;
     rig r;
     pthread_t other;
-    rig_open(&r, open_cpu(2));
+    rig_open(&r, on->open(2));
     hsdi_cache *mine = r.cache;
     hsdi_buffer *result = r.result;
     rig second = r;
@@ -302,9 +382,9 @@ static void two_threads_may_submit_to_one_device(void **state)
 
 static void jobs_that_do_not_fit_are_refused_by_field_and_nothing_runs(void **state)
 {
-    (void)state;
+    const place *on = *state;
     rig r;
-    rig_open(&r, open_cpu(1));
+    rig_open(&r, on->open(1));
     int64_t before = hsdi_device_n_submitted(r.device);
     for (int bad = 0; bad < 12; bad++) {
         chain c;
@@ -358,9 +438,9 @@ static void jobs_that_do_not_fit_are_refused_by_field_and_nothing_runs(void **st
 
 static void graphs_whose_operands_do_not_fit_are_refused(void **state)
 {
-    (void)state;
+    const place *on = *state;
     rig r;
-    rig_open(&r, open_cpu(1));
+    rig_open(&r, on->open(1));
     for (int bad = 0; bad < 9; bad++) {
         hsdi_op ops[16];
         int n_ops;
@@ -424,10 +504,199 @@ static void the_null_device_counts_fails_and_delays(void **state)
     rig_close(&r);
 }
 
-static void weights_of_wrong_shapes_are_refused(void **state)
+enum { N_JOBS_MAX = N_ROWS, N_PAST = 12 };
+
+/// A text of its own: cache, result and rows behind a trunk.
+typedef struct text {
+    hsdi_cache *cache;
+    hsdi_buffer *result;
+    int32_t tokens[N_CELLS], cells[N_CELLS], pos[N_CELLS], path[N_ROWS * N_ROWS], n_path[N_ROWS];
+    float want[N_ROWS * WIDTH];
+} text;
+
+static int draw(unsigned *seed, int low, int high)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return low + (int)((*seed >> 8) % (unsigned)(high - low + 1));
+}
+
+/// n rows of a text as a chain from position `begin`, on cells in an order of its own.
+static hsdi_job text_job(text *t, int begin, int n)
+{
+    for (int r = 0; r < n; r++) {
+        t->n_path[r] = r + 1;
+        memcpy(t->path + (size_t)r * N_ROWS, t->cells + begin, (size_t)(r + 1) * sizeof *t->path);
+    }
+    return (hsdi_job){.n_rows = n,
+                      .tokens = t->tokens + begin,
+                      .pos = t->pos + begin,
+                      .cell = t->cells + begin,
+                      .trunk = t->cells,
+                      .n_trunk = begin,
+                      .path = t->path,
+                      .n_path = t->n_path,
+                      .path_stride = N_ROWS,
+                      .cache = t->cache,
+                      .out = t->result};
+}
+
+static void text_open(text *t, const rig *r, unsigned *seed)
+{
+    hsd_error err = {0};
+    must(hsdi_cache_create(r->device, 1, N_CELLS, D_KV, &t->cache, &err), &err);
+    must(hsdi_buffer_create(r->device, N_ROWS, WIDTH, &t->result, &err), &err);
+    int shift = draw(seed, 0, N_CELLS - 1);
+    for (int i = 0; i < N_CELLS; i++) {
+        t->tokens[i] = draw(seed, 0, 49);
+        t->pos[i] = i;
+        t->cells[i] = (i * 5 + shift) % N_CELLS;
+    }
+    for (int i = 0; i < N_PAST; i++) {
+        hsdi_job job = text_job(t, i, 1);
+        must(hsdi_graph_run(r->graph, &job, &err), &err);
+    }
+}
+
+static void text_close(text *t)
+{
+    hsdi_cache_destroy(&t->cache);
+    hsdi_buffer_destroy(&t->result);
+}
+
+/// A random number of jobs with at most N_ROWS rows together; each has run alone, see want.
+static int random_jobs(const rig *r, text *texts, hsdi_job *jobs, unsigned *seed)
+{
+    int n_jobs = 0, left = N_ROWS;
+    hsd_error err = {0};
+    while (left > 0 && n_jobs < N_JOBS_MAX && (n_jobs == 0 || draw(seed, 0, 4) > 0)) {
+        text *t = &texts[n_jobs];
+        int n = draw(seed, 1, draw(seed, 1, left));
+        jobs[n_jobs] = text_job(t, draw(seed, 0, N_PAST), n);
+        jobs[n_jobs].n_threads = draw(seed, 0, 5);
+        must(hsdi_graph_run(r->graph, &jobs[n_jobs], &err), &err);
+        float *result = hsdi_buffer_map(t->result);
+        memcpy(t->want, result, (size_t)n * WIDTH * sizeof *result);
+        memset(result, 0xff, (size_t)N_ROWS * WIDTH * sizeof *result);
+        n_jobs++;
+        left -= n;
+    }
+    return n_jobs;
+}
+
+static void several_jobs_give_the_bits_of_each_alone(void **state)
+{
+    const place *on = *state;
+    for (int n_threads = 1; n_threads <= on->n_threads_max; n_threads++) {
+        rig r;
+        text texts[N_JOBS_MAX];
+        unsigned seed = (unsigned)n_threads;
+        rig_open(&r, on->open(n_threads));
+        for (int i = 0; i < N_JOBS_MAX; i++) {
+            text_open(&texts[i], &r, &seed);
+        }
+        for (int repeat = 0; repeat < 60; repeat++) {
+            hsdi_job jobs[N_JOBS_MAX];
+            hsd_error err = {0};
+            int n_jobs = random_jobs(&r, texts, jobs, &seed);
+            must(hsdi_graph_run_all(r.graph, jobs, n_jobs, &err), &err);
+            for (int i = 0; i < n_jobs; i++) {
+                const float *got = hsdi_buffer_map(texts[i].result);
+                size_t n = (size_t)jobs[i].n_rows * WIDTH;
+                if (memcmp(got, texts[i].want, n * sizeof *got) != 0) {
+                    fail_msg("%d threads, repeat %d: job %d of %d, %d rows at %d, differs",
+                             n_threads, repeat, i, n_jobs, jobs[i].n_rows, jobs[i].n_trunk);
+                }
+                assert_true(n == N_ROWS * WIDTH || got[n] != got[n]); // behind its rows: untouched
+            }
+        }
+        for (int i = 0; i < N_JOBS_MAX; i++) {
+            text_close(&texts[i]);
+        }
+        rig_close(&r);
+    }
+}
+
+static void jobs_that_do_not_fit_together_are_refused_and_nothing_runs(void **state)
+{
+    const place *on = *state;
+    rig r;
+    text texts[3];
+    unsigned seed = 1;
+    rig_open(&r, on->open(1));
+    for (int i = 0; i < 3; i++) {
+        text_open(&texts[i], &r, &seed);
+    }
+    int64_t before = hsdi_device_n_submitted(r.device);
+    for (int bad = 0; bad < 6; bad++) {
+        hsdi_job jobs[3];
+        hsd_error err = {0};
+        int n_jobs = 3;
+        const char *where = "", *job = "";
+        for (int i = 0; i < 3; i++) {
+            jobs[i] = text_job(&texts[i], N_PAST, 2);
+        }
+        switch (bad) {
+        case 0:
+            n_jobs = 0, where = "n_jobs";
+            break;
+        case 1:
+            n_jobs = N_ROWS + 1, where = "n_jobs";
+            break;
+        case 2:
+            jobs[1] = text_job(&texts[1], N_PAST, 4);
+            where = "n_rows", job = "8 rows in 3 jobs";
+            break;
+        case 3:
+            jobs[2].out = texts[0].result, where = "out", job = "jobs 0 and 2";
+            break;
+        case 4:
+            jobs[1].cache = NULL, where = "cache", job = "job 1: ";
+            break;
+        default:
+            jobs[2].n_rows = 0, where = "n_rows", job = "job 2: ";
+            break;
+        }
+        assert_int_equal(hsdi_graph_run_all(r.graph, jobs, n_jobs, &err), HSD_EINVAL);
+        assert_string_equal(err.where, where);
+        assert_non_null(strstr(err.message, job));
+    }
+    assert_int_equal(hsdi_device_n_submitted(r.device), before);
+    for (int i = 0; i < 3; i++) {
+        text_close(&texts[i]);
+    }
+    rig_close(&r);
+}
+
+static void the_null_device_takes_several_jobs_as_one_submission(void **state)
 {
     (void)state;
-    hsdi_device *device = open_cpu(1);
+    rig r;
+    text texts[3];
+    hsdi_job jobs[3];
+    hsdi_device *device;
+    hsd_error err = {0};
+    unsigned seed = 1;
+    must(hsdi_device_open_null(NULL, &device, &err), &err);
+    rig_open(&r, device);
+    for (int i = 0; i < 3; i++) {
+        text_open(&texts[i], &r, &seed);
+        memset(hsdi_buffer_map(texts[i].result), 0xff, WIDTH * sizeof(float));
+        jobs[i] = text_job(&texts[i], 0, 1);
+    }
+    int64_t before = hsdi_device_n_submitted(device);
+    must(hsdi_graph_run_all(r.graph, jobs, 3, &err), &err);
+    assert_int_equal(hsdi_device_n_submitted(device), before + 1);
+    for (int i = 0; i < 3; i++) {
+        assert_true(hsdi_buffer_map(texts[i].result)[WIDTH - 1] == 0.0f);
+        text_close(&texts[i]);
+    }
+    rig_close(&r);
+}
+
+static void weights_of_wrong_shapes_are_refused(void **state)
+{
+    const place *on = *state;
+    hsdi_device *device = on->open(1);
     hsdi_weight *w = NULL;
     hsd_error err = {0};
     float data[64] = {0};
@@ -447,16 +716,28 @@ static void weights_of_wrong_shapes_are_refused(void **state)
     assert_null(device);
 }
 
+#define ON_EACH(f)                                                                                 \
+    {#f, f, NULL, NULL, &on_cpu},                                                                  \
+    {                                                                                              \
+#f " (opencl)", f, NULL, NULL, &on_opencl                                                  \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(threads_that_went_to_sleep_wake_up),
-        cmocka_unit_test(two_threads_may_submit_to_one_device),
-        cmocka_unit_test(jobs_that_do_not_fit_are_refused_by_field_and_nothing_runs),
-        cmocka_unit_test(graphs_whose_operands_do_not_fit_are_refused),
+        ON_EACH(two_threads_may_submit_to_one_device),
+        ON_EACH(jobs_that_do_not_fit_are_refused_by_field_and_nothing_runs),
+        ON_EACH(graphs_whose_operands_do_not_fit_are_refused),
         cmocka_unit_test(the_null_device_counts_fails_and_delays),
-        cmocka_unit_test(weights_of_wrong_shapes_are_refused),
+        ON_EACH(several_jobs_give_the_bits_of_each_alone),
+        ON_EACH(jobs_that_do_not_fit_together_are_refused_and_nothing_runs),
+        cmocka_unit_test(the_null_device_takes_several_jobs_as_one_submission),
+        ON_EACH(weights_of_wrong_shapes_are_refused),
+        cmocka_unit_test(opencl_computes_what_the_cpu_computes),
+        cmocka_unit_test(a_device_that_is_not_there_is_named),
+        cmocka_unit_test(weights_and_caches_stay_with_their_opencl_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,9 +18,18 @@ static void must(hsd_status status, const hsd_error *err)
 void fixture_open(fixture *f, const char *path, hsdi_isa isa, int n_threads, int exit_layer)
 {
     hsd_error err = {0};
-    memset(f, 0, sizeof *f);
+    hsdi_device *device = NULL;
     const hsdi_cpu_options cpu = {.n_threads = n_threads, .isa = isa};
-    must(hsdi_device_open_cpu(&cpu, &f->device, &err), &err);
+    must(hsdi_device_open_cpu(&cpu, &device, &err), &err);
+    fixture_open_on(f, path, device, isa, exit_layer);
+}
+
+void fixture_open_on(fixture *f, const char *path, hsdi_device *device, hsdi_isa isa,
+                     int exit_layer)
+{
+    hsd_error err = {0};
+    memset(f, 0, sizeof *f);
+    f->device = device;
     must(hsdi_model_load(path, &f->model, &err), &err);
     must(hsdi_weights_create(f->model, f->device, &f->weights, &err), &err);
     f->n_ctx = hsdi_model_max_ctx(f->model) < 512 ? f->model->n_ctx : 512;

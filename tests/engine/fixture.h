@@ -1,4 +1,4 @@
-/// Shared by the engine's tests: a model on a CPU device, driven row by row without pipelines.
+/// Shared by the engine's tests: a model on a device, driven row by row without pipelines.
 #ifndef TESTS_ENGINE_FIXTURE_H
 #define TESTS_ENGINE_FIXTURE_H
 
@@ -18,6 +18,9 @@ typedef struct fixture {
 /// Open a model file with greedy sampling and a context of at least 512 where it can; fails the
 /// test with the error's text.
 void fixture_open(fixture *f, const char *path, hsdi_isa isa, int n_threads, int exit_layer);
+/// The same on a device that is open, which is closed with the fixture.
+void fixture_open_on(fixture *f, const char *path, hsdi_device *device, hsdi_isa isa,
+                     int exit_layer);
 void fixture_close(fixture *f);
 
 /// Evaluate n tokens from position `pos` as a chain behind the trunk 0..pos-1.

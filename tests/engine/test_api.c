@@ -1,9 +1,11 @@
 /// Proves: the public API from a host's side: pull and callback deliver the same text; sessions
 ///           can be reused, cancelled, closed in the middle; several run at once and each gives
 ///           its own ar text; errors name their place and leave nothing behind; the step loop
-///           makes no allocation.
+///           makes no allocation, traced or not; a trace can be written beside running sessions,
+///           and holds the first spans of a long one.
 /// Does not prove: token equality over many settings, see test_modes.c.
 #include <hsd/hsd.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -39,19 +42,29 @@ static void append(text *t, const hsd_token *token)
     t->n_bytes += (int)token->n_bytes;
 }
 
-static hsd_session *open_session(hsd_mode mode, int n_tokens, hsd_token_fn fn, void *user)
+static const hsd_sampling greedy = {.top_p = 1.0f};
+static const hsd_sampling ruled = {.top_p = 1.0f, .repeat_penalty = 1.2f, .no_repeat_ngram = 3};
+
+static hsd_session *open_sampled(hsd_mode mode, const hsd_sampling *sampling, int n_tokens,
+                                 hsd_token_fn fn, void *user)
 {
     hsd_session_options options;
     hsd_session *session;
     hsd_error err = {0};
     hsd_session_options_init(&options);
     options.mode = mode;
+    options.sampling = *sampling;
     options.n_tokens = n_tokens;
     options.ignore_eos = true;
     options.on_token = fn;
     options.on_token_user = user;
     must(hsd_session_open(engine, &options, &session, &err), &err);
     return session;
+}
+
+static hsd_session *open_session(hsd_mode mode, int n_tokens, hsd_token_fn fn, void *user)
+{
+    return open_sampled(mode, &greedy, n_tokens, fn, user);
 }
 
 static void pull_all(hsd_session *session, text *out)
@@ -107,15 +120,18 @@ static void pull_and_callback_deliver_the_same_text_and_the_tokens_give_it(void 
 static void a_session_can_be_used_again_with_the_same_result(void **state)
 {
     (void)state;
+    static const hsd_sampling *const samplings[] = {&greedy, &ruled};
     text first, again;
-    hsd_session *session = open_session(HSD_MODE_MIRROR, 50, NULL, NULL);
-    pull_all(session, &first);
-    for (int i = 0; i < 3; i++) {
-        pull_all(session, &again);
-        assert_int_equal(again.n, first.n);
-        assert_memory_equal(again.ids, first.ids, sizeof(int32_t) * (size_t)first.n);
+    for (int s = 0; s < 2; s++) {
+        hsd_session *session = open_sampled(HSD_MODE_MIRROR, samplings[s], 50, NULL, NULL);
+        pull_all(session, &first);
+        for (int i = 0; i < 3; i++) {
+            pull_all(session, &again);
+            assert_int_equal(again.n, first.n);
+            assert_memory_equal(again.ids, first.ids, sizeof(int32_t) * (size_t)first.n);
+        }
+        hsd_session_close(&session);
     }
-    hsd_session_close(&session);
 }
 
 static void a_callback_that_says_no_cancels_and_later_tokens_never_come(void **state)
@@ -240,6 +256,11 @@ static void wrong_options_are_refused_with_their_names(void **state)
         {{.mode = (hsd_mode)9, .sampling.top_p = 1}, HSD_EINVAL, "mode"},
         {{.draft_kind = (hsd_draft_kind)9, .sampling.top_p = 1}, HSD_EINVAL, "draft_kind"},
         {{.sampling = {.top_p = 0}}, HSD_EINVAL, "top_p"},
+        {{.sampling = {.top_p = 1, .repeat_penalty = -1}}, HSD_EINVAL, "repeat_penalty"},
+        {{.sampling = {.top_p = 1, .no_repeat_ngram = -1}}, HSD_EINVAL, "no_repeat_ngram"},
+        {{.sampling = {.top_p = 1, .rule = (hsd_rule)2}}, HSD_EINVAL, "rule"},
+        {{.window = 4, .tree = 3, .sampling.top_p = 1}, HSD_EINVAL, "tree"},
+        {{.tree = 33, .sampling.top_p = 1}, HSD_EINVAL, "tree"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         hsd_session *session;
@@ -352,14 +373,14 @@ static bool count_allocations(void *user, const hsd_token *token)
     return true;
 }
 
-static void the_step_loop_allocates_nothing(void **state)
+static void expect_no_allocation(void)
 {
-    (void)state;
     static const hsd_mode modes[] = {HSD_MODE_AR, HSD_MODE_SERIAL, HSD_MODE_MIRROR};
-    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+    for (size_t i = 0; i < 2 * sizeof modes / sizeof *modes; i++) {
         count c = {0};
         hsd_error err = {0};
-        hsd_session *session = open_session(modes[i], 200, count_allocations, &c);
+        hsd_session *session =
+            open_sampled(modes[i / 2], i % 2 == 0 ? &greedy : &ruled, 200, count_allocations, &c);
         assert_true(atomic_load(&n_allocations) > 0); // the counter counts
         must(hsd_session_submit(session, prompt, strlen(prompt), &err), &err);
         must(hsd_session_wait(session, &err), &err);
@@ -369,13 +390,87 @@ static void the_step_loop_allocates_nothing(void **state)
     }
 }
 
-static int open_engine(void **state)
+static void the_step_loop_allocates_nothing(void **state)
 {
     (void)state;
+    expect_no_allocation();
+}
+
+static void open_with(hsd_trace *trace)
+{
     hsd_engine_options options;
     hsd_error err = {0};
     hsd_engine_options_init(&options);
+    options.trace = trace;
     must(hsd_engine_open(&options, &engine, &err), &err);
+}
+
+/// What a trace's file says; the tracks' and spans' counts.
+static void read_trace(hsd_trace *trace, int *n_tracks, int *n_spans, int *n_dropped)
+{
+    char path[] = "/tmp/hsd-test-api-XXXXXX";
+    hsd_error err = {0};
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    must(hsd_trace_write(trace, path, &err), &err);
+    json_error_t why = {0};
+    json_t *file = json_load_file(path, 0, &why), *event;
+    unlink(path);
+    if (!file) {
+        fail_msg("line %d: %s", why.line, why.text);
+    }
+    size_t i;
+    *n_tracks = *n_spans = 0;
+    json_array_foreach(json_object_get(file, "traceEvents"), i, event)
+    {
+        *n_tracks += strcmp(json_string_value(json_object_get(event, "name")), "thread_name") == 0;
+        *n_spans += strcmp(json_string_value(json_object_get(event, "ph")), "X") == 0;
+    }
+    *n_dropped = (int)json_integer_value(
+        json_object_get(json_object_get(file, "otherData"), "spans_dropped"));
+    json_decref(file);
+}
+
+static void a_trace_is_written_beside_sessions_and_allocates_nothing_in_steps(void **state)
+{
+    (void)state;
+    enum { N_SPANS = 1000 };
+    hsd_engine *plain = engine;
+    hsd_trace *trace = NULL;
+    hsd_error err = {0};
+    int n_tracks, n_spans, n_dropped;
+    must(hsd_trace_create("a host", N_SPANS, &trace, &err), &err);
+    open_with(trace);
+    hsd_session *sessions[2];
+    for (int i = 0; i < 2; i++) {
+        sessions[i] = open_session(HSD_MODE_MIRROR, 300, NULL, NULL);
+        must(hsd_session_submit(sessions[i], prompt, strlen(prompt), &err), &err);
+    }
+    for (int i = 0; i < 10; i++) {
+        read_trace(trace, &n_tracks, &n_spans, &n_dropped);
+        assert_int_equal(n_tracks, 3); // two targets, the engine's draft worker
+    }
+    for (int i = 0; i < 2; i++) {
+        must(hsd_session_wait(sessions[i], &err), &err);
+        hsd_session_close(&sessions[i]);
+    }
+    read_trace(trace, &n_tracks, &n_spans, &n_dropped);
+    assert_in_range(n_spans, 1, 3 * N_SPANS);
+    hsd_trace_restart(trace);
+    expect_no_allocation();
+    read_trace(trace, &n_tracks, &n_spans, &n_dropped);
+    assert_int_equal(n_tracks, 3); // sessions one after the other use the same
+    assert_true(n_dropped > 0 && n_spans >= N_SPANS);
+    hsd_engine_close(&engine);
+    hsd_trace_destroy(&trace);
+    engine = plain;
+}
+
+static int open_engine(void **state)
+{
+    (void)state;
+    open_with(NULL);
     return 0;
 }
 
@@ -401,6 +496,7 @@ int main(void)
         cmocka_unit_test(prompts_that_do_not_fit_are_refused),
         cmocka_unit_test(models_that_cannot_be_used_say_where_and_why),
         cmocka_unit_test(the_step_loop_allocates_nothing),
+        cmocka_unit_test(a_trace_is_written_beside_sessions_and_allocates_nothing_in_steps),
     };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

@@ -1,11 +1,16 @@
-/// Proves: for hundreds of random settings - mode, draft kind, window 1..16, roots 1..64, exit
-///           layer, greedy and temperature 0.8 with rules, local worker and worker process - the
-///           tokens of a session equal those of mode ar with the same sampling.
+/// Proves: for hundreds of random settings - mode, draft kind, window 1..16 or adaptive,
+///           chain or tree, with and without a lookup beside the draft, roots 1..64 of both or one
+///           source, exit layer, greedy and temperature 0.8 with rules, among them those that look
+///           at the text (penalty, no-repeat n-gram), local worker and worker process - the tokens
+///           of a session equal those of mode ar with the same sampling.
+///         Those rules change the text, and no n-gram comes twice where that is forbidden.
 ///         The same on a pair of small random models, whose drafts agree with nothing.
+///         Drafts apply every rule as the target does: one that is the target is always accepted.
 /// Does not prove: faults in the middle of a generation, see tests/pipelines.
 ///
 /// HSD_TEST_SETTINGS sets the number of settings (default 200), HSD_TEST_SEED the draw.
 #include "base/rng.h"
+#include "tests/engine/plain_rules.h"
 
 #include <hsd/hsd.h>
 #include <setjmp.h>
@@ -19,7 +24,7 @@
 
 #include <cmocka.h>
 
-enum { N_TOKENS = 32, N_PROMPTS = 4, N_SAMPLINGS = 3 };
+enum { TREE_MAX = 32, N_TOKENS = 32, N_PROMPTS = 4, N_SAMPLINGS = 9 };
 
 static const char *const prompts[N_PROMPTS] = {
     "Once upon a time",
@@ -32,6 +37,19 @@ static const hsd_sampling samplings[N_SAMPLINGS] = {
     {.top_p = 1.0f},
     {.temperature = 0.8f, .top_p = 1.0f, .seed = 11},
     {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.02f, .seed = 12},
+    {.top_p = 1.0f, .repeat_penalty = 1.3f},
+    {.top_p = 1.0f, .no_repeat_ngram = 2},
+    {.top_p = 1.0f, .repeat_penalty = 1.1f, .repeat_last_n = 8, .no_repeat_ngram = 3},
+    {.top_p = 1.0f, .repeat_penalty = 1.05f, .repeat_last_n = -1, .no_repeat_ngram = 1},
+    {.temperature = 0.8f, .top_p = 0.95f, .seed = 13, .repeat_penalty = 1.2f, .repeat_last_n = 20},
+    {.temperature = 0.7f,
+     .top_k = 40,
+     .top_p = 0.95f,
+     .min_p = 0.02f,
+     .seed = 14,
+     .repeat_penalty = 0.8f,
+     .repeat_last_n = -1,
+     .no_repeat_ngram = 4},
 };
 
 static char endpoint[64];
@@ -82,17 +100,56 @@ static void explain(const hsd_session_options *o, int i, const char *where, cons
     while (at < got->n && at < want->n && got->tokens[at] == want->tokens[at]) {
         at++;
     }
-    fail_msg("setting %d (%s, %s, draft %s, window %d, roots %d, exit %d, temperature %g): token "
-             "%d of %d/%d differs: %d, ar has %d",
+    fail_msg("setting %d (%s, %s, draft %s, window %d, tree %d, lookup %d, roots %d, exit %d, "
+             "temperature %g, penalty %g "
+             "over %d, n-gram %d): token %d of %d/%d differs: %d, ar has %d",
              i, where, hsd_mode_name(o->mode), hsd_draft_kind_name(o->draft_kind), o->window,
-             o->roots, o->exit_layer, (double)o->sampling.temperature, at, got->n, want->n,
-             at < got->n ? got->tokens[at] : -1, at < want->n ? want->tokens[at] : -1);
+             o->tree, o->with_ngram, o->roots, o->exit_layer, (double)o->sampling.temperature,
+             (double)o->sampling.repeat_penalty, o->sampling.repeat_last_n,
+             o->sampling.no_repeat_ngram, at, got->n, want->n, at < got->n ? got->tokens[at] : -1,
+             at < want->n ? want->tokens[at] : -1);
 }
 
 static uint64_t number_from(const char *name, uint64_t other)
 {
     const char *s = getenv(name);
     return s && *s ? strtoull(s, NULL, 10) : other;
+}
+
+/// Does an n-gram that ends in the generated tokens occur earlier in prompt and output?
+static bool repeats(hsd_engine *engine, const char *prompt, const text *t, int ngram)
+{
+    int32_t all[256];
+    int n_prompt;
+    hsd_error err = {0};
+    must(hsd_engine_tokenize(engine, prompt, strlen(prompt), true, all, 256 - N_TOKENS, &n_prompt,
+                             &err),
+         &err);
+    memcpy(all + n_prompt, t->tokens, (size_t)t->n * sizeof *all);
+    for (int n = n_prompt; n < n_prompt + t->n; n++) {
+        if (plain_repeats(all, n, ngram, all[n])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// What mode ar says under the rules that look at the text.
+static void check_rules(hsd_engine *engine, text (*want)[N_SAMPLINGS])
+{
+    int n_changed = 0, n_repeats = 0;
+    for (int p = 0; p < N_PROMPTS; p++) {
+        for (int s = 0; s < N_SAMPLINGS; s++) {
+            int ngram = samplings[s].no_repeat_ngram;
+            assert_false(repeats(engine, prompts[p], &want[p][s], ngram));
+            n_repeats += repeats(engine, prompts[p], &want[p][0], ngram);
+            n_changed += samplings[s].temperature <= 0.0f && s > 0 &&
+                         memcmp(&want[p][s], &want[p][0], sizeof want[p][s]) != 0;
+        }
+    }
+    print_message("%d texts changed by rules, %d repeated without\n", n_changed, n_repeats);
+    assert_true(n_changed > 0);
+    assert_true(n_repeats > 0);
 }
 
 /// Draw settings on an engine (and one with a worker process, if given) and compare with ar.
@@ -109,15 +166,24 @@ static void compare_settings(hsd_engine *local, hsd_engine *remote, int n_settin
             o.mode = HSD_MODE_AR;
             o.sampling = samplings[s];
             o.n_tokens = N_TOKENS;
+            want[p][s] = (text){0};
             generate(local, &o, prompts[p], &want[p][s], &stats);
         }
     }
+    check_rules(local, want);
     for (int i = 0; i < n_settings; i++) {
         int p = draw(seed, i, 0, 0, N_PROMPTS - 1), s = draw(seed, i, 1, 0, N_SAMPLINGS - 1);
         hsd_session_options_init(&o);
-        o.mode = draw(seed, i, 2, 0, 3) == 0 ? HSD_MODE_SERIAL : HSD_MODE_MIRROR;
+        static const hsd_mode modes[] = {HSD_MODE_SERIAL, HSD_MODE_ASYNC, HSD_MODE_MIRROR,
+                                         HSD_MODE_MIRROR};
+        o.mode = modes[draw(seed, i, 2, 0, 3)];
         o.draft_kind = (hsd_draft_kind)draw(seed, i, 3, HSD_DRAFT_MODEL, HSD_DRAFT_EARLY_EXIT);
-        o.window = draw(seed, i, 4, 1, 16);
+        o.window = draw(seed, i, 4, 0, 16); // 0: lengths adapt
+        if (draw(seed, i, 8, 0, 1) == 1) {
+            o.tree = draw(seed, i, 9, o.window > 0 ? o.window : 8, TREE_MAX);
+        }
+        o.with_ngram = draw(seed, i, 10, 0, 2) == 0;
+        o.roots_from = (hsd_roots_from)draw(seed, i, 11, 0, HSD_ROOTS_FROM_EXIT);
         o.roots = draw(seed, i, 5, 1, 64);
         o.exit_layer = draw(seed, i, 6, 1, hsd_engine_n_layers(local) - 1);
         o.sampling = samplings[s];
@@ -186,6 +252,53 @@ static void random_models_that_agree_on_nothing_change_no_token(void **state)
     }
 }
 
+/// A draft that is the target itself is always right, if it applies the same rules.
+static void check_own_draft(hsd_engine *engine, const char *where)
+{
+    hsd_stats stats;
+    text got;
+    for (int s = 0; s < N_SAMPLINGS; s++) {
+        for (int p = 0; p < N_PROMPTS; p++) {
+            hsd_session_options o;
+            hsd_session_options_init(&o);
+            o.mode = HSD_MODE_SERIAL;
+            o.draft_kind = HSD_DRAFT_MODEL;
+            o.window = 5;
+            o.sampling = samplings[s];
+            o.n_tokens = N_TOKENS;
+            o.ignore_eos = true;
+            generate(engine, &o, prompts[p], &got, &stats);
+            if (stats.drafted < N_TOKENS / 2 || stats.accepted != stats.drafted) {
+                fail_msg("%s, sampling %d, prompt %d: %lld of %lld drafts accepted", where, s, p,
+                         (long long)stats.accepted, (long long)stats.drafted);
+            }
+        }
+    }
+}
+
+static void a_draft_that_is_the_target_is_always_accepted_under_every_rule(void **state)
+{
+    (void)state;
+    const char *const endpoints[] = {endpoint};
+    const char path[] = "models/hsd-story-draft.gguf";
+    hsd_engine *engine;
+    hsd_engine_options options;
+    hsd_error err = {0};
+    hsd_engine_options_init(&options);
+    options.target_path = path;
+    options.draft_path = path;
+    options.n_ctx = 256;
+    must(hsd_engine_open(&options, &engine, &err), &err);
+    check_own_draft(engine, "local");
+    hsd_engine_close(&engine);
+    options.draft_path = NULL;
+    options.worker_endpoints = endpoints;
+    options.n_workers = 1;
+    must(hsd_engine_open(&options, &engine, &err), &err);
+    check_own_draft(engine, "worker process");
+    hsd_engine_close(&engine);
+}
+
 /// A worker in a process of its own, started before this one has threads.
 static void start_worker(void)
 {
@@ -210,6 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(speculation_never_changes_a_token_of_the_shipped_pair),
         cmocka_unit_test(random_models_that_agree_on_nothing_change_no_token),
+        cmocka_unit_test(a_draft_that_is_the_target_is_always_accepted_under_every_rule),
     };
     start_worker();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

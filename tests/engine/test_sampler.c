@@ -161,12 +161,22 @@ static void rules_out_of_range_are_refused_by_name(void **state)
         {{.top_p = 0.0f}, "top_p"},
         {{.top_p = 1.5f}, "top_p"},
         {{.top_p = 1.0f, .min_p = -0.1f}, "min_p"},
+        {{.top_p = 1.0f, .repeat_penalty = -1.0f}, "repeat_penalty"},
+        {{.top_p = 1.0f, .repeat_penalty = 1e-9f}, "repeat_penalty"},
+        {{.top_p = 1.0f, .repeat_penalty = 101.0f}, "repeat_penalty"},
+        {{.top_p = 1.0f, .repeat_penalty = NAN}, "repeat_penalty"},
+        {{.top_p = 1.0f, .repeat_last_n = -2}, "repeat_last_n"},
+        {{.top_p = 1.0f, .no_repeat_ngram = -1}, "no_repeat_ngram"},
+        {{.top_p = 1.0f, .rule = (hsd_rule)2}, "rule"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         hsd_error err = {0};
         assert_int_equal(hsdi_sampling_check(&bad[i].rules, &err), HSD_EINVAL);
         assert_string_equal(err.where, bad[i].where);
     }
+    const hsd_sampling ratio = {.top_p = 1.0f, .rule = HSD_RULE_RATIO};
+    hsd_error err = {0};
+    assert_int_equal(hsdi_sampling_check(&ratio, &err), HSD_OK);
 }
 
 int main(void)

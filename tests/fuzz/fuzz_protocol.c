@@ -42,7 +42,7 @@ static hsd_status eval(void *self, const hsdi_rows *rows, int n_top, hsdi_candid
 /// a bf16 not-a-number has many forms).
 static void encode_again(const hsdi_frame *frame, const uint8_t *bytes, size_t n)
 {
-    hsdi_candidate proxies[(HSDI_WINDOW_MAX + 1) * HSDI_TOP_MAX];
+    hsdi_candidate proxies[HSDI_WINDOW_ROWS * HSDI_TOP_MAX];
     int32_t *tokens = NULL;
     uint8_t *again = malloc(n);
     if (frame->type == HSDI_FRAME_OPEN) {
@@ -58,7 +58,8 @@ static void encode_again(const hsdi_frame *frame, const uint8_t *bytes, size_t n
         }
     }
     must(hsdi_frame_encode(frame, tokens, proxies, again, n) == n);
-    if (frame->type != HSDI_FRAME_ERROR && frame->type != HSDI_FRAME_PROXIES) {
+    if (frame->type != HSDI_FRAME_ERROR && frame->type != HSDI_FRAME_PROXIES &&
+        frame->type != HSDI_FRAME_VOCAB) {
         must(memcmp(bytes, again, n) == 0);
     }
     free(again);
@@ -81,7 +82,7 @@ static void open_draft(hsdi_draft **draft, const hsdi_frame *frame)
         tokens[i] = hsdi_frame_token(frame, i);
     }
     hsdi_draft_destroy(draft);
-    if (hsdi_draft_create(&stage, &config, &frame->open.share, draft, &err) == HSD_OK) {
+    if (hsdi_draft_create(&stage, &config, frame->open.n_proxies, draft, &err) == HSD_OK) {
         (void)!hsdi_draft_open(*draft, frame->step, tokens, frame->open.n_tokens, &err);
     }
 }
@@ -89,13 +90,13 @@ static void open_draft(hsdi_draft **draft, const hsdi_frame *frame)
 static void tell(hsdi_draft **draft, const hsdi_frame *frame)
 {
     hsd_error err;
-    hsdi_candidate proxies[(HSDI_WINDOW_MAX + 1) * HSDI_TOP_MAX];
+    hsdi_candidate proxies[HSDI_WINDOW_ROWS * HSDI_TOP_MAX];
     if (frame->type == HSDI_FRAME_OPEN) {
         open_draft(draft, frame);
     } else if (!*draft) {
         return;
     } else if (frame->type == HSDI_FRAME_STEP) {
-        (void)!hsdi_draft_step(*draft, frame->step, frame->step_.window, frame->step_.n_window,
+        (void)!hsdi_draft_step(*draft, frame->step, &frame->step_.window, &frame->step_.share,
                                &err);
     } else if (frame->type == HSDI_FRAME_PROXIES) {
         for (int i = 0; i < frame->proxies.n_rows * frame->proxies.n_top; i++) {
@@ -104,8 +105,8 @@ static void tell(hsdi_draft **draft, const hsdi_frame *frame)
         (void)!hsdi_draft_proxies(*draft, frame->step, frame->proxies.n_rows, frame->proxies.n_top,
                                   proxies, &err);
     } else if (frame->type == HSDI_FRAME_COMMIT) {
-        (void)!hsdi_draft_commit(*draft, frame->step, frame->commit.n_accepted, frame->commit.next,
-                                 frame->commit.n_committed, &err);
+        (void)!hsdi_draft_commit(*draft, frame->step, frame->commit.row, frame->commit.next,
+                                 frame->commit.n_committed, frame->commit.want, &err);
     }
 }
 
@@ -117,7 +118,7 @@ static void work(hsdi_draft *draft, size_t n)
     for (size_t i = 0; draft && i < n % QUANTA && hsdi_draft_has_work(draft); i++) {
         must(hsdi_draft_work(draft, &err) == HSD_OK);
         if (hsdi_draft_take_window(draft, &window)) {
-            must(window.n_tokens >= 0 && window.n_tokens <= HSDI_WINDOW_MAX);
+            must(hsdi_window_is_valid(&window.window, N_VOCAB));
         }
     }
 }

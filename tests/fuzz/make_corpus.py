@@ -80,7 +80,21 @@ def tokenizer_seeds():
     return seeds
 
 
-for name, seeds in (("gguf", gguf_seeds()), ("tokenizer", tokenizer_seeds())):
+def key_seeds():
+    # The example keys of ZeroMQ's manual, zmq_curve(7): not anybody's.
+    public = b"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
+    secret = b"D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"
+    other = b"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+    pair = b"# key pair\npublic " + public + b"\nsecret " + secret + b"\n"
+    clients = public + b" alice\n# bob left\n\n" + other + b" carol at work\n"
+    return {"pair": pair, "pair-cut": pair[:-12], "pair-crlf": pair.replace(b"\n", b"\r\n"),
+            "pair-twice": pair + pair, "pair-mixed": pair.replace(public, other), "list": clients,
+            "list-long": public + b" " + b"x" * 100, "list-high": public[:-1] + b"\xff",
+            "list-nul": public[:-3] + b"\0\0\0", "one": public, "empty": b"", "comment": b"#" * 40}
+
+
+for name, seeds in (("gguf", gguf_seeds()), ("tokenizer", tokenizer_seeds()),
+                    ("keys", key_seeds())):
     folder = HERE / "corpus" / name
     folder.mkdir(parents=True, exist_ok=True)
     for seed, data in seeds.items():

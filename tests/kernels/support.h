@@ -81,7 +81,7 @@ static inline int runnable_sets(const hsdi_kernels **sets)
 {
     static bool told;
     int n = 0;
-    hsdi_isa top = hsdi_isa_detect();
+    hsdi_isa top = hsdi_isa_supported();
     for (int i = HSDI_ISA_REF + 1; i < HSDI_N_ISA; i++) {
         const hsdi_kernels *set = hsdi_kernels_get((hsdi_isa)i);
         if (set->isa != (hsdi_isa)i || i > (int)top) {

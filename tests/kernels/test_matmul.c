@@ -1,91 +1,9 @@
-/// Proves: the vector sets equal ref bit for bit in every product, every shape and every type;
-///         N rows equal N single rows; groups may be cut anywhere; ref is close to a product in
-///         double; packing loses nothing; NaN and infinity reach their own row only.
+/// Proves: the vector sets equal their definitions (ref, ref-bf16) bit for bit in every product,
+///         every shape and every type; N rows equal N single rows; groups may be cut anywhere; ref
+///         is close to a product in double; packing loses nothing; NaN and infinity reach their own
+///         row only.
 /// Does not prove: speed (bench_kernels), nor that the GGUF blocks are read rightly (test_dequant).
-#include "tests/kernels/support.h"
-
-/// One product, from source data to y.
-typedef struct product {
-    hsdi_type type;
-    int n_rows, n_in, n_out;
-    bool accumulate;
-    uint64_t seed;
-    uint8_t *source;
-    float *x, *bias, *y_old; ///< bias may be NULL
-} product;
-
-static product product_make(hsdi_type type, int n_rows, int n_in, int n_out, uint64_t seed)
-{
-    noise s = {seed};
-    product p = {.type = type,
-                 .n_rows = n_rows,
-                 .n_in = n_in,
-                 .n_out = n_out,
-                 .accumulate = seed & 1,
-                 .seed = seed};
-    p.source = noise_matrix(&s, type, n_out, n_in);
-    p.x = noise_floats(&s, (size_t)n_rows * (size_t)n_in);
-    p.y_old = noise_floats(&s, (size_t)n_rows * (size_t)n_out);
-    p.bias = seed & 2 ? noise_floats(&s, (size_t)n_out) : NULL;
-    return p;
-}
-
-static void product_free(product *p)
-{
-    free(p->source);
-    free(p->x);
-    free(p->y_old);
-    free(p->bias);
-}
-
-static uint8_t *pack(const hsdi_kernels *set, const product *p)
-{
-    int n_groups = (p->n_out + HSDI_GROUP - 1) / HSDI_GROUP;
-    uint8_t *w = must_alloc(set->pack_bytes(p->type, p->n_out, p->n_in));
-    set->pack(p->type, p->n_out, p->n_in, p->source, w, 0, n_groups / 2);
-    set->pack(p->type, p->n_out, p->n_in, p->source, w, n_groups / 2, n_groups);
-    return w;
-}
-
-/// Rows [row, row + n_rows), groups cut at `cut`. Returns y of all rows, dense.
-static void run_rows(const hsdi_kernels *set, const product *p, const uint8_t *w, int row,
-                     int n_rows, int cut, float *y)
-{
-    size_t first = (size_t)row * (size_t)p->n_out;
-    uint8_t *x = must_alloc(set->act_bytes(p->type, p->n_in) * (size_t)n_rows);
-    set->act_prepare(p->type, p->x + (size_t)row * (size_t)p->n_in, p->n_in, n_rows, p->n_in, x);
-    memcpy(y + first, p->y_old + first, (size_t)n_rows * (size_t)p->n_out * sizeof *y);
-    hsdi_matmul m = {.type = p->type,
-                     .n_rows = n_rows,
-                     .n_in = p->n_in,
-                     .n_out = p->n_out,
-                     .x = x,
-                     .w = w,
-                     .bias = p->bias,
-                     .y = y + first,
-                     .y_stride = p->n_out,
-                     .accumulate = p->accumulate};
-    set->matmul(&m, 0, cut);
-    set->matmul(&m, cut, (p->n_out + HSDI_GROUP - 1) / HSDI_GROUP);
-    free(x);
-}
-
-static float *run(const hsdi_kernels *set, const product *p)
-{
-    float *y = must_alloc((size_t)p->n_rows * (size_t)p->n_out * sizeof *y);
-    uint8_t *w = pack(set, p);
-    run_rows(set, p, w, 0, p->n_rows, 0, y);
-    free(w);
-    return y;
-}
-
-static const char *describe(const hsdi_kernels *set, const product *p)
-{
-    static char text[128];
-    snprintf(text, sizeof text, "%s %s [%d, %d] -> %d", set->name, hsdi_type_find(p->type)->name,
-             p->n_rows, p->n_in, p->n_out);
-    return text;
-}
+#include "tests/kernels/product.h"
 
 static const int row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 33, 70};
 static const int out_counts[] = {1, 16, 17, 31, 48, 67, 80, 131};
@@ -116,31 +34,34 @@ static void check_sets(const product *p)
 {
     const hsdi_kernels *sets[HSDI_N_ISA];
     int n_sets = runnable_sets(sets);
-    float *want = run(hsdi_kernels_get(HSDI_ISA_REF), p);
     for (int i = 0; i < n_sets; i++) {
+        float *want = run(hsdi_kernels_definition(sets[i]->isa), p);
         float *got = run(sets[i], p);
         check_same(describe(sets[i], p), p->seed, got, want, (size_t)p->n_rows * (size_t)p->n_out);
+        free(want);
         free(got);
     }
-    free(want);
 }
 
-static void every_set_equals_ref_bit_for_bit(void **state)
+static void every_set_equals_its_definition_bit_for_bit(void **state)
 {
     (void)state;
     each_shape(check_sets);
 }
 
-/// ref is in the first place, so that this holds for it too.
-static int all_sets(const hsdi_kernels *sets[HSDI_N_ISA])
+enum { N_SETS_MAX = HSDI_N_ISA + 1 };
+
+/// The definitions are in the first places, so that this holds for them too.
+static int all_sets(const hsdi_kernels *sets[N_SETS_MAX])
 {
-    sets[0] = hsdi_kernels_get(HSDI_ISA_REF);
-    return runnable_sets(sets + 1) + 1;
+    sets[0] = hsdi_kernels_definition(HSDI_ISA_REF);
+    sets[1] = hsdi_kernels_definition(HSDI_ISA_AVX512BF16);
+    return runnable_sets(sets + 2) + 2;
 }
 
 static void check_single_rows(const product *p)
 {
-    const hsdi_kernels *sets[HSDI_N_ISA];
+    const hsdi_kernels *sets[N_SETS_MAX];
     int n_sets = all_sets(sets);
     for (int i = 0; i < n_sets; i++) {
         float *want = must_alloc((size_t)p->n_rows * (size_t)p->n_out * sizeof *want);
@@ -189,10 +110,11 @@ static void groups_may_be_cut_anywhere(void **state)
 
 /// |y - y_double| <= bound. Activations of quantised types are rounded to d * q with an error of at
 /// most d / 2 and, as d itself has 11 bits, 127 d / 2^12 more, d = max|x| / 127 of their block;
-/// sums of n terms in f32 err by n eps sum|x w|.
-static void check_against_double(const product *p)
+/// sums of n terms in f32 err by n eps sum|x w|. ref-bf16 rounds activations to 8 bits, so by 2^-8.
+static void check_definition_against_double(const hsdi_kernels *set, const product *p)
 {
-    float *y = run(hsdi_kernels_get(HSDI_ISA_REF), p);
+    float *y = run(set, p);
+    double rounding = set == hsdi_kernels_definition(HSDI_ISA_AVX512BF16) ? 0x1p-8 : 0;
     float *w = must_alloc((size_t)p->n_in * sizeof *w);
     bool rounded = hsdi_type_find(p->type)->block_elems > 1;
     for (int o = 0; o < p->n_out; o++) {
@@ -208,6 +130,7 @@ static void check_against_double(const product *p)
                 }
                 sum += (double)x[k] * (double)w[k];
                 size += fabs((double)x[k] * (double)w[k]);
+                step += fabs((double)x[k] * (double)w[k]) * rounding;
                 step += fabs((double)w[k]) * amax / 127 / 2 * 1.07;
             }
             // with minima, d q scale and the minimum cancel: their sizes, not their difference,
@@ -218,8 +141,8 @@ static void check_against_double(const product *p)
             sum += p->accumulate ? (double)p->y_old[at] : 0;
             if (!(fabs(sum - (double)y[at]) <= bound)) {
                 fail_msg("%s, seed %llu: row %d, channel %d: got %g, want %g +- %g",
-                         describe(hsdi_kernels_get(HSDI_ISA_REF), p), (unsigned long long)p->seed,
-                         r, o, (double)y[at], sum, bound);
+                         describe(set, p), (unsigned long long)p->seed, r, o, (double)y[at], sum,
+                         bound);
             }
         }
     }
@@ -227,26 +150,34 @@ static void check_against_double(const product *p)
     free(y);
 }
 
-static void ref_is_the_product_of_dequantised_weights(void **state)
+static void check_against_double(const product *p)
+{
+    check_definition_against_double(hsdi_kernels_definition(HSDI_ISA_REF), p);
+    if (p->type == HSDI_TYPE_BF16) {
+        check_definition_against_double(hsdi_kernels_definition(HSDI_ISA_AVX512BF16), p);
+    }
+}
+
+static void definitions_are_products_of_dequantised_weights(void **state)
 {
     (void)state;
     each_shape(check_against_double);
 }
 
-/// x = 127 e_k quantises without error, so y is column k times 127 up to one rounding of f32.
-static void unit_vectors_give_back_every_packed_weight(void **state)
+/// Column by column. x = 127 e_k quantises without error, so y is column k times 127 up to one
+/// rounding of f32.
+static void check_unit_vectors(const hsdi_kernels *set)
 {
-    (void)state;
     enum { n_in = 512, n_out = 19 };
     for (int t = 0; t < N_TYPES; t++) {
         product p = product_make(all_types[t], 1, n_in, n_out, 40);
         float *y = must_alloc((size_t)n_out * sizeof *y);
         float *w = must_alloc((size_t)n_in * sizeof *w);
-        uint8_t *packed = pack(hsdi_kernels_get(HSDI_ISA_REF), &p);
+        uint8_t *packed = pack(set, &p);
         for (int k = 0; k < n_in; k++) {
             memset(p.x, 0, (size_t)n_in * sizeof *p.x);
             p.x[k] = 127.0f;
-            run_rows(hsdi_kernels_get(HSDI_ISA_REF), &p, packed, 0, 1, 0, y);
+            run_rows(set, &p, packed, 0, 1, 0, y);
             for (int o = 0; o < n_out; o++) {
                 const uint8_t *row = p.source + (size_t)o * row_bytes(p.type, n_in);
                 hsdi_dequant_row(p.type, row, n_in, w);
@@ -264,10 +195,17 @@ static void unit_vectors_give_back_every_packed_weight(void **state)
     }
 }
 
+static void unit_vectors_give_back_every_packed_weight(void **state)
+{
+    (void)state;
+    check_unit_vectors(hsdi_kernels_definition(HSDI_ISA_REF));
+    check_unit_vectors(hsdi_kernels_definition(HSDI_ISA_AVX512BF16));
+}
+
 static void a_nan_or_infinity_stays_in_its_row_and_shows(void **state)
 {
     (void)state;
-    const hsdi_kernels *sets[HSDI_N_ISA];
+    const hsdi_kernels *sets[N_SETS_MAX];
     int n_sets = all_sets(sets);
     for (int t = 0; t < N_TYPES; t++) {
         product p = product_make(all_types[t], 5, 512, 40, 4);
@@ -311,10 +249,10 @@ static void extreme_quants_do_not_saturate(void **state)
     }
 }
 
-static void act_prepare_of_every_set_equals_ref(void **state)
+static void act_prepare_of_every_set_equals_its_definition(void **state)
 {
     (void)state;
-    const hsdi_kernels *sets[HSDI_N_ISA], *ref = hsdi_kernels_get(HSDI_ISA_REF);
+    const hsdi_kernels *sets[HSDI_N_ISA];
     int n_sets = runnable_sets(sets);
     for (int t = 0; t < N_TYPES; t++) {
         enum { n_rows = 300, n_in = 256 };
@@ -325,17 +263,20 @@ static void act_prepare_of_every_set_equals_ref(void **state)
             x[n_in + i] = x[i] * 1e-32f;
             x[2 * n_in + i] = -0.0f;
         }
-        size_t size = ref->act_bytes(all_types[t], n_in) * (size_t)n_rows;
-        uint8_t *want = must_alloc(size), *got = must_alloc(size);
         for (int i = 0; i < n_sets; i++) {
+            const hsdi_kernels *ref = hsdi_kernels_definition(sets[i]->isa);
+            size_t size = ref->act_bytes(all_types[t], n_in) * (size_t)n_rows;
+            uint8_t *want = must_alloc(size), *got = must_alloc(size);
+            assert_int_equal(sets[i]->act_bytes(all_types[t], n_in),
+                             ref->act_bytes(all_types[t], n_in));
             memset(want, 0, size);
             memset(got, 0, size);
             ref->act_prepare(all_types[t], x, n_in, n_rows, n_in, want);
             sets[i]->act_prepare(all_types[t], x, n_in, n_rows, n_in, got);
             assert_memory_equal(got, want, size);
+            free(want);
+            free(got);
         }
-        free(want);
-        free(got);
         free(x);
     }
 }
@@ -343,14 +284,14 @@ static void act_prepare_of_every_set_equals_ref(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_set_equals_ref_bit_for_bit),
+        cmocka_unit_test(every_set_equals_its_definition_bit_for_bit),
         cmocka_unit_test(n_rows_equal_n_single_rows),
         cmocka_unit_test(groups_may_be_cut_anywhere),
-        cmocka_unit_test(ref_is_the_product_of_dequantised_weights),
+        cmocka_unit_test(definitions_are_products_of_dequantised_weights),
         cmocka_unit_test(unit_vectors_give_back_every_packed_weight),
         cmocka_unit_test(a_nan_or_infinity_stays_in_its_row_and_shows),
         cmocka_unit_test(extreme_quants_do_not_saturate),
-        cmocka_unit_test(act_prepare_of_every_set_equals_ref),
+        cmocka_unit_test(act_prepare_of_every_set_equals_its_definition),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@
 #include <pipelines/protocol.h>
 #include <string.h>
 
-enum { FRAMES_TYPES = 10, FRAMES_TOKENS = 5, FRAMES_PROXIES = 6 };
+enum { FRAMES_TYPES = 12, FRAMES_TOKENS = 5, FRAMES_PROXIES = 6 };
 
 static const int32_t frames_tokens[FRAMES_TOKENS] = {0, 1, 499, 7, 7};
 static const hsdi_candidate frames_proxies[FRAMES_PROXIES] = {{3, -0.5f},  {4, -1.0f},  {-1, 0.0f},
@@ -19,13 +19,15 @@ static inline hsdi_frame frames_make(int type)
     frame.type = (hsdi_frame_type)type;
     frame.epoch = 3;
     frame.session = 0x0123456789abcdefu;
-    frame.step = type == HSDI_FRAME_OPEN || type >= HSDI_FRAME_STEP ? 42 : 0;
+    frame.step =
+        type == HSDI_FRAME_OPEN || (type >= HSDI_FRAME_STEP && type <= HSDI_FRAME_WINDOW) ? 42 : 0;
     if (type == HSDI_FRAME_HELLO || type == HSDI_FRAME_WELCOME) {
         frame.identity = (hsdi_identity){0xfedcba9876543210u, 99, 500};
     } else if (type == HSDI_FRAME_OPEN) {
         frame.open.config = (hsdi_draft_config){.mode = HSD_MODE_MIRROR,
                                                 .draft_kind = HSD_DRAFT_MODEL,
                                                 .window = 7,
+                                                .tree = 12,
                                                 .miss_window = 4,
                                                 .roots = 16,
                                                 .n_top = 8,
@@ -35,31 +37,46 @@ static inline hsdi_frame frames_make(int type)
                                                 .top_p = 1.0f,
                                                 .min_p = 0.25f,
                                                 .top_k = 40,
-                                                .seed = 0xffffffffffffffffu};
-        frame.open.share = (hsdi_draft_share){.index = 1, .n_workers = 2, .n_proxies = 8};
+                                                .seed = 0xffffffffffffffffu,
+                                                .sources = HSDI_SOURCES_OWN,
+                                                .is_audited = true,
+                                                .repeat_penalty = 1.5f,
+                                                .repeat_last_n = 64,
+                                                .no_repeat_ngram = 3,
+                                                .rule = HSD_RULE_RATIO};
+        frame.open.n_proxies = 8;
         frame.open.n_vocab = 500;
         frame.open.n_tokens = FRAMES_TOKENS;
     } else if (type == HSDI_FRAME_ERROR) {
         frame.error.code = HSDI_ERROR_UNKNOWN;
         strcpy(frame.error.text, "no such session is open");
     } else if (type == HSDI_FRAME_STEP) {
-        frame.step_.n_window = 3;
-        memcpy(frame.step_.window, frames_tokens, 3 * sizeof(int32_t));
+        frame.step_.share = (hsdi_draft_share){100, 60000};
+        frame.step_.window = (hsdi_window){3, {0, 1, 499}, {0, 0, 2}};
     } else if (type == HSDI_FRAME_PROXIES) {
         frame.proxies.n_rows = 2;
         frame.proxies.n_top = 3;
     } else if (type == HSDI_FRAME_COMMIT) {
-        frame.commit.n_accepted = 2;
+        frame.commit.row = 2;
+        frame.commit.want = 4;
         frame.commit.next = 499;
         frame.commit.n_committed = 77;
     } else if (type == HSDI_FRAME_WINDOW) {
         frame.window = (hsdi_draft_window){.step = 42,
                                            .n_committed = 80,
                                            .source = HSDI_SOURCE_PROXY,
-                                           .n_tokens = 2,
-                                           .tokens = {5, 6}};
-    } else if (type == HSDI_FRAME_CLOSE) {
-        frame.step = 0;
+                                           .window = {2, {5, 6}, {0, 1}},
+                                           .ranks = {1, 2, HSDI_RANK_NONE},
+                                           .n_rows = 17,
+                                           .busy_ns = 99000,
+                                           .n_q = 2,
+                                           .q = {{5, -0.5f}, {9, -1.0f}, {6, 0.0f}, {-1, 0.0f}}};
+    } else if (type == HSDI_FRAME_ASK) {
+        frame.vocab.n = 77;
+    } else if (type == HSDI_FRAME_VOCAB) {
+        frame.vocab.n = 77;
+        frame.vocab.hash = 0xabcdef0123456789u;
+        strcpy(frame.vocab.text, "king");
     }
     return frame;
 }

@@ -283,11 +283,37 @@ static void draft_close(void *self, hsdi_draft_stage *stage)
     atomic_fetch_sub(&scripted_n_open, 1);
 }
 
+static uint64_t prefix_hash(void *self, int n)
+{
+    const scripted_script *script = self;
+    uint64_t hash = 0;
+    for (int i = 0; i < n; i++) {
+        hash = hash_on(hash, i == script->odd_token && i > 0 ? -5 : i);
+    }
+    return hash;
+}
+
+static void token_text(void *self, int id, char *out, size_t cap)
+{
+    const scripted_script *script = self;
+    if (id == script->odd_token && id > 0) {
+        snprintf(out, cap, "odd");
+    } else {
+        snprintf(out, cap, "t%d", id);
+    }
+}
+
+hsdi_vocabulary scripted_vocabulary(const scripted_script *script)
+{
+    return (hsdi_vocabulary){(void *)(uintptr_t)script, prefix_hash, token_text};
+}
+
 hsdi_draft_factory scripted_factory(const scripted_script *script)
 {
     return (hsdi_draft_factory){
         .self = (void *)(uintptr_t)script,
-        .vocab_hash = 0x1234,
+        .vocabulary = scripted_vocabulary(script),
+        .vocab_hash = script->odd_token > 0 ? 0x1235 : 0x1234,
         .fingerprint = 1,
         .n_vocab = script->n_vocab,
         .open = draft_open,

@@ -41,6 +41,7 @@ typedef struct scripted_script {
     scripted_proxies proxies;
     int eval_us;    ///< a draft call takes this long
     int pass_us;    ///< a target pass takes this long, half before the exit
+    int odd_token;  ///< the vocabulary's token that differs from other scripts'; 0: none
     int fail_after; ///< draft calls that succeed before one fails; 0: all succeed
 } scripted_script;
 
@@ -52,6 +53,9 @@ int32_t scripted_truth(const scripted_script *script, const int32_t *text, int n
 
 hsdi_target_stage scripted_target_open(const scripted_script *script);
 void scripted_target_close(hsdi_target_stage *stage);
+
+/// Its vocabulary: "t0", "t1", .. with "odd" for odd_token. Borrows the script.
+hsdi_vocabulary scripted_vocabulary(const scripted_script *script);
 
 /// A factory whose drafts follow `script`, which must outlive it.
 hsdi_draft_factory scripted_factory(const scripted_script *script);

@@ -16,7 +16,6 @@ enum { N_PROMPT = 12 };
 typedef struct bench {
     scripted_script script;
     hsdi_draft_config config;
-    hsdi_draft_share share;
     hsdi_draft_factory factory;
     hsdi_draft_stage stage;
     hsdi_draft *draft;
@@ -31,11 +30,18 @@ static void bench_open_with(bench *b, uint64_t seed, hsd_mode mode, double agree
     b->script = scripted_default(seed);
     b->script.agreement = agreement;
     b->config = (hsdi_draft_config){
-        .mode = (int)mode, .window = 5, .miss_window = 2, .roots = 8, .n_top = 4, .n_ctx = 256};
-    b->share = (hsdi_draft_share){.n_workers = 1, .n_proxies = n_proxies};
+        .mode = (int)mode,
+        .window = 5,
+        .tree = 5,
+        .miss_window = 2,
+        .roots = 8,
+        .n_top = 4,
+        .n_ctx = 256,
+        .sources = HSDI_SOURCES_BOTH,
+    };
     b->factory = scripted_factory(&b->script);
     assert_int_equal(b->factory.open(b->factory.self, &b->config, &b->stage, &err), HSD_OK);
-    assert_int_equal(hsdi_draft_create(&b->stage, &b->config, &b->share, &b->draft, &err), HSD_OK);
+    assert_int_equal(hsdi_draft_create(&b->stage, &b->config, n_proxies, &b->draft, &err), HSD_OK);
     rig_prompt(&b->script, seed, b->text, N_PROMPT);
     b->n_text = N_PROMPT;
     assert_int_equal(hsdi_draft_open(b->draft, 0, b->text, b->n_text, &err), HSD_OK);
@@ -73,24 +79,38 @@ static hsdi_draft_window answer_of(bench *b)
     return window;
 }
 
+static const hsdi_draft_share ALL = {0, HSDI_SHARE_ALL};
+
+/// A chain of these tokens.
+static hsdi_window chain_of(const int32_t *tokens, int n)
+{
+    hsdi_window window = {0};
+    for (int i = 0; i < n; i++) {
+        (void)hsdi_window_add(&window, i, tokens[i]);
+    }
+    return window;
+}
+
 /// What the target would do with this window: STEP, branches, COMMIT. Returns the accepted count.
 static int play_step(bench *b, const hsdi_draft_window *window)
 {
     hsd_error err = {0};
     int n_accepted = 0;
-    hsd_status status =
-        hsdi_draft_step(b->draft, window->step, window->tokens, window->n_tokens, &err);
+    hsd_status status = hsdi_draft_step(b->draft, window->step, &window->window, &ALL, &err);
     assert_int_equal(status, HSD_OK);
     work_until_idle(b);
+    int row = 0;
     for (;; n_accepted++) {
         int32_t truth = scripted_truth(&b->script, b->text, b->n_text);
         b->text[b->n_text++] = truth;
-        if (n_accepted == window->n_tokens || window->tokens[n_accepted] != truth) {
+        int child = hsdi_window_child(&window->window, row, truth);
+        if (child < 0) {
             break;
         }
+        row = child;
     }
-    status = hsdi_draft_commit(b->draft, window->step, n_accepted, b->text[b->n_text - 1],
-                               b->n_text, &err);
+    status = hsdi_draft_commit(b->draft, window->step, row, b->text[b->n_text - 1], b->n_text,
+                               b->config.window, &err);
     assert_int_equal(status, HSD_OK);
     return n_accepted;
 }
@@ -105,7 +125,7 @@ static void a_hit_is_answered_without_computing(void **state)
     for (uint32_t step = 0; step < 10; step++) {
         assert_int_equal(window.step, step);
         assert_int_equal(window.n_committed, b.n_text);
-        assert_int_equal(window.n_tokens, 5);
+        assert_int_equal(window.window.n_tokens, 5);
         assert_int_equal(play_step(&b, &window), 5);
         long n_evals = atomic_load(&scripted_n_evals);
         window = answer_of(&b);
@@ -122,12 +142,12 @@ static void a_miss_is_answered_with_a_short_window(void **state)
     bench_open(&b, 2, HSD_MODE_MIRROR, 0.0);
     b.script.kind = SCRIPTED_WRONG;
     hsdi_draft_window window = answer_of(&b);
-    assert_int_equal(window.n_tokens, 5);
+    assert_int_equal(window.window.n_tokens, 5);
     for (int i = 0; i < 5; i++) {
         assert_int_equal(play_step(&b, &window), 0);
         window = answer_of(&b);
         assert_int_equal(window.source, HSDI_SOURCE_FRESH);
-        assert_int_equal(window.n_tokens, 2);
+        assert_int_equal(window.window.n_tokens, 2);
     }
     bench_close(&b);
 }
@@ -144,14 +164,14 @@ static void a_proxy_makes_the_hit_that_the_draft_could_not(void **state)
     for (int row = 0; row < 6; row++) {
         proxies[row] = (hsdi_candidate){scripted_truth(&b.script, b.text, b.n_text), -0.1f};
     }
-    assert_int_equal(hsdi_draft_step(b.draft, 0, window.tokens, 5, &err), HSD_OK);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, &window.window, &ALL, &err), HSD_OK);
     assert_int_equal(hsdi_draft_proxies(b.draft, 0, 6, 1, proxies, &err), HSD_OK);
     work_until_idle(&b);
     b.text[b.n_text++] = proxies[0].token;
-    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, proxies[0].token, b.n_text, &err), HSD_OK);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, proxies[0].token, b.n_text, 5, &err), HSD_OK);
     window = answer_of(&b);
     assert_int_equal(window.source, HSDI_SOURCE_PROXY);
-    assert_int_equal(window.n_tokens, 5);
+    assert_int_equal(window.window.n_tokens, 5);
     bench_close(&b);
 }
 
@@ -166,7 +186,7 @@ static void serial_mode_computes_only_after_a_commit(void **state)
         play_step(&b, &window);
         assert_int_equal(atomic_load(&scripted_n_evals), n_evals);
         window = answer_of(&b);
-        assert_int_equal(window.n_tokens, 5);
+        assert_int_equal(window.window.n_tokens, 5);
         assert_int_equal(window.source, HSDI_SOURCE_FRESH);
     }
     bench_close(&b);
@@ -178,12 +198,13 @@ static void a_backlog_is_answered_once(void **state)
     bench b = {0};
     hsd_error err = {0};
     hsdi_draft_window window;
+    const hsdi_window empty = {0};
     bench_open(&b, 5, HSD_MODE_MIRROR, 0.5);
     for (uint32_t step = 0; step < 60; step++) { // the target goes alone
         int32_t truth = scripted_truth(&b.script, b.text, b.n_text);
         b.text[b.n_text++] = truth;
-        assert_int_equal(hsdi_draft_step(b.draft, step, NULL, 0, &err), HSD_OK);
-        assert_int_equal(hsdi_draft_commit(b.draft, step, 0, truth, b.n_text, &err), HSD_OK);
+        assert_int_equal(hsdi_draft_step(b.draft, step, &empty, &ALL, &err), HSD_OK);
+        assert_int_equal(hsdi_draft_commit(b.draft, step, 0, truth, b.n_text, 5, &err), HSD_OK);
         assert_false(hsdi_draft_take_window(b.draft, &window));
     }
     window = answer_of(&b);
@@ -200,9 +221,9 @@ static void a_window_that_is_not_its_own_is_followed(void **state)
     int n_accepted = 0, n_hits = 0;
     hsdi_draft_window window = answer_of(&b);
     for (int i = 0; i < 12; i++) {
-        window.n_tokens = i % 6;
-        if (i % 3 == 0 && window.n_tokens > 1) {
-            window.tokens[1] = (window.tokens[1] + 1) % b.script.n_vocab;
+        hsdi_window_prune(&window.window, i % 6, i % 6);
+        if (i % 3 == 0 && window.window.n_tokens > 1) {
+            window.window.tokens[1] = (window.window.tokens[1] + 1) % b.script.n_vocab;
         }
         if (i % 2 == 0) {
             work_until_idle(&b); // branches of its own window are there already
@@ -239,22 +260,28 @@ static void messages_out_of_step_are_refused(void **state)
     bench b = {0};
     hsd_error err = {0};
     const hsdi_candidate proxies[12] = {{0}};
-    const int32_t beyond[] = {500};
+    const int32_t beyond[] = {500}, twice[] = {7, 7};
     bench_open(&b, 8, HSD_MODE_MIRROR, 0.5);
-    hsdi_draft_window window = answer_of(&b);
-    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 13, &err), HSD_EPROTOCOL);
+    hsdi_draft_window answer = answer_of(&b);
+    const hsdi_window *window = &answer.window;
+    hsdi_window long_one = *window, wrong = chain_of(beyond, 1), same = chain_of(twice, 2);
+    (void)hsdi_window_add(&long_one, 5, 1);
+    same.parents[1] = 0;
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 13, 5, &err), HSD_EPROTOCOL);
     assert_int_equal(hsdi_draft_proxies(b.draft, 0, 6, 1, proxies, &err), HSD_EPROTOCOL);
-    assert_int_equal(hsdi_draft_step(b.draft, 1, window.tokens, 5, &err), HSD_EPROTOCOL);
-    assert_int_equal(hsdi_draft_step(b.draft, 0, window.tokens, 6, &err), HSD_EPROTOCOL);
-    assert_int_equal(hsdi_draft_step(b.draft, 0, beyond, 1, &err), HSD_EPROTOCOL);
-    assert_int_equal(hsdi_draft_step(b.draft, 0, window.tokens, 5, &err), HSD_OK);
-    assert_int_equal(hsdi_draft_step(b.draft, 0, window.tokens, 5, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_step(b.draft, 1, window, &ALL, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, &long_one, &ALL, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, &wrong, &ALL, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, &same, &ALL, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, window, &ALL, &err), HSD_OK);
+    assert_int_equal(hsdi_draft_step(b.draft, 0, window, &ALL, &err), HSD_EPROTOCOL);
     assert_int_equal(hsdi_draft_proxies(b.draft, 0, 5, 1, proxies, &err), HSD_EPROTOCOL);
     assert_int_equal(hsdi_draft_proxies(b.draft, 1, 6, 1, proxies, &err), HSD_EPROTOCOL);
-    assert_int_equal(hsdi_draft_commit(b.draft, 0, 6, 1, 19, &err), HSD_EPROTOCOL);
-    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 500, 13, &err), HSD_EPROTOCOL);
-    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 14, &err), HSD_EPROTOCOL);
-    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 13, &err), HSD_OK);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 6, 1, 19, 5, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 500, 13, 5, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 14, 5, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 13, 6, &err), HSD_EPROTOCOL);
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, 1, 13, 5, &err), HSD_OK);
     assert_int_equal(hsdi_draft_open(b.draft, 0, beyond, 1, &err), HSD_EINVAL);
     assert_int_equal(hsdi_draft_open(b.draft, 0, b.text, 0, &err), HSD_EINVAL);
     bench_close(&b);

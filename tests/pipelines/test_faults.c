@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -216,19 +217,59 @@ static void another_vocabulary_is_refused_with_a_sentence(void **state)
     b->stage = scripted_target_open(&b->script);
     assert_int_equal(hsdi_target_create(context, &b->config, &b->stage, &b->target, &err),
                      HSD_EVOCAB);
-    assert_non_null(strstr(err.message, "vocabulary"));
-    assert_int_equal(hsdi_target_probe(context, endpoint, &b->config, 500, &err), HSD_EVOCAB);
-    b->config.vocab_hash = 0x1234;
-    assert_int_equal(hsdi_target_probe(context, endpoint, &b->config, 500, &err), HSD_OK);
-    assert_int_equal(hsdi_target_probe(context, "ipc:///tmp/hsd-test-nobody", &b->config, 20, &err),
-                     HSD_ETRANSPORT);
+    assert_non_null(strstr(err.message, "another vocabulary: 500 tokens"));
     bench_close(b);
     rig_worker_stop(&worker);
 }
 
+/// Every place of the first difference, also behind the end of the shorter vocabulary.
+static void the_first_differing_token_is_named(void **state)
+{
+    (void)state;
+    static const int places[] = {1, 2, 250, 255, 256, 257, 498, 499, 500};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        bench *b = bench_new(6);
+        rig_worker worker = {0};
+        hsd_error err = {0};
+        char expected[128];
+        scripted_script other = b->script;
+        other.odd_token = places[i];
+        other.n_vocab = places[i] == 500 ? 600 : 500;
+        rig_worker_start(&worker, context, &other);
+        const char *endpoint = worker.endpoint;
+        b->config.vocabulary = scripted_vocabulary(&b->script);
+        b->config.endpoints = &endpoint;
+        b->config.n_endpoints = 1;
+        b->stage = scripted_target_open(&b->script);
+        assert_int_equal(hsdi_target_create(context, &b->config, &b->stage, &b->target, &err),
+                         HSD_EVOCAB);
+        if (places[i] == 500) {
+            snprintf(expected, sizeof expected,
+                     "token 500 is \"none\" in the target and \"odd\" in the draft");
+        } else {
+            snprintf(expected, sizeof expected,
+                     "token %d is \"t%d\" in the target and \"odd\" in the draft", places[i],
+                     places[i]);
+        }
+        if (!strstr(err.message, expected)) {
+            fail_msg("place %d: %s", places[i], err.message);
+        }
+        bench_close(b);
+        rig_worker_stop(&worker);
+    }
+}
+
 // A raw peer: speaks the transport, and of the protocol only what its manner says.
 
-typedef enum manner { MANNER_SILENT, MANNER_LIAR, MANNER_GARBAGE, MANNER_FORGETFUL } manner;
+typedef enum manner {
+    MANNER_SILENT,
+    MANNER_LIAR,
+    MANNER_GARBAGE,
+    MANNER_FORGETFUL,
+    MANNER_RESTARTED, ///< forgets the session behind every window
+    MANNER_REFUSING,  ///< a window, then another vocabulary, then
+    MANNER_GONE,      ///< not even WELCOME
+} manner;
 
 typedef struct raw_peer {
     char endpoint[96];
@@ -237,6 +278,7 @@ typedef struct raw_peer {
     atomic_bool is_stopped;
     pthread_t thread;
     uint64_t random;
+    const scripted_script *script; ///< of MANNER_REFUSING, whose window is right
 } raw_peer;
 
 static uint32_t raw_draw(raw_peer *peer, uint32_t n)
@@ -266,9 +308,11 @@ static hsdi_frame raw_window(raw_peer *peer, const hsdi_frame *got, bool is_fitt
     frame.step = is_open ? got->step : got->step + 1;
     frame.window.n_committed = is_open ? got->open.n_tokens : got->commit.n_committed;
     frame.window.source = (hsdi_source)raw_draw(peer, 3);
-    frame.window.n_tokens = (int)raw_draw(peer, HSDI_WINDOW_MAX + 1);
-    for (int i = 0; i < frame.window.n_tokens; i++) {
-        frame.window.tokens[i] = (int32_t)raw_draw(peer, is_fitting ? 500 : 1000000);
+    int n = (int)raw_draw(peer, HSDI_TREE_MAX + 1);
+    for (int i = 0; i < n; i++) {
+        int parent = raw_draw(peer, 3) == 0 ? (int)raw_draw(peer, (uint32_t)i + 1) : i;
+        (void)hsdi_window_add(&frame.window.window, parent,
+                              (int32_t)raw_draw(peer, is_fitting ? 500 : 1000000));
     }
     if (!is_fitting && raw_draw(peer, 2)) {
         frame.step += raw_draw(peer, 5) - 2;
@@ -277,14 +321,36 @@ static hsdi_frame raw_window(raw_peer *peer, const hsdi_frame *got, bool is_fitt
     return frame;
 }
 
+static void raw_error(raw_peer *peer, const hsdi_peer *to, const hsdi_frame *got,
+                      hsdi_error_code code)
+{
+    hsdi_frame frame = {.type = HSDI_FRAME_ERROR, .epoch = got->epoch, .session = got->session};
+    frame.error.code = code;
+    raw_send(peer, to, &frame, false);
+}
+
+/// The longest chain that a window may hold, of the target's own tokens.
+static void raw_tell_truth(const raw_peer *peer, const hsdi_frame *open, hsdi_window *window)
+{
+    int32_t text[N_PROMPT + HSDI_WINDOW_MAX];
+    window->n_tokens = 0;
+    for (int i = 0; i < N_PROMPT; i++) {
+        text[i] = hsdi_frame_token(open, i);
+    }
+    for (int i = 0; i < HSDI_WINDOW_MAX; i++) {
+        text[N_PROMPT + i] = scripted_truth(peer->script, text, N_PROMPT + i);
+        (void)hsdi_window_add(window, i, text[N_PROMPT + i]);
+    }
+}
+
 static void raw_answer(raw_peer *peer, const hsdi_peer *from, const hsdi_frame *got)
 {
-    if (got->type == HSDI_FRAME_HELLO) {
+    if (got->type == HSDI_FRAME_HELLO && peer->manner != MANNER_GONE) {
         hsdi_frame frame = {
             .type = HSDI_FRAME_WELCOME, .epoch = got->epoch, .session = got->session};
         raw_send(peer, from, &frame, false);
     } else if (got->type == HSDI_FRAME_OPEN || got->type == HSDI_FRAME_COMMIT) {
-        hsdi_frame frame = raw_window(peer, got, peer->manner == MANNER_LIAR);
+        hsdi_frame frame = raw_window(peer, got, peer->manner != MANNER_GARBAGE);
         if (peer->manner == MANNER_GARBAGE) {
             raw_send(peer, from, &frame, raw_draw(peer, 2));
             raw_send(peer, from, got->type == HSDI_FRAME_COMMIT ? got : &frame, true);
@@ -293,10 +359,15 @@ static void raw_answer(raw_peer *peer, const hsdi_peer *from, const hsdi_frame *
         } else if (peer->manner == MANNER_LIAR) {
             raw_send(peer, from, &frame, false);
         } else if (peer->manner == MANNER_FORGETFUL) {
-            frame.type = HSDI_FRAME_ERROR;
-            memset(&frame.error, 0, sizeof frame.error);
-            frame.error.code = HSDI_ERROR_UNKNOWN;
+            raw_error(peer, from, got, HSDI_ERROR_UNKNOWN);
+        } else if (peer->manner == MANNER_RESTARTED) {
             raw_send(peer, from, &frame, false);
+            raw_error(peer, from, got, HSDI_ERROR_UNKNOWN);
+        } else if (peer->manner == MANNER_REFUSING && got->type == HSDI_FRAME_OPEN) {
+            raw_tell_truth(peer, got, &frame.window.window);
+            raw_send(peer, from, &frame, false);
+            raw_error(peer, from, got, HSDI_ERROR_VOCABULARY);
+            peer->manner = MANNER_GONE;
         }
     }
 }
@@ -396,6 +467,41 @@ static void a_worker_that_always_forgets_is_refused_in_the_end(void **state)
     raw_stop(&peer);
 }
 
+static void a_worker_that_was_restarted_often_is_still_used(void **state)
+{
+    (void)state;
+    bench *b = bench_new(12);
+    raw_peer peer = {.manner = MANNER_RESTARTED};
+    b->config.deadline_ms = b->config.first_deadline_ms = 50;
+    b->config.retry_ms = 10000;
+    b->script.pass_us = 1000;
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    bench_run(b, NULL);
+    assert_true(b->out.stats.reopened > 4);
+    bench_close(b);
+    raw_stop(&peer);
+}
+
+static void a_refused_worker_leaves_no_window_to_the_next_generation(void **state)
+{
+    (void)state;
+    bench *b = bench_new(13);
+    raw_peer peer = {.manner = MANNER_REFUSING, .script = &b->script};
+    rig_job stopping = {.end_token = -1, .n_stop = 1};
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    rig_generate(b->target, b->prompt, N_PROMPT, N_TOKENS, &stopping, &b->out);
+    assert_int_equal(b->out.status, HSD_ECANCELED);
+    while (hsdi_target_n_workers(b->target) > 0) { // the refusal came behind the first look
+        rig_generate(b->target, b->prompt, N_PROMPT, N_TOKENS, &stopping, &b->out);
+    }
+    bench_run(b, NULL);
+    assert_int_equal(b->out.stats.drafted, 0);
+    bench_close(b);
+    raw_stop(&peer);
+}
+
 // A raw session: what a worker answers to messages that no target would send.
 
 static hsdi_frame ask(hsdi_link *link, const void *bytes, size_t n_bytes)
@@ -445,7 +551,6 @@ static void a_worker_answers_bad_messages_with_errors_and_lives(void **state)
     open.open.config = b->config.draft;
     open.open.config.mode = HSD_MODE_MIRROR;
     open.open.config.n_ctx = 64;
-    open.open.share.n_workers = 1;
     open.open.n_vocab = 500;
     open.open.n_tokens = 4;
     answer = ask_frame(link, &open);
@@ -605,10 +710,13 @@ int main(void)
         cmocka_unit_test(a_draft_that_fails_is_reported_and_left_alone),
         cmocka_unit_test(nobody_at_the_endpoint_means_going_alone),
         cmocka_unit_test(another_vocabulary_is_refused_with_a_sentence),
+        cmocka_unit_test(the_first_differing_token_is_named),
         cmocka_unit_test(a_worker_that_never_answers_is_given_up),
         cmocka_unit_test(a_worker_that_lies_costs_no_token),
         cmocka_unit_test(a_worker_that_sends_garbage_costs_no_token),
         cmocka_unit_test(a_worker_that_always_forgets_is_refused_in_the_end),
+        cmocka_unit_test(a_worker_that_was_restarted_often_is_still_used),
+        cmocka_unit_test(a_refused_worker_leaves_no_window_to_the_next_generation),
         cmocka_unit_test(a_worker_answers_bad_messages_with_errors_and_lives),
         cmocka_unit_test(two_sessions_share_one_worker),
         cmocka_unit_test(a_full_worker_refuses_and_takes_again_after_a_close),

@@ -1,6 +1,7 @@
-/// Proves: endpoints beyond this machine and malformed ones are refused with a sentence; frames
-/// go both ways over inproc, ipc and tcp on loopback; sends never block; a wake-up ends a wait.
-/// Does not prove: what frames mean.
+/// Proves: endpoints beyond this machine without keys and malformed ones are refused with a
+/// sentence; frames go both ways over inproc, ipc and tcp on loopback; sends never block; a wake-up
+/// ends a wait; that nobody listens is said.
+/// Does not prove: what frames mean; links with keys (test_curve.c).
 #include "rig.h"
 
 #include <base/clock.h>
@@ -15,13 +16,39 @@
 
 #include <cmocka.h>
 
-static void endpoints_beyond_loopback_are_refused(void **state)
+static hsd_status check(const char *endpoint, hsdi_endpoint_use use, bool has_keys, hsd_error *err)
+{
+    *err = (hsd_error){0};
+    return hsdi_endpoint_check(endpoint, use, has_keys, err);
+}
+
+static void endpoints_beyond_loopback_are_refused_without_keys(void **state)
 {
     (void)state;
-    static const char *const remote[] = {"tcp://10.0.0.1:5555",  "tcp://0.0.0.0:5555",
-                                         "tcp://example.org:80", "tcp://127.0.0.1.example.org:80",
-                                         "tcp://[::]:5555",      "tcp://*:5555",
-                                         "tcp://eth0:5555",      "tcp://10.0.0.1;127.0.0.1:5555"};
+    static const char *const remote[] = {
+        "tcp://10.0.0.1:5555",      "tcp://0.0.0.0:5555",
+        "tcp://example.org:80",     "tcp://127.0.0.1.example.org:80",
+        "tcp://[::]:5555",          "tcp://eth0:5555",
+        "tcp://[fe80::1%eth0]:5555"};
+    hsd_error err;
+    for (size_t i = 0; i < sizeof remote / sizeof remote[0]; i++) {
+        assert_int_equal(check(remote[i], HSDI_ENDPOINT_CONNECT, false, &err), HSD_EINVAL);
+        assert_non_null(strstr(err.message, "hsd keygen"));
+        assert_non_null(strstr(err.message, "--worker-key"));
+        assert_int_equal(check(remote[i], HSDI_ENDPOINT_LISTEN, false, &err), HSD_EINVAL);
+        assert_non_null(strstr(err.message, "hsd keygen"));
+        assert_non_null(strstr(err.message, "--clients"));
+        assert_int_equal(check(remote[i], HSDI_ENDPOINT_CONNECT, true, &err), HSD_OK);
+        assert_int_equal(check(remote[i], HSDI_ENDPOINT_LISTEN, true, &err), HSD_OK);
+    }
+    assert_int_equal(check("tcp://*:5555", HSDI_ENDPOINT_LISTEN, true, &err), HSD_OK);
+    assert_int_equal(check("tcp://*:5555", HSDI_ENDPOINT_LISTEN, false, &err), HSD_EINVAL);
+    assert_int_equal(check("tcp://*:5555", HSDI_ENDPOINT_CONNECT, true, &err), HSD_EINVAL);
+}
+
+static void malformed_endpoints_are_refused(void **state)
+{
+    (void)state;
     static const char *const bad[] = {"",
                                       "ipc://",
                                       "inproc://",
@@ -33,25 +60,26 @@ static void endpoints_beyond_loopback_are_refused(void **state)
                                       "tcp://127.0.0.1:*",
                                       "tcp://[::1",
                                       "tcp://127.0.0.1:99999",
+                                      "tcp://10.0.0.1;127.0.0.1:5555",
+                                      "tcp://:5555",
                                       "tcp://"};
     static const char *const good[] = {"tcp://127.0.0.1:5555", "tcp://127.1.2.3:1",
                                        "tcp://[::1]:65535",    "tcp://localhost:80",
                                        "ipc:///tmp/x",         "inproc://x"};
-    hsd_error err = {0};
-    for (size_t i = 0; i < sizeof remote / sizeof remote[0]; i++) {
-        assert_int_equal(hsdi_endpoint_check(remote[i], &err), HSD_EUNSUPPORTED);
-        assert_non_null(strstr(err.message, "CURVE keys needed, not in this version"));
-    }
+    hsd_error err;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_int_equal(hsdi_endpoint_check(bad[i], &err), HSD_EINVAL);
+        assert_int_equal(check(bad[i], HSDI_ENDPOINT_CONNECT, i % 2, &err), HSD_EINVAL);
+        assert_int_equal(check(bad[i], HSDI_ENDPOINT_LISTEN, i % 2, &err), HSD_EINVAL);
+        assert_true(err.message[0]);
     }
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        assert_int_equal(hsdi_endpoint_check(good[i], &err), HSD_OK);
+        assert_int_equal(check(good[i], HSDI_ENDPOINT_CONNECT, false, &err), HSD_OK);
+        assert_int_equal(check(good[i], HSDI_ENDPOINT_LISTEN, false, &err), HSD_OK);
     }
-    assert_int_equal(hsdi_endpoint_check(NULL, &err), HSD_EINVAL);
+    assert_int_equal(check(NULL, HSDI_ENDPOINT_CONNECT, false, &err), HSD_EINVAL);
     char longest[300] = "ipc:///tmp/";
     memset(longest + 11, 'x', 200);
-    assert_int_equal(hsdi_endpoint_check(longest, &err), HSD_EINVAL);
+    assert_int_equal(check(longest, HSDI_ENDPOINT_CONNECT, false, &err), HSD_EINVAL);
 }
 
 static hsd_status receive_soon(hsdi_link *link, const void **frame, size_t *n_bytes)
@@ -103,6 +131,10 @@ static void frames_go_both_ways_on_every_transport(void **state)
     frames_go_both_ways(context, endpoint);
     snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", 20000 + (int)getpid() % 30000);
     frames_go_both_ways(context, endpoint);
+    if (access("/proc/net/if_inet6", R_OK) == 0) {
+        snprintf(endpoint, sizeof endpoint, "tcp://[::1]:%d", 20000 + (int)getpid() % 30000);
+        frames_go_both_ways(context, endpoint);
+    }
 }
 
 static void a_send_to_nobody_does_not_block(void **state)
@@ -159,6 +191,35 @@ static void an_endpoint_in_use_is_refused(void **state)
     hsdi_listener_close(&first);
 }
 
+static void that_nobody_listens_is_said(void **state)
+{
+    char endpoint[96], why[128];
+    for (int i = 0; i < 2; i++) {
+        rig_endpoint(endpoint, sizeof endpoint, i == 0 ? "ipc" : "inproc");
+        hsdi_link_explain(*state, endpoint, 5000000000, why, sizeof why);
+        if (!strstr(why, "nobody listens")) {
+            fail_msg("%s: %s", endpoint, why);
+        }
+    }
+}
+
+/// A worker that ends late must not make the one that took its place unreachable.
+static void a_listener_removes_its_own_socket_file_and_no_other(void **state)
+{
+    hsdi_context *context = *state;
+    hsdi_listener *first = NULL, *second = NULL;
+    char endpoint[96];
+    rig_endpoint(endpoint, sizeof endpoint, "ipc");
+    const char *path = endpoint + strlen("ipc://");
+    assert_int_equal(hsdi_listener_bind(context, endpoint, &first, NULL), HSD_OK);
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(hsdi_listener_bind(context, endpoint, &second, NULL), HSD_OK);
+    hsdi_listener_close(&first);
+    assert_int_equal(access(path, F_OK), 0);
+    hsdi_listener_close(&second);
+    assert_int_not_equal(access(path, F_OK), 0);
+}
+
 static int setup(void **state)
 {
     hsd_error err;
@@ -174,12 +235,15 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(endpoints_beyond_loopback_are_refused),
+        cmocka_unit_test(endpoints_beyond_loopback_are_refused_without_keys),
+        cmocka_unit_test(malformed_endpoints_are_refused),
+        cmocka_unit_test(that_nobody_listens_is_said),
         cmocka_unit_test(frames_go_both_ways_on_every_transport),
         cmocka_unit_test(a_send_to_nobody_does_not_block),
         cmocka_unit_test(a_full_queue_does_not_block),
         cmocka_unit_test(a_wake_up_ends_a_wait),
         cmocka_unit_test(an_endpoint_in_use_is_refused),
+        cmocka_unit_test(a_listener_removes_its_own_socket_file_and_no_other),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,9 +1,11 @@
 /// Proves: with the draft in another process (ipc) the text is that of mode ar; also when that
 /// process is killed (SIGKILL) or stopped (SIGSTOP) in the middle, and when another one takes its
-/// place, which is then used.
+/// place, which is then used, or refused while its vocabulary is another one.
 /// Does not prove: anything about other hosts.
+#include "process.h"
 #include "rig.h"
 
+#include <pipelines/target_state.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,41 +22,6 @@ enum { N_PROMPT = 10, N_TOKENS = 200 };
 
 static hsdi_context *context;
 
-typedef struct process {
-    char endpoint[96];
-    char seed[24];
-    pid_t pid;
-    int kill_at;
-    int signal;
-} process;
-
-static void process_start(process *p)
-{
-    if (!p->endpoint[0]) {
-        rig_endpoint(p->endpoint, sizeof p->endpoint, "ipc");
-    }
-    p->pid = fork();
-    assert_true(p->pid >= 0);
-    if (p->pid == 0) {
-        execl(SERVE_SCRIPTED, SERVE_SCRIPTED, p->endpoint, p->seed, (char *)NULL);
-        _exit(127);
-    }
-}
-
-static void process_end(process *p)
-{
-    kill(p->pid, SIGKILL);
-    waitpid(p->pid, NULL, 0);
-}
-
-static void send_signal(void *user, int n_tokens)
-{
-    process *p = user;
-    if (n_tokens == p->kill_at) {
-        kill(p->pid, p->signal);
-    }
-}
-
 typedef struct pair {
     process process;
     scripted_script script;
@@ -62,18 +29,28 @@ typedef struct pair {
     hsdi_target *target;
     int32_t prompt[N_PROMPT];
     rig_output expected, out;
+    int kill_at, signal;
 } pair;
 
-static void pair_open(pair *p, uint64_t seed)
+static void send_signal(void *user, int n_tokens)
+{
+    const pair *p = user;
+    if (n_tokens == p->kill_at) {
+        kill(p->process.pid, p->signal);
+    }
+}
+
+static void pair_open(pair *p, uint64_t seed, hsd_mode mode)
 {
     hsdi_target_config config;
     hsd_error err = {0};
     *p = (pair){.script = scripted_default(seed)};
-    snprintf(p->process.seed, sizeof p->process.seed, "%d", (int)seed);
-    process_start(&p->process);
+    p->process.seed = seed;
+    assert_true(process_start(&p->process));
     const char *endpoint = p->process.endpoint;
     p->script.pass_us = 2000;
     hsdi_target_config_init(&config);
+    config.mode = mode;
     config.vocab_hash = 0x1234;
     config.handshake_ms = 10000;
     config.deadline_ms = 100;
@@ -92,7 +69,7 @@ static void pair_open(pair *p, uint64_t seed)
 
 static void pair_run(pair *p)
 {
-    rig_job job = {.end_token = -1, .on_token = send_signal, .user = &p->process};
+    rig_job job = {.end_token = -1, .on_token = send_signal, .user = p};
     rig_generate(p->target, p->prompt, N_PROMPT, N_TOKENS, &job, &p->out);
     rig_assert_equal(&p->out, &p->expected, "two processes");
 }
@@ -101,15 +78,14 @@ static void pair_close(pair *p)
 {
     hsdi_target_destroy(&p->target);
     scripted_target_close(&p->stage);
-    process_end(&p->process);
-    unlink(p->process.endpoint + strlen("ipc://"));
+    assert_true(process_end(&p->process));
 }
 
 static void a_draft_in_another_process_hits(void **state)
 {
     (void)state;
     pair p;
-    pair_open(&p, 1);
+    pair_open(&p, 1, HSD_MODE_MIRROR);
     pair_run(&p);
     assert_true(p.out.stats.hits > 0);
     assert_int_equal(p.out.stats.workers_lost, 0);
@@ -119,10 +95,10 @@ static void a_draft_in_another_process_hits(void **state)
 /// Generations until the worker is used again; false when that does not happen.
 static bool comes_back(pair *p)
 {
-    p->process.kill_at = 0;
+    p->kill_at = 0;
     for (int i = 0; i < 100; i++) {
         pair_run(p);
-        if (p->out.stats.hits > 0) {
+        if (p->out.stats.accepted > 0) {
             return true;
         }
         usleep(20000);
@@ -134,13 +110,13 @@ static void a_killed_worker_costs_no_token_and_its_successor_is_used(void **stat
 {
     (void)state;
     pair p;
-    pair_open(&p, 2);
-    p.process.kill_at = 50;
-    p.process.signal = SIGKILL;
+    pair_open(&p, 2, HSD_MODE_MIRROR);
+    p.kill_at = 50;
+    p.signal = SIGKILL;
     pair_run(&p);
     assert_true(p.out.stats.workers_lost >= 1);
     waitpid(p.process.pid, NULL, 0);
-    process_start(&p.process);
+    assert_true(process_start(&p.process));
     assert_true(comes_back(&p));
     pair_close(&p);
 }
@@ -149,13 +125,55 @@ static void a_stopped_worker_costs_no_token_and_is_used_when_it_goes_on(void **s
 {
     (void)state;
     pair p;
-    pair_open(&p, 3);
-    p.process.kill_at = 50;
-    p.process.signal = SIGSTOP;
+    pair_open(&p, 3, HSD_MODE_MIRROR);
+    p.kill_at = 50;
+    p.signal = SIGSTOP;
     pair_run(&p);
     assert_true(p.out.stats.late >= 2);
     assert_int_equal(p.out.stats.workers_lost, 1);
     kill(p.process.pid, SIGCONT);
+    assert_true(comes_back(&p));
+    pair_close(&p);
+}
+
+/// Nobody waits for its windows, so that only its silence tells.
+static void a_stopped_worker_is_reported_in_mode_async_too(void **state)
+{
+    (void)state;
+    pair p;
+    pair_open(&p, 4, HSD_MODE_ASYNC);
+    p.kill_at = 50;
+    p.signal = SIGSTOP;
+    pair_run(&p);
+    int64_t n_lost = p.out.stats.workers_lost;
+    p.kill_at = 0;
+    for (int i = 0; i < 100 && n_lost == 0; i++) {
+        pair_run(&p);
+        n_lost = p.out.stats.workers_lost;
+    }
+    assert_int_equal(n_lost, 1);
+    kill(p.process.pid, SIGCONT);
+    assert_true(comes_back(&p));
+    pair_close(&p);
+}
+
+static void another_vocabulary_is_refused_until_the_right_worker_is_back(void **state)
+{
+    (void)state;
+    pair p;
+    pair_open(&p, 5, HSD_MODE_MIRROR);
+    process_kill(&p.process);
+    p.process.odd_token = 77;
+    assert_true(process_start(&p.process));
+    for (int i = 0; i < 100 && p.target->helpers[0].state != HSDI_PEER_REFUSED; i++) {
+        pair_run(&p);
+        usleep(20000);
+    }
+    assert_int_equal(p.target->helpers[0].state, HSDI_PEER_REFUSED);
+    assert_int_equal(p.out.stats.accepted, 0);
+    process_kill(&p.process);
+    p.process.odd_token = 0;
+    assert_true(process_start(&p.process));
     assert_true(comes_back(&p));
     pair_close(&p);
 }
@@ -180,6 +198,8 @@ int main(void)
         cmocka_unit_test(a_draft_in_another_process_hits),
         cmocka_unit_test(a_killed_worker_costs_no_token_and_its_successor_is_used),
         cmocka_unit_test(a_stopped_worker_costs_no_token_and_is_used_when_it_goes_on),
+        cmocka_unit_test(a_stopped_worker_is_reported_in_mode_async_too),
+        cmocka_unit_test(another_vocabulary_is_refused_until_the_right_worker_is_back),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

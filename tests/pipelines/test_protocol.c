@@ -110,15 +110,14 @@ typedef struct field_case {
 
 static const field_case field_cases[] = {
     {1, 0, 4, {0x31445348}, {0, 0x31445349}, 1, 2, "magic"},
-    {1, 6, 2, {1, 2}, {0, 11, 65535}, 2, 3, "type"},
+    {1, 6, 2, {1, 2}, {0, 13, 65535}, 2, 3, "type"},
     {1, 8, 4, {44}, {43, 45, 0xffffffff}, 1, 3, "n_bytes"},
     {1, 40, 4, {0, 0x7fffffff}, {0x80000000, 0xffffffff}, 2, 2, "n_vocab"},
-    {3, 28, 2, {0, 1}, {2, 65535}, 2, 2, "index"},
-    {3, 30, 2, {2, 65535}, {0}, 2, 1, "n_workers"},
-    {3, 32, 4, {0, 64}, {65, 0xffffffff}, 2, 2, "n_proxies"},
-    {3, 36, 4, {2, 3}, {0, 1, 4}, 2, 3, "mode"},
-    {3, 40, 4, {0, 3}, {4, 0xffffffff}, 2, 2, "draft_kind"},
-    {3, 44, 4, {4, 16}, {0, 17, 0xffffffff}, 2, 3, "window"},
+    {3, 28, 4, {0, 64}, {65, 0xffffffff}, 2, 2, "n_proxies"},
+    {3, 32, 4, {2, 4}, {0, 1, 5}, 2, 3, "mode"},
+    {3, 36, 4, {0, 3}, {4, 0xffffffff}, 2, 2, "draft_kind"},
+    {3, 40, 4, {4, 12}, {0, 17, 0xffffffff}, 2, 3, "window"},
+    {3, 44, 4, {7, 32}, {0, 6, 33}, 2, 3, "tree"},
     {3, 48, 4, {1, 7}, {0, 8, 17}, 2, 3, "miss_window"},
     {3, 52, 4, {1, 64}, {0, 65}, 2, 2, "roots"},
     {3, 56, 4, {1, 64}, {0, 65}, 2, 2, "n_top"},
@@ -129,26 +128,45 @@ static const field_case field_cases[] = {
     {3, 72, 4, {0, 0x3f800000}, {0x3f800001, 0x7fc00000}, 2, 2, "top_p"},
     {3, 76, 4, {0, 0x3f800000}, {0x3f800001, 0xbf800000}, 2, 2, "min_p"},
     {3, 80, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "top_k"},
-    {3, 92, 4, {500, 0x7fffffff}, {0, 0x80000000}, 2, 2, "n_vocab"},
-    {3, 92, 4, {500}, {499}, 1, 1, "tokens"},
-    {3, 96, 4, {5}, {0, 1048577}, 1, 2, "n_tokens"},
-    {3, 96, 4, {5}, {6}, 1, 1, "tokens"},
-    {3, 100, 4, {0, 499}, {500, 0xffffffff}, 2, 2, "tokens"},
+    {3, 92, 4, {0, 0x3f800000}, {0x7fc00000, 0xbf800000}, 2, 2, "repeat_penalty"},
+    {3, 96, 4, {0, 1048576}, {1048577}, 2, 1, "repeat_last_n"},
+    {3, 100, 4, {0, 1048576}, {1048577}, 2, 1, "no_repeat_ngram"},
+    {3, 104, 2, {0, 1}, {2, 65535}, 2, 2, "rule"},
+    {3, 106, 1, {1, 3}, {0, 4}, 2, 2, "sources"},
+    {3, 107, 1, {0, 1}, {2, 255}, 2, 2, "is_audited"},
+    {3, 108, 4, {500, 0x7fffffff}, {0, 0x80000000}, 2, 2, "n_vocab"},
+    {3, 108, 4, {500}, {499}, 1, 1, "tokens"},
+    {3, 112, 4, {5}, {0, 1048577}, 1, 2, "n_tokens"},
+    {3, 112, 4, {5}, {6}, 1, 1, "tokens"},
+    {3, 116, 4, {0, 499}, {500, 0xffffffff}, 2, 2, "tokens"},
     {5, 24, 2, {1, 7}, {0, 8}, 2, 2, "code"},
     {5, 26, 2, {23}, {256, 65535}, 1, 2, "n_text"},
-    {6, 28, 4, {3}, {17, 0xffffffff}, 1, 2, "n_window"},
-    {6, 32, 4, {0, 0x7fffffff}, {0x80000000, 0xffffffff}, 2, 2, "tokens"},
-    {7, 28, 2, {2}, {0, 18}, 1, 2, "n_rows"},
+    {6, 28, 2, {0, 65535}, {0}, 2, 0, "low"},
+    {6, 32, 2, {3}, {33, 65535}, 1, 2, "n_tokens"},
+    {6, 34, 2, {0}, {1}, 1, 1, "zero"},
+    {6, 36, 4, {0, 0x7fffffff}, {0x80000000, 0xffffffff}, 2, 2, "tokens"},
+    {6, 36, 4, {0}, {1}, 1, 1, "parents"},
+    {6, 48, 1, {0}, {1, 255}, 1, 2, "parents"},
+    {6, 50, 1, {0, 2}, {3, 255}, 2, 2, "parents"},
+    {7, 28, 2, {2}, {0, 34}, 1, 2, "n_rows"},
     {7, 30, 2, {3}, {0, 65}, 1, 2, "n_top"},
     {7, 32, 4, {0x7fffffff, 0xffffffff}, {0x80000000, 0xfffffffe}, 2, 2, "proxies"},
-    {8, 28, 4, {0, 16}, {17}, 2, 1, "n_accepted"},
+    {8, 28, 2, {0, 32}, {33}, 2, 1, "row"},
+    {8, 30, 2, {0, 16}, {17}, 2, 1, "want"},
     {8, 32, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "next"},
     {8, 36, 4, {1, 0x7fffffff}, {0, 0x80000000}, 2, 2, "n_committed"},
     {9, 28, 4, {1, 0x7fffffff}, {0, 0x80000000}, 2, 2, "n_committed"},
     {9, 32, 1, {0, 2}, {3, 255}, 2, 2, "source"},
-    {9, 33, 1, {2}, {17, 255}, 1, 2, "n_tokens"},
-    {9, 34, 2, {0}, {1, 256}, 1, 2, "zero"},
-    {9, 36, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "tokens"},
+    {9, 33, 1, {2}, {33, 255}, 1, 2, "n_tokens"},
+    {9, 34, 1, {2}, {65, 255}, 1, 2, "n_q"},
+    {9, 38, 2, {0}, {1, 256}, 1, 2, "zero"},
+    {9, 48, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "tokens"},
+    {9, 57, 1, {0, 1}, {2, 255}, 2, 2, "parents"},
+    {9, 58, 4, {5, 0xffffffff}, {0x80000000}, 2, 1, "q"},
+    {9, 62, 4, {0, 0xbf000000}, {0x3f800000, 0x7fc00000}, 2, 2, "q"},
+    {11, 24, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "n"},
+    {12, 24, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "n"},
+    {12, 36, 2, {4}, {64, 65535}, 1, 2, "n_text"},
 };
 
 static hsd_status decode_with(const field_case *field, uint64_t value, hsd_error *err)
@@ -191,9 +209,9 @@ static void another_version_is_told_from_damage(void **state)
     hsdi_frame got;
     hsd_error err = {0};
     size_t n = frames_encode(HSDI_FRAME_HELLO, bytes, sizeof bytes);
-    bytes[4] = 2;
+    bytes[4] = 3;
     assert_int_equal(hsdi_frame_decode(bytes, n, &got, &err), HSD_EPROTOCOL);
-    assert_non_null(strstr(err.message, "version 2"));
+    assert_non_null(strstr(err.message, "version 3"));
     assert_true(got.session == 0x0123456789abcdefu);
 }
 
@@ -213,7 +231,7 @@ static void random_damage_never_yields_an_impossible_frame(void **state)
             continue;
         }
         if (got.type == HSDI_FRAME_WINDOW) {
-            assert_in_range(got.window.n_tokens, 0, HSDI_WINDOW_MAX);
+            assert_true(hsdi_window_is_valid(&got.window.window, INT32_MAX));
         } else if (got.type == HSDI_FRAME_OPEN) {
             for (int i = 0; i < got.open.n_tokens; i++) {
                 assert_in_range(hsdi_frame_token(&got, i), 0, got.open.n_vocab - 1);

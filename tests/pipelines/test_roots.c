@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-static const int32_t WINDOW[] = {10, 20};
+static const hsdi_window WINDOW = {2, {10, 20}, {0, 1}};
 static const hsdi_candidate ROW_0[] = {{10, -0.1f}, {11, -2.5f}, {12, -4.0f}};
 static const hsdi_candidate ROW_1[] = {{20, -0.1f}, {21, -2.5f}, {-1, 0.0f}};
 static const hsdi_candidate ROW_2[] = {{30, -0.2f}, {20, -2.0f}, {32, -4.0f}};
@@ -17,7 +17,7 @@ static const hsdi_candidate ROW_2[] = {{30, -0.2f}, {20, -2.0f}, {32, -4.0f}};
 static hsdi_roots_in plain_in(void)
 {
     return (hsdi_roots_in){
-        .n_window = 2, .window = WINDOW, .n_own = 3, .own = {ROW_0, ROW_1, ROW_2}};
+        .window = &WINDOW, .n_own = 3, .own = {ROW_0, ROW_1, ROW_2}, .sources = HSDI_SOURCES_BOTH};
 }
 
 static int find(const hsdi_root *roots, int n, int row, int32_t token)
@@ -118,7 +118,7 @@ static void damaged_scores_and_missing_rows_do_no_harm(void **state)
         assert_int_equal(roots[i].row, 2);
     }
     hsdi_calibration_observe(&calibration, &in, 1, 3);
-    assert_true(isfinite(hsdi_calibration_expect(&calibration, 0.5f)));
+    assert_true(isfinite(hsdi_calibration_expect(&calibration, 0.5f, 1)));
 }
 
 static void acceptance_is_learned_per_confidence(void **state)
@@ -128,14 +128,14 @@ static void acceptance_is_learned_per_confidence(void **state)
     hsdi_roots_in in = plain_in();
     hsdi_calibration_init(&calibration);
     float share = hsdi_share(ROW_0, 3, 10);
-    float before = hsdi_calibration_expect(&calibration, share);
-    float low_before = hsdi_calibration_expect(&calibration, 0.2f);
+    float before = hsdi_calibration_expect(&calibration, share, 1);
+    float low_before = hsdi_calibration_expect(&calibration, 0.2f, 2);
     for (int i = 0; i < 200; i++) {
         hsdi_calibration_observe(&calibration, &in, 0, 11);
     }
     assert_true(before > 0.8f);
-    assert_true(hsdi_calibration_expect(&calibration, share) < 0.05f);
-    assert_true(fabsf(hsdi_calibration_expect(&calibration, 0.2f) - low_before) < 1e-6f);
+    assert_true(hsdi_calibration_expect(&calibration, share, 1) < 0.05f);
+    assert_true(fabsf(hsdi_calibration_expect(&calibration, 0.2f, 2) - low_before) < 1e-6f);
 }
 
 static void the_better_source_gains_weight(void **state)

@@ -46,7 +46,7 @@ ONLY_PLACE = [
 LIBC = re.compile(
     r"(assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|"
     r"stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|"
-    r"tgmath|threads|time|uchar|wchar|wctype|dirent|dlfcn|fcntl|poll|pthread|sched|semaphore|"
+    r"tgmath|threads|time|uchar|wchar|wctype|dirent|malloc|dlfcn|fcntl|poll|pthread|sched|semaphore|"
     r"spawn|unistd|getopt|netdb|arpa/inet|netinet/(in|tcp)|"
     r"sys/(auxv|eventfd|mman|random|resource|socket|stat|syscall|time|types|uio|un|wait)|"
     r"linux/(futex|perf_event))\.h")

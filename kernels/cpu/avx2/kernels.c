@@ -8,5 +8,6 @@
 const hsdi_kernels hsdi_kernels_avx2 = {
     .isa = HSDI_ISA_AVX2,
     .name = "avx2",
-    HSDI_SET_MEMBERS,
+    HSDI_SET_PRODUCTS,
+    HSDI_SET_ROWS,
 };

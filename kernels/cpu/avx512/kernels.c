@@ -8,5 +8,6 @@
 const hsdi_kernels hsdi_kernels_avx512 = {
     .isa = HSDI_ISA_AVX512,
     .name = "avx512",
-    HSDI_SET_MEMBERS,
+    HSDI_SET_PRODUCTS,
+    HSDI_SET_ROWS,
 };

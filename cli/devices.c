@@ -1,0 +1,91 @@
+/// `hsd devices`: what models can run on.
+#include "cli/cli.h"
+
+#include <stdlib.h>
+
+enum { KEY_JSON = 0x200, MAX_DEVICES = 64 };
+
+static const struct argp_option options[] = {
+    {"json", KEY_JSON, 0, 0, "print one JSON object", 0},
+    {0},
+};
+
+static const char doc[] = "List the devices that --device and --draft-device of run, batch and "
+                          "bench take."
+                          "\v"
+                          "Examples:\n"
+                          "  hsd devices\n"
+                          "  hsd run --device opencl:0 --prompt \"Once upon a time\"\n"
+                          "\n"
+                          "Where no OpenCL device is listed, `hsd run --device opencl' says why.\n"
+                          "\n" CLI_EXIT_CODES;
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    bool *json = state->input;
+    switch (key) {
+    case KEY_JSON:
+        *json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s' is not an option", arg);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/// Text of a driver may be anything; JSON wants UTF-8.
+static json_t *json_text(const char *text)
+{
+    json_t *string = json_string(text);
+    return string ? string : json_string("?");
+}
+
+static int print_json(const hsd_device_info *devices, int n)
+{
+    json_t *array = json_array();
+    for (int i = 0; array && i < n; i++) {
+        const hsd_device_info *d = &devices[i];
+        json_t *item =
+            json_pack("{s:s, s:s, s:o, s:o, s:I, s:i}", "id", d->id, "type", d->type, "name",
+                      json_text(d->name), "driver", json_text(d->driver), "memory_bytes",
+                      (json_int_t)d->memory_bytes, "n_units", d->n_units);
+        if (json_array_append_new(array, item) != 0) {
+            json_decref(array);
+            array = NULL;
+        }
+    }
+    return cli_print_json(json_pack("{s:o}", "devices", array));
+}
+
+static int print_table(const hsd_device_info *devices, int n)
+{
+    cli_outf("%-10s %-11s %5s %10s  %s\n", "device", "type", "units", "memory", "name, driver");
+    for (int i = 0; i < n; i++) {
+        const hsd_device_info *d = &devices[i];
+        cli_outf("%-10s %-11s %5d %7.1f GB  %s, %s\n", d->id, d->type, d->n_units,
+                 (double)d->memory_bytes / 1e9, d->name, d->driver);
+    }
+    return cli_close_stdout();
+}
+
+int cli_devices(int argc, char **argv)
+{
+    const struct argp argp = {.options = options, .parser = parse, .doc = doc};
+    bool json = false;
+    argp_parse(&argp, argc, argv, 0, NULL, &json);
+    hsd_error err = cli_no_error();
+    hsd_device_info *devices = calloc(MAX_DEVICES, sizeof *devices);
+    int n = 0;
+    if (!devices) {
+        return cli_failf("devices: memory could not be allocated (ENOMEM)");
+    }
+    hsd_status status = hsd_device_list(devices, MAX_DEVICES, &n, &err);
+    n = n < MAX_DEVICES ? n : MAX_DEVICES;
+    int code = status != HSD_OK ? cli_fail(status, &err)
+               : json           ? print_json(devices, n)
+                                : print_table(devices, n);
+    free(devices);
+    return code;
+}

@@ -1,0 +1,57 @@
+/// The OpenCL loader, opened at run time, and its errors in words.
+///
+/// Nothing of hsd is linked to libOpenCL: the library starts where there is none.
+#ifndef HSDI_DEVICES_OPENCL_API_H
+#define HSDI_DEVICES_OPENCL_API_H
+
+#define CL_TARGET_OPENCL_VERSION 120
+#include <CL/cl.h>
+
+#include <hsd/status.h>
+#include <stddef.h>
+
+#define HSDI_OCL_FUNCTIONS(X)                                                                      \
+    X(BuildProgram)                                                                                \
+    X(CreateBuffer)                                                                                \
+    X(CreateCommandQueue)                                                                          \
+    X(CreateContext)                                                                               \
+    X(CreateKernel)                                                                                \
+    X(CreateProgramWithSource)                                                                     \
+    X(EnqueueNDRangeKernel)                                                                        \
+    X(EnqueueReadBuffer)                                                                           \
+    X(EnqueueWriteBuffer)                                                                          \
+    X(Finish)                                                                                      \
+    X(GetDeviceIDs)                                                                                \
+    X(GetDeviceInfo)                                                                               \
+    X(GetPlatformIDs)                                                                              \
+    X(GetPlatformInfo)                                                                             \
+    X(GetProgramBuildInfo)                                                                         \
+    X(ReleaseCommandQueue)                                                                         \
+    X(ReleaseContext)                                                                              \
+    X(ReleaseKernel)                                                                               \
+    X(ReleaseMemObject)                                                                            \
+    X(ReleaseProgram)                                                                              \
+    X(SetKernelArg)
+
+/// The functions of OpenCL by their names without "cl".
+typedef struct hsdi_ocl_api {
+#define HSDI_OCL_FIELD(name) __typeof__(&cl##name) name;
+    HSDI_OCL_FUNCTIONS(HSDI_OCL_FIELD)
+#undef HSDI_OCL_FIELD
+} hsdi_ocl_api;
+
+/// The loader's functions, opened on first use and never closed. Static. Thread: any.
+///
+/// Errors : HSD_EDEVICE where there is no loader, or a too old one.
+HSD_NODISCARD hsd_status hsdi_ocl_api_get(const hsdi_ocl_api **out, hsd_error *err);
+
+/// "CL_OUT_OF_RESOURCES"; "an unknown code" for one that OpenCL 1.2 does not have. Static.
+const char *hsdi_ocl_code_name(cl_int code);
+
+/// HSD_EDEVICE with the call's name, the code and its name.
+hsd_status hsdi_ocl_fail(hsd_error *err, const char *call, cl_int code);
+
+/// HSD_OK for CL_SUCCESS, else hsdi_ocl_fail.
+HSD_NODISCARD hsd_status hsdi_ocl_check(hsd_error *err, const char *call, cl_int code);
+
+#endif

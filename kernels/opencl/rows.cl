@@ -1,0 +1,146 @@
+// Norms, rotation, activations, copies, the cache: operations on one row at a time.
+//
+// GROUP (64) work-items work on a norm; each adds every 64th element in order, then the 64 sums are
+// added in order. exp is the polynomial of kernels/exp.h: a vendor's exp may differ between the
+// vectorised part and the rest of a work-group, and a row's bits would depend on its place.
+
+float exp1(float x)
+{
+    float shifted = fma(x, 1.44269504f, 12582912.0f);
+    float n = shifted - 12582912.0f;
+    float r = fma(n, -0.693359375f, x);
+    r = fma(n, 2.12194440e-4f, r);
+    float p = 0.000198412698f;
+    p = fma(p, r, 0.00138888889f);
+    p = fma(p, r, 0.00833333333f);
+    p = fma(p, r, 0.0416666667f);
+    p = fma(p, r, 0.166666667f);
+    p = fma(p, r, 0.5f);
+    p = fma(p, r, 1.0f);
+    p = fma(p, r, 1.0f);
+    float result = as_float(as_int(p) + (as_int(shifted) << 23));
+    result = x > 88.37f ? INFINITY : result;
+    result = x < -87.33f ? 0.0f : result;
+    return x != x ? x : result;
+}
+
+// The sum of every work-item's value, in the same order for all of them. Has two barriers.
+float group_sum(float value, __local float *parts)
+{
+    barrier(CLK_LOCAL_MEM_FENCE);
+    parts[get_local_id(0)] = value;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    float sum = 0.0f;
+    for (int i = 0; i < GROUP; i++) {
+        sum += parts[i];
+    }
+    return sum;
+}
+
+// y = x / rms(x) * w over n elements, once per head. Groups: (heads of n columns, n_rows).
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+rms_norm(__global const float *x, int x_at, int x_stride, __global const float *w, float eps, int n,
+         __global float *y, int y_at, int y_stride)
+{
+    __local float parts[GROUP];
+    size_t r = get_global_id(1), at = get_group_id(0) * (size_t)n;
+    __global const float *from = x + r * x_stride + x_at + at;
+    __global float *to = y + r * y_stride + y_at + at;
+    float squares = 0.0f;
+    for (int i = get_local_id(0); i < n; i += GROUP) {
+        squares = fma(from[i], from[i], squares);
+    }
+    float scale = 1.0f / sqrt(group_sum(squares, parts) / (float)n + eps);
+    for (int i = get_local_id(0); i < n; i += GROUP) {
+        to[i] = from[i] * scale * w[i];
+    }
+}
+
+// y = (x - mean) / sqrt(var + eps) * w (+ b). Groups: (1, n_rows).
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+layer_norm(__global const float *x, int x_at, int x_stride, __global const float *w,
+           __global const float *b, int has_b, float eps, int n, __global float *y, int y_at,
+           int y_stride)
+{
+    __local float parts[GROUP];
+    size_t r = get_global_id(1);
+    __global const float *from = x + r * x_stride + x_at;
+    __global float *to = y + r * y_stride + y_at;
+    float sum = 0.0f, squares = 0.0f;
+    for (int i = get_local_id(0); i < n; i += GROUP) {
+        sum += from[i];
+    }
+    float mean = group_sum(sum, parts) / (float)n;
+    for (int i = get_local_id(0); i < n; i += GROUP) {
+        float centred = from[i] - mean;
+        squares = fma(centred, centred, squares);
+    }
+    float scale = 1.0f / sqrt(group_sum(squares, parts) / (float)n + eps);
+    for (int i = get_local_id(0); i < n; i += GROUP) {
+        float unit = (from[i] - mean) * scale;
+        to[i] = has_b ? fma(unit, w[i], b[i]) : unit * w[i];
+    }
+}
+
+// y = gelu(x), tanh approximation. Work-items of this and the next two: (n rounded up, n_rows).
+__kernel void gelu(__global const float *x, int x_at, int x_stride, int n, __global float *y,
+                   int y_at, int y_stride)
+{
+    size_t i = get_global_id(0), r = get_global_id(1);
+    if (i < n) {
+        float v = x[r * x_stride + x_at + i];
+        float u = -1.59576912f * fma(0.044715f, v * v * v, v);
+        y[r * y_stride + y_at + i] = v / (1.0f + exp1(u));
+    }
+}
+
+// y = silu(x[i]) * x[n + i]
+__kernel void silu_mul(__global const float *x, int x_at, int x_stride, int n, __global float *y,
+                       int y_at, int y_stride)
+{
+    size_t i = get_global_id(0), r = get_global_id(1);
+    if (i < n) {
+        float gate = x[r * x_stride + x_at + i], up = x[r * x_stride + x_at + n + i];
+        y[r * y_stride + y_at + i] = gate / (1.0f + exp1(-gate)) * up;
+    }
+}
+
+__kernel void copy(__global const float *x, int x_at, int x_stride, int n, __global float *y,
+                   int y_at, int y_stride)
+{
+    size_t i = get_global_id(0), r = get_global_id(1);
+    if (i < n) {
+        y[r * y_stride + y_at + i] = x[r * x_stride + x_at + i];
+    }
+}
+
+// Rotate pairs of every head by the row's position. table [n_ctx, n_rot]: cos, then sin.
+// Work-items: (n_head * n_rot / 2 rounded up, n_rows).
+__kernel void rope(__global float *y, int y_at, int y_stride, int n_head, int d_head, int n_rot,
+                   int neox, __global const float *table, __global const int *job)
+{
+    int pairs = n_rot / 2, i = get_global_id(0) % pairs, head = get_global_id(0) / pairs;
+    size_t r = get_global_id(1);
+    if (head < n_head) {
+        __global const float *angles = table + (size_t)job[JOB_INTS * r + JOB_POS] * n_rot;
+        __global float *x = y + r * y_stride + y_at + head * d_head;
+        int a = neox ? i : 2 * i, b = neox ? i + pairs : 2 * i + 1;
+        float old_a = x[a], old_b = x[b], c = angles[i], s = angles[pairs + i];
+        x[a] = fma(old_a, c, -(old_b * s));
+        x[b] = fma(old_b, c, old_a * s);
+    }
+}
+
+// Keys and values of rows [first, first + size) into their cells: cache [n_cells, n] of keys, then
+// of values. Work-items: (n rounded up, rows of one job).
+__kernel void store(__global const float *x, int x_at, int x_stride, __global const float *y,
+                    int y_at, int y_stride, int n, __global const int *job, int first, int n_cells,
+                    __global float *cache)
+{
+    size_t i = get_global_id(0), r = first + get_global_id(1);
+    if (i < n) {
+        size_t at = (size_t)job[JOB_INTS * r + JOB_CELL] * n + i;
+        cache[at] = x[r * x_stride + x_at + i];
+        cache[(size_t)n_cells * n + at] = y[r * y_stride + y_at + i];
+    }
+}

@@ -1,0 +1,26 @@
+/// The text of kernels/opencl/*.cl, embedded by cmake/HsdEmbed.cmake. Static.
+///
+/// The program is built with -D for GROUP and for the places of a row's facts in the table of a
+/// submission, below: JOB_INTS ints per row, then the cells of trunks and paths.
+#ifndef HSDI_KERNELS_OPENCL_SOURCE_H
+#define HSDI_KERNELS_OPENCL_SOURCE_H
+
+#include <stddef.h>
+
+enum { HSDI_OPENCL_GROUP = 64 }; ///< work-items per group, of every kernel
+
+enum {
+    HSDI_JOB_TOKEN = 0,
+    HSDI_JOB_POS = 1,
+    HSDI_JOB_CELL = 2,
+    HSDI_JOB_TRUNK = 3,   ///< where in the table the trunk's cells begin
+    HSDI_JOB_N_TRUNK = 4, ///< their number
+    HSDI_JOB_PATH = 5,
+    HSDI_JOB_N_PATH = 6,
+    HSDI_JOB_INTS = 8, ///< per row
+};
+
+extern const unsigned char hsdi_opencl_source[];
+extern const size_t hsdi_opencl_source_bytes;
+
+#endif

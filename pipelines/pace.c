@@ -1,0 +1,147 @@
+/// Times of lengths never used are read off a line through the nearest two that were.
+#include <pipelines/pace.h>
+
+static const float DECAY = 0.97f;     ///< of what past windows taught
+static const float TIME_STEP = 0.15f; ///< weight of a new time
+static const float OUTLIER = 3.0f;    ///< a time counts as at most so many times its average
+static const float PRIOR = 2.0f;      ///< tokens that the prior acceptance counts for
+static const float PRIOR_ACCEPT = 0.6f;
+static const float PAUSE_MARGIN = 1.03f; ///< what the target alone must be faster by
+static const int FIRST_GAP = 16, LAST_GAP = 64, MOST_GAP = 2000;
+static const float TRIAL_PART = 0.03f; ///< of the time, that trials may cost
+
+void hsdi_pace_init(hsdi_pace *pace, int n_most, bool is_fixed, bool may_pause)
+{
+    *pace = (hsdi_pace){.n_most = n_most, .is_fixed = is_fixed, .may_pause = may_pause};
+    for (int i = 0; i <= HSDI_WINDOW_MAX; i++) {
+        pace->tried[i] = PRIOR;
+        pace->accepted[i] = PRIOR * PRIOR_ACCEPT;
+    }
+    pace->fill = 1.0f;
+    pace->trial_gap = FIRST_GAP;
+    pace->next_trial = FIRST_GAP;
+}
+
+void hsdi_pace_observe(hsdi_pace *pace, int want, int n_deep, int n_accepted, int64_t step_ns)
+{
+    float time = (float)step_ns, *average = &pace->step_ns[want];
+    for (int depth = 1; depth <= n_deep && depth <= n_accepted + 1; depth++) {
+        pace->tried[depth] = DECAY * pace->tried[depth] + 1.0f;
+        pace->accepted[depth] = DECAY * pace->accepted[depth] + (depth <= n_accepted ? 1.0f : 0.0f);
+    }
+    if (step_ns <= 0) {
+        return;
+    }
+    if (want > 0) {
+        pace->fill += (1.0f - DECAY) * ((float)n_deep / (float)want - pace->fill);
+    }
+    if (pace->n_steps[want]++ < 2) {
+        *average = time; // the first steps of a length pay for cold caches
+    } else {
+        time = time < OUTLIER * *average ? time : OUTLIER * *average;
+        *average += TIME_STEP * (time - *average);
+    }
+}
+
+float hsdi_pace_tokens(const hsdi_pace *pace, int n)
+{
+    float tokens = 1.0f, reach = 1.0f, length = (float)n * pace->fill;
+    for (int depth = 1; depth <= n; depth++) {
+        float part = length - (float)(depth - 1); // the last token is there part of the time
+        reach *= pace->accepted[depth] / pace->tried[depth];
+        tokens += reach * (part > 1.0f ? 1.0f : part > 0.0f ? part : 0.0f);
+    }
+    return tokens;
+}
+
+static int known(const hsdi_pace *pace, int from, int direction)
+{
+    int i = from;
+    while (i >= 0 && i <= pace->n_most && pace->n_steps[i] == 0) {
+        i += direction;
+    }
+    return i >= 0 && i <= pace->n_most ? i : -1;
+}
+
+/// 0 when nothing is known.
+static float time_of(const hsdi_pace *pace, int n)
+{
+    int below = known(pace, n, -1), above = known(pace, n, 1);
+    if (below == n || above < 0) {
+        int other = below > 0 ? known(pace, below - 1, -1) : -1;
+        if (below == n || other < 0) {
+            return below < 0 ? 0.0f : pace->step_ns[below];
+        }
+        float slope = (pace->step_ns[below] - pace->step_ns[other]) / (float)(below - other);
+        return pace->step_ns[below] + (slope > 0.0f ? slope * (float)(n - below) : 0.0f);
+    }
+    if (below < 0) {
+        return pace->step_ns[above];
+    }
+    float part = (float)(n - below) / (float)(above - below);
+    return pace->step_ns[below] + part * (pace->step_ns[above] - pace->step_ns[below]);
+}
+
+static int best_length(const hsdi_pace *pace)
+{
+    int best = pace->n_most;
+    float most = 0.0f;
+    for (int n = pace->n_most; n >= (pace->may_pause ? 0 : 1); n--) {
+        float time = time_of(pace, n);
+        float rate = time > 0.0f ? hsdi_pace_tokens(pace, n) / time : 0.0f;
+        rate = n == 0 ? rate / PAUSE_MARGIN : rate;
+        if (rate > most) {
+            best = n;
+            most = rate;
+        }
+    }
+    return best;
+}
+
+/// Of the neighbours and the ends, the one least often used.
+static int trial(const hsdi_pace *pace, int best)
+{
+    int least = pace->may_pause ? 0 : 1;
+    const int options[] = {best + 1, best - 1, least, (pace->n_most + 1) / 2};
+    int chosen = best;
+    for (int i = 0; i < 4; i++) {
+        int n = options[i];
+        if (n >= least && n <= pace->n_most && n != best &&
+            (chosen == best || pace->n_steps[n] < pace->n_steps[chosen])) {
+            chosen = n;
+        }
+    }
+    return chosen;
+}
+
+/// Steps until the next trial: what this one costs more than the best must stay a small part.
+static int gap_after(const hsdi_pace *pace, int tried, int best)
+{
+    float time = time_of(pace, best), extra = time_of(pace, tried) - time;
+    float gap = time > 0.0f ? extra / (TRIAL_PART * time) : 0.0f;
+    return gap > (float)MOST_GAP          ? MOST_GAP
+           : gap > (float)pace->trial_gap ? (int)gap
+                                          : pace->trial_gap;
+}
+
+int hsdi_pace_choose(hsdi_pace *pace)
+{
+    if (pace->is_fixed) {
+        return pace->n_most;
+    }
+    // The first steps see each kind of length twice.
+    const int first[] = {pace->n_most, pace->n_most, (pace->n_most + 1) / 2, 1,
+                         pace->may_pause ? 0 : 1};
+    int n = pace->n_decided++;
+    if (n < 10) {
+        return first[n / 2];
+    }
+    int best = best_length(pace);
+    if (n >= pace->next_trial) {
+        int tried = trial(pace, best);
+        pace->trial_gap = pace->trial_gap * 2 < LAST_GAP ? pace->trial_gap * 2 : LAST_GAP;
+        pace->next_trial = n + gap_after(pace, tried, best);
+        return tried;
+    }
+    return best;
+}

@@ -1,0 +1,38 @@
+/// Pace: how long the next window should be, from what windows brought and what steps cost.
+///
+/// A step with windows of length w brings 1 + a_1 + a_1 a_2 + .. + a_1 .. a_w tokens, a_d being the
+/// acceptance of the d-th token of a chain once its ancestors are accepted, and takes the time that
+/// such steps took. The w of the most tokens per time is best; 0 means that the target alone is
+/// faster. Lengths that were not used for long are tried again now and then.
+#ifndef HSDI_PIPELINES_PACE_H
+#define HSDI_PIPELINES_PACE_H
+
+#include <pipelines/window.h>
+#include <stdint.h>
+
+/// Zero-initialise, then hsdi_pace_init. Plain data.
+typedef struct hsdi_pace {
+    int n_most;
+    bool is_fixed;                                                   ///< always n_most
+    bool may_pause;                                                  ///< 0 is a choice
+    float accepted[HSDI_WINDOW_MAX + 1], tried[HSDI_WINDOW_MAX + 1]; ///< per depth, decayed
+    float step_ns[HSDI_WINDOW_MAX + 1]; ///< per length that was asked for; 0: never
+    int n_steps[HSDI_WINDOW_MAX + 1];
+    float fill; ///< height of windows over the length asked for, decayed: misses make it small
+    int n_decided, next_trial, trial_gap;
+} hsdi_pace;
+
+void hsdi_pace_init(hsdi_pace *pace, int n_most, bool is_fixed, bool may_pause);
+
+/// A step is over: a window of height n_deep was verified, n_accepted of its deepest path
+/// accepted, windows of `want` were asked for, and it took step_ns (0: not to be counted, since the
+/// window was cut or came too late).
+void hsdi_pace_observe(hsdi_pace *pace, int want, int n_deep, int n_accepted, int64_t step_ns);
+
+/// Length to ask for next, 0..n_most.
+int hsdi_pace_choose(hsdi_pace *pace);
+
+/// Tokens per step to expect of windows of length n.
+float hsdi_pace_tokens(const hsdi_pace *pace, int n);
+
+#endif

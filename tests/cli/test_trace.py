@@ -1,0 +1,222 @@
+"""Proves: `--trace` writes JSON that Python reads; on every thread spans nest and do not overlap
+        otherwise; in every mode each step has one prefix, suffix, verify and commit, in this order
+        and inside the step; counts and sums of the spans are those of the statistics; what the
+        draft says of its windows is what the target says; a worker process writes a trace of its
+        own on the same clock; a file that cannot be written is an error after the output;
+        tests/bench/step_svg.py draws a step as well-formed SVG and refuses what is no trace.
+Does not prove: that a span's length is right.
+"""
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+from cli_case import PROMPT, ROOT, TIMEOUT_S, CliCase, Worker, hsd
+
+DRAW = os.path.join(ROOT, "tests", "bench", "step_svg.py")
+COMPUTING = ["catch up", "fresh rollout", "lengthen branch", "glue", "branches", "ahead"]
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def spans_of(trace, track):
+    """Complete events of the tracks whose name begins with `track`, by begin, outermost first."""
+    tids = {(e["pid"], e["tid"]) for e in trace["traceEvents"]
+            if e["name"] == "thread_name" and e["args"]["name"].startswith(track)}
+    events = [e for e in trace["traceEvents"]
+              if e["ph"] == "X" and (e["pid"], e["tid"]) in tids]
+    return sorted(events, key=lambda e: (e["ts"], -e["dur"]))
+
+
+def named(spans, name):
+    return [e for e in spans if e["name"] == name]
+
+
+class TraceCase(CliCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="hsd-")
+        self.addCleanup(self.folder.cleanup)
+        self.path = os.path.join(self.folder.name, "trace.json")
+
+    def run_traced(self, *args):
+        """(trace, stats) of a run."""
+        got = self.json("run", "--prompt", PROMPT, "--trace", self.path, *args)
+        return read(self.path), got["stats"]
+
+    def check_nesting(self, trace):
+        """Of two spans of a thread one holds the other or they have nothing in common."""
+        threads = collections.defaultdict(list)
+        for e in trace["traceEvents"]:
+            if e["ph"] == "X":
+                self.assertGreaterEqual(e["dur"], 0, e)
+                threads[e["pid"], e["tid"]].append(
+                    (round(e["ts"] * 1000), round((e["ts"] + e["dur"]) * 1000), e["name"]))
+        self.assertTrue(threads)
+        for spans in threads.values():
+            open_spans = []
+            for begin, end, name in sorted(spans, key=lambda s: (s[0], -s[1])):
+                while open_spans and open_spans[-1][1] <= begin:
+                    open_spans.pop()
+                if open_spans:
+                    self.assertLessEqual(end, open_spans[-1][1], (name, open_spans[-1]))
+                open_spans.append((begin, end, name))
+
+    def check_steps(self, spans, n_steps):
+        """Each step of the target's spans has its parts inside, in order."""
+        steps = named(spans, "step")
+        self.assertEqual(len(steps), n_steps)
+        self.assertEqual([e["args"]["step"] for e in steps], list(range(n_steps)))
+        parts = collections.defaultdict(list)
+        for e in spans:
+            if e["name"] in ["prefix", "suffix", "verify", "commit", "emit"]:
+                parts[e["args"]["step"]].append(e)
+        for step in steps:
+            of_step = parts[step["args"]["step"]]
+            self.assertEqual([e["name"] for e in of_step],
+                             ["prefix", "suffix", "verify", "commit", "emit"])
+            for e in of_step:
+                self.assertGreaterEqual(e["ts"], step["ts"])
+                self.assertLessEqual(e["ts"] + e["dur"], step["ts"] + step["dur"] + 0.002)
+                if e["name"] != "emit":
+                    self.assertEqual(e["args"]["rows"], step["args"]["rows"])
+
+    def check_sums(self, spans, stats):
+        """The target's spans add up to the statistics."""
+        steps, commits = named(spans, "step"), named(spans, "commit")
+        for events in [steps, commits]:
+            self.assertEqual(sum(e["args"]["accepted"] for e in events), stats["accepted"])
+            self.assertEqual(sum(e["args"]["rows"] - 1 for e in events), stats["drafted"])
+        self.assertEqual(sum(e["args"]["tokens"] for e in named(spans, "emit")), stats["n_tokens"])
+        self.assertEqual(len(named(spans, "send COMMIT")),
+                         stats["steps"] - 1 if stats["mode"] != "ar" else 0)
+        if stats["mode"] == "mirror":
+            sources = collections.Counter(e["args"].get("source") for e in commits[1:])
+            self.assertEqual(sources["own"], stats["own_hits"])
+            self.assertEqual(sources["proxy"], stats["proxy_hits"])
+            self.assertEqual(sources["fresh"], stats["misses"])
+
+
+class Runs(TraceCase):
+    def test_each_step_is_whole_and_the_sums_are_the_statistics(self):
+        for args in [["--mode", "ar"], ["--mode", "serial", "--window", 3],
+                     ["--mode", "mirror", "--window", 4], ["--mode", "mirror", "--tree", 12],
+                     ["--mode", "mirror"], ["--mode", "async"],
+                     ["--mode", "mirror", "--with-ngram", "--draft-kind", "early_exit"],
+                     ["--mode", "mirror", "--temp", 0.8, "--seed", 5]]:
+            with self.subTest(args):
+                trace, stats = self.run_traced("--tokens", 48, *args)
+                spans = spans_of(trace, "target")
+                self.assertEqual(trace["otherData"]["spans_dropped"], 0)
+                self.check_nesting(trace)
+                self.check_steps(spans, stats["steps"])
+                self.check_sums(spans, stats)
+                n_exit = stats["steps"] if stats["mode"] == "mirror" else 0
+                self.assertEqual(len(named(spans, "exit head")), n_exit)
+                self.assertEqual(len(named(spans, "send PROXIES")), n_exit)
+
+    def test_the_draft_takes_what_the_target_sends(self):
+        trace, stats = self.run_traced("--tokens", 48, "--mode", "mirror", "--window", 4)
+        target, draft = spans_of(trace, "target"), spans_of(trace, "draft worker")
+        self.assertEqual(len({e["args"]["session"] for e in target + draft
+                              if "session" in e["args"]}), 1)
+        self.assertTrue(any(named(draft, name) for name in COMPUTING))
+        sent = {(e["args"]["step"], e["args"]["source"]) for e in named(draft, "send WINDOW")}
+        taken = {(e["args"]["step"], e["args"]["source"]) for e in named(target, "take WINDOW")}
+        self.assertLessEqual(taken, sent)
+        for kind, value in [("STEP", "tokens"), ("COMMIT", "want")]:
+            out = {e["args"]["step"]: e for e in named(target, f"send {kind}")}
+            n_taken = 0
+            for e in named(draft, f"take {kind}"):
+                n_taken += 1
+                self.assertEqual(e["args"][value], out[e["args"]["step"]]["args"][value])
+                self.assertGreaterEqual(e["ts"], out[e["args"]["step"]]["ts"])
+            self.assertGreater(n_taken, 0)
+            self.assertLessEqual(n_taken, stats["steps"])
+
+    def test_the_text_is_the_same_with_and_without(self):
+        args = ["run", "--prompt", PROMPT, "--tokens", 40, "--mode", "mirror"]
+        self.assertEqual(self.ok(*args), self.ok(*args, "--trace", self.path))
+
+
+class Workers(TraceCase):
+    def test_a_worker_process_writes_its_own_on_the_same_clock(self):
+        theirs = os.path.join(self.folder.name, "worker.json")
+        with Worker("--trace", theirs) as worker:
+            trace, stats = self.run_traced("--tokens", 32, "--mode", "mirror", "--window", 4,
+                                           "--worker", worker.endpoint)
+            code, said = worker.stop(signal.SIGTERM)
+            self.assertEqual(code, 0, said)
+        other = read(theirs)
+        self.check_nesting(other)
+        self.assertEqual(spans_of(trace, "draft worker"), [])
+        target, draft = spans_of(trace, "target"), spans_of(other, "draft worker")
+        self.check_steps(target, stats["steps"])
+        self.check_sums(target, stats)
+        self.assertNotEqual(target[0]["pid"], draft[0]["pid"])
+        sent = {e["args"]["step"]: e["ts"] for e in named(target, "send STEP")}
+        steps = named(draft, "take STEP")
+        self.assertGreater(len(steps), 0)
+        for e in steps:
+            self.assertGreaterEqual(e["ts"], sent[e["args"]["step"]])
+
+
+class Drawings(TraceCase):
+    def draw(self, *args):
+        return subprocess.run([sys.executable, DRAW, *args], capture_output=True, text=True,
+                              timeout=TIMEOUT_S, check=False)
+
+    def test_a_step_is_drawn_with_both_lanes(self):
+        self.run_traced("--tokens", 48, "--mode", "mirror", "--window", 4)
+        done = self.draw("--step", "1", self.path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        svg = "{http://www.w3.org/2000/svg}"
+        root = xml.etree.ElementTree.fromstring(done.stdout)
+        self.assertEqual(root.tag, svg + "svg")
+        texts = [text.text for text in root.iter(svg + "text")]
+        self.assertTrue(texts[0].startswith("Step 1: "), texts)
+        self.assertLessEqual({"target", "draft"}, set(texts))
+        blocks = {title.text.split(":")[0] for title in root.iter(svg + "title")}
+        self.assertLessEqual({"prefix", "exit head", "suffix", "commit"}, blocks)
+
+    def test_what_is_no_trace_is_refused(self):
+        for content in ["", "[]", "{}", '{"traceEvents": 3}', '{"traceEvents": [{}]}',
+                        '{"traceEvents": []}']:
+            with open(self.path, "w", encoding="utf-8") as file:
+                file.write(content)
+            done = self.draw(self.path)
+            self.assertEqual(done.returncode, 1, content)
+            self.assertEqual((done.stdout, done.stderr.count("\n")), ("", 1), done.stderr)
+        self.assertIn("/no/such", self.draw("/no/such").stderr)
+
+
+class Failures(TraceCase):
+    def test_a_trace_that_cannot_be_written_costs_no_output(self):
+        expected = self.ok("run", "--prompt", PROMPT, "--tokens", 8)
+        for path, why in [("/no/such/trace.json", "No such file or directory"),
+                          ("/dev/full", "No space left on device")]:
+            done = hsd("run", "--prompt", PROMPT, "--tokens", 8, "--trace", path)
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.stdout, expected)
+            self.assertEqual(done.stderr,
+                             f"hsd: {path}: the trace cannot be written: {why} (EIO)\n")
+            done = hsd("run", "--prompt", PROMPT, "--tokens", 8, "--json", "--trace", path)
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(json.loads(done.stdout)["text"], expected[:-1])
+
+    def test_a_run_that_fails_says_so_and_nothing_of_the_trace(self):
+        line = self.failure("run", "--target", "/no/such.gguf", "--prompt", "x", "--trace",
+                            self.path)
+        self.assertIn("/no/such.gguf", line)
+        self.assertEqual(spans_of(read(self.path), "target"), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

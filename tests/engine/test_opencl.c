@@ -1,0 +1,246 @@
+/// Proves: with the shipped pair, on OpenCL: with the target there, modes serial, mirror and async,
+///           each draft kind, trees and two sessions at once give the tokens of mode ar on that
+///           device, greedy and sampled; with the draft there, those of the CPU's mode ar; with
+///           both there too.
+///         Device names that are none are refused with the option's name; a device that is not
+///           there by its number; the list begins with the CPU.
+/// Does not prove: anything about speed, nor about drivers that are not installed here.
+#include "tests/opencl.h"
+
+#include <hsd/hsd.h>
+#include <string.h>
+
+enum { N_TOKENS = 24 };
+
+static const char prompt[] = "Once upon a time there was a little girl who";
+
+typedef struct text {
+    int n;
+    int32_t tokens[N_TOKENS];
+} text;
+
+static void must(hsd_status status, const hsd_error *err)
+{
+    if (status != HSD_OK) {
+        fail_msg("%s: %s: %s", hsd_status_name(status), err->where, err->message);
+    }
+}
+
+static hsd_engine *open_engine(const char *target_device, const char *draft_device)
+{
+    hsd_engine *engine = NULL;
+    hsd_error err = {0};
+    hsd_engine_options options;
+    hsd_engine_options_init(&options);
+    options.target_device = target_device;
+    options.draft_device = draft_device;
+    must(hsd_engine_open(&options, &engine, &err), &err);
+    return engine;
+}
+
+static hsd_session *begin(hsd_engine *engine, const hsd_session_options *options)
+{
+    hsd_session *session = NULL;
+    hsd_error err = {0};
+    must(hsd_session_open(engine, options, &session, &err), &err);
+    must(hsd_session_submit(session, prompt, strlen(prompt), &err), &err);
+    return session;
+}
+
+static void finish(hsd_session **session, text *out, hsd_stats *stats)
+{
+    hsd_error err = {0};
+    hsd_token token;
+    hsd_status status;
+    *out = (text){0};
+    while ((status = hsd_session_next(*session, -1, &token, &err)) == HSD_OK) {
+        if (token.id >= 0) {
+            assert_in_range(out->n, 0, N_TOKENS - 1);
+            out->tokens[out->n++] = token.id;
+        }
+    }
+    must(status == HSD_EEND ? HSD_OK : status, &err);
+    if (stats) {
+        hsd_session_stats(*session, stats);
+    }
+    hsd_session_close(session);
+}
+
+static hsd_session_options options_of(hsd_mode mode, float temperature)
+{
+    hsd_session_options options;
+    hsd_session_options_init(&options);
+    options.mode = mode;
+    options.n_tokens = N_TOKENS;
+    options.ignore_eos = true;
+    options.sampling.temperature = temperature;
+    options.sampling.seed = 7;
+    return options;
+}
+
+static void generate(hsd_engine *engine, const hsd_session_options *options, text *out,
+                     hsd_stats *stats)
+{
+    hsd_session *session = begin(engine, options);
+    finish(&session, out, stats);
+}
+
+static void compare(const hsd_session_options *o, const text *got, const text *want)
+{
+    if (got->n != want->n || memcmp(got->tokens, want->tokens, sizeof got->tokens) != 0) {
+        fail_msg("mode %s, draft %s, tree %d, temperature %g: other tokens than mode ar",
+                 hsd_mode_name(o->mode), hsd_draft_kind_name(o->draft_kind), o->tree,
+                 (double)o->sampling.temperature);
+    }
+}
+
+/// Every drafting mode on an engine gives `want`.
+static void all_modes_give(hsd_engine *engine, float temperature, const text *want)
+{
+    static const hsd_draft_kind kinds[] = {HSD_DRAFT_MODEL, HSD_DRAFT_NGRAM, HSD_DRAFT_EARLY_EXIT};
+    int64_t accepted = 0;
+    for (int mode = HSD_MODE_SERIAL; mode <= HSD_MODE_ASYNC; mode++) {
+        for (size_t k = 0; k < 2 * sizeof kinds / sizeof *kinds; k++) {
+            text got;
+            hsd_stats stats;
+            hsd_session_options options = options_of((hsd_mode)mode, temperature);
+            options.draft_kind = kinds[k / 2];
+            options.window = 4;
+            options.tree = k % 2 ? 12 : 0;
+            generate(engine, &options, &got, &stats);
+            compare(&options, &got, want);
+            accepted += stats.accepted;
+        }
+    }
+    assert_true(accepted > 0);
+}
+
+static void a_target_on_opencl_says_the_same_in_every_mode(void **state)
+{
+    (void)state;
+    hsdi_device *device = open_opencl_or_skip();
+    hsdi_device_close(&device);
+    hsd_engine *engine = open_engine("opencl", NULL);
+    for (int i = 0; i < 2; i++) {
+        text want;
+        hsd_session_options ar = options_of(HSD_MODE_AR, i ? 0.8f : 0.0f);
+        generate(engine, &ar, &want, NULL);
+        assert_int_equal(want.n, N_TOKENS);
+        all_modes_give(engine, ar.sampling.temperature, &want);
+    }
+    hsd_engine_close(&engine);
+}
+
+static void two_sessions_on_opencl_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    hsdi_device *device = open_opencl_or_skip();
+    hsdi_device_close(&device);
+    hsd_engine *engine = open_engine("opencl", "cpu");
+    text want, got[2];
+    hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
+    hsd_session_options mirror = options_of(HSD_MODE_MIRROR, 0.0f);
+    generate(engine, &ar, &want, NULL);
+    hsd_session *sessions[2] = {begin(engine, &ar), begin(engine, &mirror)};
+    for (int i = 0; i < 2; i++) {
+        finish(&sessions[i], &got[i], NULL);
+        compare(i ? &mirror : &ar, &got[i], &want);
+    }
+    hsd_engine_close(&engine);
+}
+
+static void a_draft_on_opencl_changes_no_token_of_the_cpu(void **state)
+{
+    (void)state;
+    hsdi_device *device = open_opencl_or_skip();
+    hsdi_device_close(&device);
+    text want;
+    hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
+    hsd_engine *plain = open_engine(NULL, NULL), *engine = open_engine("cpu", "opencl");
+    generate(plain, &ar, &want, NULL);
+    all_modes_give(engine, 0.0f, &want);
+    hsd_engine_close(&engine);
+    hsd_engine_close(&plain);
+}
+
+static void target_and_draft_may_both_be_on_opencl(void **state)
+{
+    (void)state;
+    hsdi_device *device = open_opencl_or_skip();
+    hsdi_device_close(&device);
+    text want;
+    hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
+    hsd_engine *engine = open_engine("opencl:0", "opencl:0");
+    generate(engine, &ar, &want, NULL);
+    all_modes_give(engine, 0.0f, &want);
+    hsd_engine_close(&engine);
+}
+
+static void names_that_are_no_device_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",        "gpu",         "CPU",       "cpu:0",
+                                      "opencl:", "opencl:-1",   "opencl:1x", "opencl: 1",
+                                      "openclx", "opencl:99999"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        for (int draft = 0; draft < 2; draft++) {
+            hsd_engine *engine = NULL;
+            hsd_error err = {0};
+            hsd_engine_options options;
+            hsd_engine_options_init(&options);
+            *(draft ? &options.draft_device : &options.target_device) = bad[i];
+            assert_int_equal(hsd_engine_open(&options, &engine, &err), HSD_EINVAL);
+            assert_string_equal(err.where, draft ? "draft_device" : "target_device");
+            assert_null(engine);
+        }
+    }
+}
+
+static void a_number_too_high_is_no_device(void **state)
+{
+    (void)state;
+    hsdi_device *device = open_opencl_or_skip();
+    hsdi_device_close(&device);
+    hsd_engine *engine = NULL;
+    hsd_error err = {0};
+    hsd_engine_options options;
+    hsd_engine_options_init(&options);
+    options.target_device = "opencl:9999";
+    assert_int_equal(hsd_engine_open(&options, &engine, &err), HSD_ENODEVICE);
+    assert_null(engine);
+}
+
+static void the_list_of_devices_begins_with_the_cpu(void **state)
+{
+    (void)state;
+    hsd_device_info one, all[64];
+    hsd_error err = {0};
+    int n = 0, again = 0;
+    assert_int_equal(hsd_device_list(all, 64, &n, &err), HSD_OK);
+    assert_in_range(n, 1, 64);
+    assert_string_equal(all[0].id, "cpu");
+    assert_true(all[0].memory_bytes > 0 && all[0].n_units > 0);
+    for (int i = 1; i < n; i++) {
+        assert_memory_equal(all[i].id, "opencl:", strlen("opencl:"));
+    }
+    assert_int_equal(hsd_device_list(&one, 1, &again, &err), HSD_OK);
+    assert_int_equal(again, n);
+    assert_string_equal(one.id, "cpu");
+    assert_int_equal(hsd_device_list(NULL, 0, &again, &err), HSD_OK);
+    assert_int_equal(again, n);
+    assert_int_equal(hsd_device_list(NULL, 1, &again, &err), HSD_EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_target_on_opencl_says_the_same_in_every_mode),
+        cmocka_unit_test(two_sessions_on_opencl_do_not_disturb_each_other),
+        cmocka_unit_test(a_draft_on_opencl_changes_no_token_of_the_cpu),
+        cmocka_unit_test(target_and_draft_may_both_be_on_opencl),
+        cmocka_unit_test(names_that_are_no_device_are_refused),
+        cmocka_unit_test(a_number_too_high_is_no_device),
+        cmocka_unit_test(the_list_of_devices_begins_with_the_cpu),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
