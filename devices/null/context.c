@@ -91,8 +91,8 @@ static hsd_status graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs,
         nanosleep(&t, NULL);
     }
     for (int i = 0; i < n_jobs && graph->out_width; i++) {
-        size_t n = (size_t)jobs[i].n_rows * (size_t)jobs[i].out->width;
-        memset(hsdi_host_buffer_data(jobs[i].out), 0, n * sizeof(float));
+        size_t size = (size_t)jobs[i].n_rows * (size_t)jobs[i].out->width;
+        memset(hsdi_host_buffer_data(jobs[i].out), 0, size * sizeof(float));
     }
     return HSD_OK;
 }
