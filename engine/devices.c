@@ -1,4 +1,4 @@
-/// Devices by name: "cpu", "opencl", "opencl:1".
+/// Devices by name: "cpu", "cpu:0-3", "opencl", "opencl:1".
 #include "base/error.h"
 #include "engine/engine_internal.h"
 
@@ -9,28 +9,46 @@
 
 enum { MAX_INDEX = 9999 };
 
+/// What follows a prefix; NULL where the name begins otherwise.
+static const char *behind(const char *name, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return strncmp(name, prefix, n) == 0 ? name + n : NULL;
+}
+
+static bool parse_index(const char *digits, int *out)
+{
+    char *end = NULL;
+    long index = *digits >= '0' && *digits <= '9' ? strtol(digits, &end, 10) : -1;
+    *out = (int)index;
+    return index >= 0 && index <= MAX_INDEX && !*end;
+}
+
 hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out, hsd_error *err)
 {
-    *out = (hsdi_place){.is_cpu = true, .index = -1};
+    static const struct {
+        const char *name;
+        hsdi_place_kind kind;
+    } kinds[] = {{"opencl", HSDI_PLACE_OPENCL}};
+    *out = (hsdi_place){.kind = HSDI_PLACE_CPU, .index = -1};
     if (!name || strcmp(name, "cpu") == 0) {
         return HSD_OK;
     }
-    out->is_cpu = false;
-    if (strcmp(name, "opencl") == 0) {
-        return HSD_OK;
+    const char *rest = behind(name, "cpu:");
+    if (rest) {
+        hsd_error detail;
+        hsd_status status = hsdi_cores_parse(rest, out->cpus, &out->n_cpus, &detail);
+        return status == HSD_OK ? HSD_OK : hsdi_fail(err, status, option, "%s", detail.message);
     }
-    static const char prefix[] = "opencl:";
-    const char *digits = name + sizeof prefix - 1;
-    char *end = NULL;
-    if (strncmp(name, prefix, sizeof prefix - 1) == 0 && *digits >= '0' && *digits <= '9') {
-        long index = strtol(digits, &end, 10);
-        if (!*end && index <= MAX_INDEX) {
-            out->index = (int)index;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        out->kind = kinds[i].kind;
+        rest = behind(name, kinds[i].name);
+        if (rest && (!*rest || (*rest == ':' && parse_index(rest + 1, &out->index)))) {
             return HSD_OK;
         }
     }
-    return hsdi_fail(err, HSD_EINVAL, option, "\"%.64s\" is none of cpu, opencl, opencl:0, ..",
-                     name);
+    return hsdi_fail(err, HSD_EINVAL, option,
+                     "\"%.64s\" is none of cpu, cpu:0-3, opencl, opencl:0, ..", name);
 }
 
 static void describe_cpu(const hsdi_cores *cores, hsd_device_info *out)
