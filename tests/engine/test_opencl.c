@@ -179,7 +179,7 @@ static void target_and_draft_may_both_be_on_opencl(void **state)
 static void names_that_are_no_device_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",        "gpu",         "CPU",       "cpu:0",
+    static const char *const bad[] = {"",        "gpu",         "CPU",       "cpu0",
                                       "opencl:", "opencl:-1",   "opencl:1x", "opencl: 1",
                                       "openclx", "opencl:99999"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
