@@ -1,19 +1,29 @@
-/// Memory of an OpenCL device: weights, caches.
-#include "base/arena.h"
+/// See buffer.h.
+#include "devices/launch/buffer.h"
 #include "base/error.h"
-#include "devices/opencl/context.h"
 
 #include <stdlib.h>
 
-void hsdi_ocl_weight_destroy(hsdi_weight *weight)
+static hsd_status create(hsdi_launch_device *device, size_t size_bytes, const void *data,
+                         hsdi_launch_memory **out, hsd_error *err)
 {
-    hsdi_ocl_weight *w = (hsdi_ocl_weight *)weight;
-    hsdi_ocl_memory_free(w->device, w->blocks);
-    hsdi_ocl_memory_free(w->device, w->vector);
+    return device->driver->memory_create(device, size_bytes, data, out, err);
+}
+
+static void destroy(hsdi_launch_device *device, hsdi_launch_memory *memory)
+{
+    device->driver->memory_destroy(device, memory);
+}
+
+void hsdi_launch_weight_destroy(hsdi_weight *weight)
+{
+    hsdi_launch_weight *w = (hsdi_launch_weight *)weight;
+    destroy(w->device, w->blocks);
+    destroy(w->device, w->vector);
     free(w);
 }
 
-static hsd_status put_vector(hsdi_ocl_weight *w, const void *data, hsd_error *err)
+static hsd_status put_vector(hsdi_launch_weight *w, const void *data, hsd_error *err)
 {
     size_t size = (size_t)w->base.n_in * sizeof(float);
     float *values = malloc(size);
@@ -21,47 +31,47 @@ static hsd_status put_vector(hsdi_ocl_weight *w, const void *data, hsd_error *er
         return hsdi_fail(err, HSD_ENOMEM, "weight", "[1, %d]", w->base.n_in);
     }
     hsdi_dequant_row(w->base.type, data, w->base.n_in, values);
-    hsd_status status = hsdi_ocl_memory(w->device, size, values, &w->vector, err);
+    hsd_status status = create(w->device, size, values, &w->vector, err);
     w->base.size_bytes += size;
     free(values);
     return status;
 }
 
-hsd_status hsdi_ocl_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
-                                  const void *data, hsdi_weight **out, hsd_error *err)
+hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
+                                     const void *data, hsdi_weight **out, hsd_error *err)
 {
-    hsdi_ocl_weight *w = calloc(1, sizeof *w);
+    hsdi_launch_weight *w = calloc(1, sizeof *w);
     if (!w) {
         return hsdi_fail(err, HSD_ENOMEM, "weight", "[%d, %d]", shape->n_out, shape->n_in);
     }
     const hsdi_type_info *info = hsdi_type_find(shape->type);
     hsd_status status = HSD_OK;
     w->base = *shape;
-    w->device = (const hsdi_ocl_device *)device;
+    w->device = (hsdi_launch_device *)device;
     w->row_bytes = (size_t)(shape->n_in / info->block_elems) * (size_t)info->block_bytes;
     if (shape->uses & HSDI_USE_VECTOR) {
         status = put_vector(w, data, err);
     }
     if (status == HSD_OK && (shape->uses & (HSDI_USE_MATMUL | HSDI_USE_ROWS))) {
         size_t size = w->row_bytes * (size_t)shape->n_out;
-        status = hsdi_ocl_memory(w->device, size, data, &w->blocks, err);
+        status = create(w->device, size, data, &w->blocks, err);
         w->base.size_bytes += size;
     }
     if (status != HSD_OK) {
-        hsdi_ocl_weight_destroy(&w->base);
+        hsdi_launch_weight_destroy(&w->base);
         return status;
     }
     *out = &w->base;
     return HSD_OK;
 }
 
-hsd_status hsdi_ocl_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
-                                 hsdi_cache **out, hsd_error *err)
+hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
+                                    hsdi_cache **out, hsd_error *err)
 {
-    hsdi_ocl_cache *c = calloc(1, sizeof *c);
+    hsdi_launch_cache *c = calloc(1, sizeof *c);
     if (c) {
         c->base = *shape;
-        c->device = (const hsdi_ocl_device *)device;
+        c->device = (hsdi_launch_device *)device;
         c->layers = calloc((size_t)shape->n_layers, sizeof *c->layers);
     }
     if (!c || !c->layers) {
@@ -71,22 +81,22 @@ hsd_status hsdi_ocl_cache_create(hsdi_device *device, const struct hsdi_cache *s
     size_t size = 2 * (size_t)shape->n_cells * (size_t)shape->width * sizeof(float);
     hsd_status status = HSD_OK;
     for (int i = 0; i < shape->n_layers && status == HSD_OK; i++) {
-        status = hsdi_ocl_memory(c->device, size, NULL, &c->layers[i], err);
+        status = create(c->device, size, NULL, &c->layers[i], err);
         c->base.size_bytes += size;
     }
     if (status != HSD_OK) {
-        hsdi_ocl_cache_destroy(&c->base);
+        hsdi_launch_cache_destroy(&c->base);
         return status;
     }
     *out = &c->base;
     return HSD_OK;
 }
 
-void hsdi_ocl_cache_destroy(hsdi_cache *cache)
+void hsdi_launch_cache_destroy(hsdi_cache *cache)
 {
-    hsdi_ocl_cache *c = (hsdi_ocl_cache *)cache;
+    hsdi_launch_cache *c = (hsdi_launch_cache *)cache;
     for (int i = 0; i < c->base.n_layers; i++) {
-        hsdi_ocl_memory_free(c->device, c->layers[i]);
+        destroy(c->device, c->layers[i]);
     }
     free(c->layers);
     free(c);
