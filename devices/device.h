@@ -79,6 +79,20 @@ HSD_NODISCARD hsd_status hsdi_device_open_null(const hsdi_null_options *options,
 HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err);
 void hsdi_device_close(hsdi_device **device);
 const hsdi_device_info *hsdi_device_get_info(const hsdi_device *device);
+/// Launches of a kernel: how many, and how long they took by the device's own clock.
+typedef struct hsdi_device_time {
+    char name[32]; ///< "matmul4_Q4_0"
+    int64_t n, ns;
+} hsdi_device_time;
+
+/// Time every launch from now on, or no longer; what was found before is forgotten.
+///
+/// Errors : HSD_EUNSUPPORTED for a device that cannot.
+HSD_NODISCARD hsd_status hsdi_device_profile(hsdi_device *device, bool on, hsd_error *err);
+
+/// What profiling has found. Shapes: out [cap]. Returns their number, also when it exceeds cap.
+int hsdi_device_times(hsdi_device *device, hsdi_device_time *out, int cap);
+
 /// Submissions accepted so far.
 int64_t hsdi_device_n_submitted(const hsdi_device *device);
 
