@@ -108,7 +108,7 @@ static hsd_status open_device(hsd_engine *e, const hsdi_place *place, int first,
                               hsdi_device **out, hsd_error *err)
 {
     if (!place->is_cpu) {
-        return hsdi_device_open_opencl(place->index, out, err);
+        return place->open(place->index, out, err);
     }
     int *cpus = malloc((size_t)n * sizeof *cpus);
     if (!cpus) {

@@ -4,7 +4,8 @@
 
 static hsd_status absent(hsd_error *err)
 {
-    return hsdi_fail(err, HSD_EDEVICE, "level_zero", "this build has no Level Zero (HSD_LEVEL_ZERO)");
+    return hsdi_fail(err, HSD_EDEVICE, "level_zero",
+                     "this build has no Level Zero (HSD_LEVEL_ZERO)");
 }
 
 hsd_status hsdi_level_zero_list(hsdi_level_zero_info *out, int cap, int *n_out, hsd_error *err)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static hsdi_ze_api api;
-static char missing[128];                        ///< why there is no loader; empty: there is one
+static char missing[128];                       ///< why there is no loader; empty: there is one
 static ze_result_t started = ZE_RESULT_SUCCESS; ///< what zeInit said
 
 static const struct {

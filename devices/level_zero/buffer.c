@@ -1,7 +1,7 @@
 /// Memory of a Level Zero device, and transfers by immediate command lists.
 ///
-/// A handle of devices/launch is the address itself. Device memory is for weights, caches and values;
-/// host memory, which the device reaches too, for rows and tables.
+/// A handle of devices/launch is the address itself. Device memory is for weights, caches and
+/// values; host memory, which the device reaches too, for rows and tables.
 #include "devices/level_zero/context.h"
 
 #include "base/error.h"
@@ -51,10 +51,10 @@ hsd_status hsdi_ze_move(hsdi_ze_device *ze, hsdi_ze_mover *mover, void *to, cons
 {
     hsd_status status = hsdi_ze_alive(ze, err);
     if (status == HSD_OK) {
-        status = hsdi_ze_done(ze, "zeCommandListAppendMemoryCopy",
-                              ze->api->CommandListAppendMemoryCopy(mover->list, to, from,
-                                                                   size_bytes, NULL, 0, NULL),
-                              err);
+        status = hsdi_ze_done(
+            ze, "zeCommandListAppendMemoryCopy",
+            ze->api->CommandListAppendMemoryCopy(mover->list, to, from, size_bytes, NULL, 0, NULL),
+            err);
     }
     mover->busy = mover->busy || status == HSD_OK;
     return status;
@@ -67,12 +67,12 @@ hsd_status hsdi_ze_mover_wait(hsdi_ze_device *ze, hsdi_ze_mover *mover, hsd_erro
         return status;
     }
     mover->busy = false;
-    status = hsdi_ze_done(ze, "zeCommandListAppendBarrier",
-                          ze->api->CommandListAppendBarrier(mover->list, mover->done, 0, NULL),
-                          err);
+    status =
+        hsdi_ze_done(ze, "zeCommandListAppendBarrier",
+                     ze->api->CommandListAppendBarrier(mover->list, mover->done, 0, NULL), err);
     if (status == HSD_OK) {
         status = hsdi_ze_waited(ze, "zeEventHostSynchronize",
-                              ze->api->EventHostSynchronize(mover->done, ze->timeout_ns), err);
+                                ze->api->EventHostSynchronize(mover->done, ze->timeout_ns), err);
     }
     return status == HSD_OK
                ? hsdi_ze_done(ze, "zeEventHostReset", ze->api->EventHostReset(mover->done), err)

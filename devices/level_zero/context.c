@@ -271,7 +271,7 @@ static hsd_status make(hsdi_ze_device *ze, int index, hsd_error *err)
     }
     status = make_queue(ze, err);
     return status == HSD_OK
-               ? hsdi_ze_build(ze, hsdi_spirv, hsdi_spirv_bytes, &ze->module, err)
+               ? hsdi_ze_build(ze, hsdi_opencl_spirv, hsdi_opencl_spirv_bytes, &ze->module, err)
                : status;
 }
 

@@ -27,8 +27,8 @@ hsd_status hsdi_ze_find(const hsdi_ze_api *api, hsdi_ze_found *out, hsd_error *e
         }
     }
     return out->n > 0 ? HSD_OK
-                      : hsdi_fail(err, HSD_EDEVICE, "level_zero",
-                                  "%u drivers, none has a device", n_drivers);
+                      : hsdi_fail(err, HSD_EDEVICE, "level_zero", "%u drivers, none has a device",
+                                  n_drivers);
 }
 
 static const char *type_name(ze_device_type_t type)
@@ -146,8 +146,7 @@ void hsdi_ze_describe(const hsdi_ze_api *api, ze_driver_handle_t driver, ze_devi
     }
     out->type = type_name(device.type);
     snprintf(out->name, sizeof out->name, "%.127s", device.name);
-    out->n_units =
-        (int)(device.numSlices * device.numSubslicesPerSlice * device.numEUsPerSubslice);
+    out->n_units = (int)(device.numSlices * device.numSubslicesPerSlice * device.numEUsPerSubslice);
     describe_driver(api, driver, out);
     bool npu = device.type == ZE_DEVICE_TYPE_VPU;
     describe_modules(&modules, &device, takes_graphs(api, driver), out->features,

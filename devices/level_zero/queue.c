@@ -79,10 +79,10 @@ static hsd_status kernel_set(hsdi_launch_device *device, hsdi_launch_kernel *ker
                              size_t size_bytes, const void *value, hsd_error *err)
 {
     hsdi_ze_device *ze = ze_of(device);
-    return hsdi_ze_done(ze, "zeKernelSetArgumentValue",
-                        ze->api->KernelSetArgumentValue(((ze_kernel *)kernel)->handle, index,
-                                                        size_bytes, value),
-                        err);
+    return hsdi_ze_done(
+        ze, "zeKernelSetArgumentValue",
+        ze->api->KernelSetArgumentValue(((ze_kernel *)kernel)->handle, index, size_bytes, value),
+        err);
 }
 
 // ---- times ----
@@ -223,13 +223,11 @@ static hsd_status start(hsdi_launch_device *device, hsdi_launch_kernel *kernel, 
     ze_command_list_handle_t list = ze->recording->list;
     ze_event_handle_t event = NULL;
     const ze_group_count_t groups = {(uint32_t)(width / HSDI_OPENCL_GROUP), (uint32_t)height, 1};
-    hsd_status status =
-        device->profiles ? times_add(ze, ze->recording, k, &event, err) : HSD_OK;
+    hsd_status status = device->profiles ? times_add(ze, ze->recording, k, &event, err) : HSD_OK;
     if (status == HSD_OK) {
-        status = hsdi_ze_done(ze, "zeCommandListAppendLaunchKernel",
-                              ze->api->CommandListAppendLaunchKernel(list, k->handle, &groups,
-                                                                     event, 0, NULL),
-                              err);
+        status = hsdi_ze_done(
+            ze, "zeCommandListAppendLaunchKernel",
+            ze->api->CommandListAppendLaunchKernel(list, k->handle, &groups, event, 0, NULL), err);
     }
     return status == HSD_OK
                ? hsdi_ze_done(ze, "zeCommandListAppendBarrier",
@@ -266,8 +264,9 @@ static hsd_status wait(hsdi_ze_device *ze, hsd_error *err)
     if (!r) {
         return HSD_OK;
     }
-    hsd_status status = hsdi_ze_waited(
-        ze, "zeFenceHostSynchronize", ze->api->FenceHostSynchronize(ze->fence, ze->timeout_ns), err);
+    hsd_status status =
+        hsdi_ze_waited(ze, "zeFenceHostSynchronize",
+                       ze->api->FenceHostSynchronize(ze->fence, ze->timeout_ns), err);
     if (status == HSD_OK) {
         status = hsdi_ze_done(ze, "zeFenceReset", ze->api->FenceReset(ze->fence), err);
     }
