@@ -7,8 +7,6 @@
 
 #include "tests/opencl.h"
 
-#include <string.h>
-
 static inline hsdi_device *open_level_zero_or_skip(void)
 {
     hsdi_device *device = NULL;
@@ -25,18 +23,24 @@ static inline hsdi_device *open_level_zero_or_skip(void)
     return NULL;
 }
 
-static inline hsdi_device *open_accelerator_or_skip(const char *name)
+static char accelerator_opencl[] = "opencl", accelerator_level_zero[] = "level_zero";
+
+/// What the options of an engine call it.
+static inline const char *accelerator_name(const char *accelerator)
 {
-    return strcmp(name, "opencl") == 0 ? open_opencl_or_skip() : open_level_zero_or_skip();
+    return accelerator;
 }
 
-static char opencl_name[] = "opencl", level_zero_name[] = "level_zero";
+static inline hsdi_device *open_accelerator_or_skip(const char *accelerator)
+{
+    return accelerator == accelerator_opencl ? open_opencl_or_skip() : open_level_zero_or_skip();
+}
 
-/// Two cases of a cmocka group; *state is the device's name.
+/// Two cases of a cmocka group; *state is one of the two above.
 #define ON_ACCELERATORS(f)                                                                         \
-    {#f " (opencl)", f, NULL, NULL, opencl_name},                                                  \
+    {#f " (opencl)", f, NULL, NULL, accelerator_opencl},                                           \
     {                                                                                              \
-#f " (level_zero)", f, NULL, NULL, level_zero_name                                         \
+#f " (level_zero)", f, NULL, NULL, accelerator_level_zero                                  \
     }
 
 #endif

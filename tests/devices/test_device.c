@@ -320,7 +320,7 @@ static void a_device_that_is_not_there_is_named(void **state)
 {
     hsdi_device *device = open_accelerator_or_skip(*state), *other = NULL;
     hsd_status (*open)(int, hsdi_device **, hsd_error *) =
-        *state == opencl_name ? hsdi_device_open_opencl : hsdi_device_open_level_zero;
+        *state == accelerator_opencl ? hsdi_device_open_opencl : hsdi_device_open_level_zero;
     hsd_error err = {0};
     hsdi_device_close(&device);
     assert_int_equal(open(1000, &other, &err), HSD_ENODEVICE);

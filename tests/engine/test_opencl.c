@@ -125,7 +125,7 @@ static void need(const char *name)
 static void a_target_there_says_the_same_in_every_mode(void **state)
 {
     need(*state);
-    hsd_engine *engine = open_engine(*state, NULL);
+    hsd_engine *engine = open_engine(accelerator_name(*state), NULL);
     for (int i = 0; i < 2; i++) {
         text want;
         hsd_session_options ar = options_of(HSD_MODE_AR, i ? 0.8f : 0.0f);
@@ -139,7 +139,7 @@ static void a_target_there_says_the_same_in_every_mode(void **state)
 static void two_sessions_there_do_not_disturb_each_other(void **state)
 {
     need(*state);
-    hsd_engine *engine = open_engine(*state, "cpu");
+    hsd_engine *engine = open_engine(accelerator_name(*state), "cpu");
     text want, got[2];
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
     hsd_session_options mirror = options_of(HSD_MODE_MIRROR, 0.0f);
@@ -157,7 +157,8 @@ static void a_draft_there_changes_no_token_of_the_cpu(void **state)
     need(*state);
     text want;
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
-    hsd_engine *plain = open_engine(NULL, NULL), *engine = open_engine("cpu", *state);
+    hsd_engine *plain = open_engine(NULL, NULL),
+               *engine = open_engine("cpu", accelerator_name(*state));
     generate(plain, &ar, &want, NULL);
     all_modes_give(engine, 0.0f, &want);
     hsd_engine_close(&engine);
@@ -168,8 +169,7 @@ static void target_and_draft_may_both_be_there(void **state)
 {
     need(*state);
     text want;
-    char device[24];
-    snprintf(device, sizeof device, "%s:0", (const char *)*state);
+    const char *device = accelerator_name(*state);
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
     hsd_engine *engine = open_engine(device, device);
     generate(engine, &ar, &want, NULL);
