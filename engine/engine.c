@@ -132,7 +132,7 @@ static hsd_status find_cpus(hsd_engine *e, hsd_error *err)
 
 static bool on_cpu(const hsdi_place *place)
 {
-    return place->kind == HSDI_PLACE_CPU;
+    return !place->open;
 }
 
 /// Device at a place; a CPU without processors of its own on [first, first + n), wrapping around
@@ -140,8 +140,8 @@ static bool on_cpu(const hsdi_place *place)
 static hsd_status open_device(hsd_engine *e, const hsdi_place *place, int first, int n,
                               hsdi_device **out, hsd_error *err)
 {
-    if (place->kind == HSDI_PLACE_OPENCL) {
-        return hsdi_device_open_opencl(place->index, out, err);
+    if (place->open) {
+        return place->open(place->index, out, err);
     }
     int *cpus = malloc((size_t)n * sizeof *cpus);
     if (!cpus) {

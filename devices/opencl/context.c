@@ -1,6 +1,7 @@
 /// Choosing, opening and closing OpenCL devices.
 #include "devices/opencl/context.h"
 #include "devices/host_buffer.h"
+#include "devices/launch/graph.h"
 
 #include "base/error.h"
 #include "kernels/opencl/source.h"
@@ -178,16 +179,16 @@ static void ocl_close(hsdi_device *device)
 static const hsdi_backend ocl_backend = {
     .name = "opencl",
     .device_close = ocl_close,
-    .weight_create = hsdi_ocl_weight_create,
-    .weight_destroy = hsdi_ocl_weight_destroy,
-    .cache_create = hsdi_ocl_cache_create,
-    .cache_destroy = hsdi_ocl_cache_destroy,
+    .weight_create = hsdi_launch_weight_create,
+    .weight_destroy = hsdi_launch_weight_destroy,
+    .cache_create = hsdi_launch_cache_create,
+    .cache_destroy = hsdi_launch_cache_destroy,
     .buffer_create = hsdi_host_buffer_create,
     .buffer_destroy = hsdi_host_buffer_destroy,
     .buffer_map = hsdi_host_buffer_map,
-    .graph_compile = hsdi_ocl_graph_compile,
-    .graph_destroy = hsdi_ocl_graph_destroy,
-    .graph_run = hsdi_ocl_graph_run,
+    .graph_compile = hsdi_launch_graph_compile,
+    .graph_destroy = hsdi_launch_graph_destroy,
+    .graph_run = hsdi_launch_graph_run,
 };
 
 /// The device of that number; the first GPU, else the first of all, for -1.
@@ -248,6 +249,7 @@ hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err)
         return hsdi_fail(err, HSD_ENOMEM, "opencl", "device");
     }
     hsdi_device_init(&ocl->base, &ocl_backend, 1);
+    ocl->launch.driver = &hsdi_ocl_driver;
     ocl->api = api;
     status = choose(api, index, ocl, err);
     if (status == HSD_OK) {

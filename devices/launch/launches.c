@@ -1,0 +1,336 @@
+/// One launch or two per operation: which kernel, with which arguments.
+#include "base/error.h"
+#include "devices/launch/graph.h"
+#include "kernels/opencl/source.h"
+
+#include <stdio.h>
+
+// ---- arguments ----
+
+void hsdi_launch_arg(hsdi_launch_args *a, size_t size_bytes, const void *value)
+{
+    if (a->status == HSD_OK) {
+        a->status =
+            a->device->driver->kernel_set(a->device, a->kernel, a->n, size_bytes, value, a->err);
+    }
+    a->n++;
+}
+
+void hsdi_launch_arg_int(hsdi_launch_args *a, int value)
+{
+    int32_t v = value;
+    hsdi_launch_arg(a, sizeof v, &v);
+}
+
+void hsdi_launch_arg_memory(hsdi_launch_args *a, hsdi_launch_memory *memory)
+{
+    hsdi_launch_arg(a, sizeof memory, &memory);
+}
+
+static void arg_float(hsdi_launch_args *a, float value)
+{
+    hsdi_launch_arg(a, sizeof value, &value);
+}
+
+/// Memory, first column, distance between rows.
+static void arg_view(hsdi_launch_args *a, const hsdi_launch_graph *g, const hsdi_view *v, int more)
+{
+    bool in = v->value == HSDI_VALUE_IN, out = v->value == HSDI_VALUE_OUT;
+    hsdi_launch *l = a->launch;
+    if (in || out) {
+        l->external[l->n_external].arg = a->n;
+        l->external[l->n_external++].value = v->value;
+    }
+    hsdi_launch_arg_memory(a, in ? g->in : out ? g->out : g->value[v->value]);
+    hsdi_launch_arg_int(a, v->offset + more);
+    hsdi_launch_arg_int(a, in ? g->base.in_width : out ? g->base.out_width : g->width[v->value]);
+}
+
+static void arg_prepared(hsdi_launch_args *a, const hsdi_launch_graph *g)
+{
+    hsdi_launch_arg_memory(a, g->prepared);
+    hsdi_launch_arg_int(a, 0);
+    hsdi_launch_arg_int(a, (int)g->prepared_width);
+}
+
+/// Blocks of a matrix and the bytes of one row.
+static void arg_blocks(hsdi_launch_args *a, const struct hsdi_weight *weight)
+{
+    const hsdi_launch_weight *w = (const hsdi_launch_weight *)weight;
+    uint64_t row_bytes = w->row_bytes;
+    hsdi_launch_arg_memory(a, w->blocks);
+    hsdi_launch_arg(a, sizeof row_bytes, &row_bytes);
+}
+
+static hsdi_launch_memory *vector_of(const struct hsdi_weight *weight)
+{
+    return ((const hsdi_launch_weight *)weight)->vector;
+}
+
+static hsd_status args_begin(const hsdi_launch_graph *g, const char *name, const char *type,
+                             hsdi_launch_args *a, hsd_error *err)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s%s", name, type);
+    *a = (hsdi_launch_args){.device = g->device, .err = err};
+    return g->device->driver->kernel_create(g->device, full, &a->kernel, err);
+}
+
+static size_t round_up(size_t n)
+{
+    return (n + HSDI_OPENCL_GROUP - 1) / HSDI_OPENCL_GROUP * HSDI_OPENCL_GROUP;
+}
+
+/// Take the kernel into the list of launches, also after a failure: it is released with the graph.
+static hsdi_launch *add(hsdi_launch_graph *g, hsdi_launch_args *a, size_t width)
+{
+    a->launch = &g->launches[g->n_launches++];
+    *a->launch = (hsdi_launch){.kernel = a->kernel, .width = width, .layer = -1};
+    return a->launch;
+}
+
+// ---- one launch or two per operation ----
+
+/// Columns x -> y, n of them in y: gelu, silu_mul, copy.
+static hsd_status add_map(hsdi_launch_graph *g, const char *name, const hsdi_view *x, int n,
+                          const hsdi_view *y, hsd_error *err)
+{
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, name, "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    add(g, &a, round_up((size_t)n));
+    arg_view(&a, g, x, 0);
+    hsdi_launch_arg_int(&a, n);
+    if (y) {
+        arg_view(&a, g, y, 0);
+    } else {
+        arg_prepared(&a, g);
+    }
+    return a.status;
+}
+
+/// RMS norm of n columns, once per head; y NULL: into `prepared`.
+static hsd_status add_rms_norm(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_view *x, int n,
+                               int n_head, const hsdi_view *y, hsd_error *err)
+{
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "rms_norm", "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    add(g, &a, (size_t)n_head * HSDI_OPENCL_GROUP);
+    arg_view(&a, g, x, 0);
+    hsdi_launch_arg_memory(&a, vector_of(op->norm_w));
+    arg_float(&a, op->eps);
+    hsdi_launch_arg_int(&a, n);
+    if (y) {
+        arg_view(&a, g, y, 0);
+    } else {
+        arg_prepared(&a, g);
+    }
+    return a.status;
+}
+
+static hsd_status add_layer_norm(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "layer_norm", "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    add(g, &a, HSDI_OPENCL_GROUP);
+    arg_view(&a, g, &op->x, 0);
+    hsdi_launch_arg_memory(&a, vector_of(op->norm_w));
+    hsdi_launch_arg_memory(&a, vector_of(op->norm_b ? op->norm_b : op->norm_w));
+    hsdi_launch_arg_int(&a, op->norm_b != NULL);
+    arg_float(&a, op->eps);
+    hsdi_launch_arg_int(&a, op->x.width);
+    arg_prepared(&a, g);
+    return a.status;
+}
+
+int hsdi_launch_n_in(const hsdi_op *op)
+{
+    return op->pre == HSDI_PRE_SILU_MUL ? op->x.width / 2 : op->x.width;
+}
+
+/// A product that writes where it reads needs a copy of its rows.
+static bool is_prepared(const hsdi_op *op)
+{
+    return op->pre != HSDI_PRE_NONE || op->x.value == op->y.value;
+}
+
+static hsd_status add_pre(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    switch (op->pre) {
+    case HSDI_PRE_RMS_NORM:
+        return add_rms_norm(g, op, &op->x, op->x.width, 1, NULL, err);
+    case HSDI_PRE_LAYER_NORM:
+        return add_layer_norm(g, op, err);
+    case HSDI_PRE_GELU:
+        return add_map(g, "gelu", &op->x, op->x.width, NULL, err);
+    case HSDI_PRE_SILU_MUL:
+        return add_map(g, "silu_mul", &op->x, hsdi_launch_n_in(op), NULL, err);
+    case HSDI_PRE_NONE:
+    case HSDI_N_PRES:
+        break;
+    }
+    return is_prepared(op) ? add_map(g, "copy", &op->x, op->x.width, NULL, err) : HSD_OK;
+}
+
+static void product_args(const hsdi_launch_graph *g, const hsdi_op *op, const hsdi_part *part,
+                         hsdi_launch_args *a)
+{
+    arg_blocks(a, part->w);
+    hsdi_launch_arg_int(a, part->w->n_in);
+    hsdi_launch_arg_int(a, part->w->n_out);
+    // Without a bias any memory will do: it is not read.
+    hsdi_launch_arg_memory(a, part->bias ? vector_of(part->bias)
+                                         : ((const hsdi_launch_weight *)part->w)->blocks);
+    hsdi_launch_arg_int(a, part->bias != NULL);
+    if (is_prepared(op)) {
+        arg_prepared(a, g);
+    } else {
+        arg_view(a, g, &op->x, 0);
+    }
+    arg_view(a, g, &op->y, part->y_offset);
+    hsdi_launch_arg_int(a, op->accumulate);
+}
+
+static hsd_status add_product(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_part *part,
+                              hsd_error *err)
+{
+    const char *type = hsdi_type_find(part->w->type)->name;
+    hsdi_launch_args one, tile;
+    hsd_status status = args_begin(g, "matmul1_", type, &one, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsdi_launch *l = add(g, &one, round_up((size_t)part->w->n_out));
+    status = args_begin(g, "matmul4_", type, &tile, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    l->tiled = tile.kernel;
+    product_args(g, op, part, &one);
+    if (one.status != HSD_OK) {
+        return one.status;
+    }
+    tile.launch = l;
+    l->n_external = 0; // the same arguments once more
+    product_args(g, op, part, &tile);
+    l->arg = one.n;
+    return tile.status;
+}
+
+static hsd_status add_matmul(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    hsd_status status = add_pre(g, op, err);
+    for (int i = 0; i < op->n_parts && status == HSD_OK; i++) {
+        status = add_product(g, op, &op->parts[i], err);
+    }
+    return status;
+}
+
+static hsd_status add_embed(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    const struct hsdi_weight *w = op->parts[0].w;
+    bool by_pos = op->kind == HSDI_OP_EMBED_POS;
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "embed_", hsdi_type_find(w->type)->name, &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    add(g, &a, round_up(((size_t)w->n_in + 15) / 16));
+    arg_blocks(&a, w);
+    hsdi_launch_arg_int(&a, w->n_in);
+    hsdi_launch_arg_memory(&a, g->table);
+    hsdi_launch_arg_int(&a, by_pos ? HSDI_JOB_POS : HSDI_JOB_TOKEN);
+    hsdi_launch_arg_int(&a, by_pos);
+    arg_view(&a, g, &op->y, 0);
+    return a.status;
+}
+
+static hsd_status add_rope(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    const hsdi_heads *h = &g->heads;
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "rope", "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    add(g, &a, round_up((size_t)op->n_head * (size_t)h->n_rot / 2));
+    arg_view(&a, g, &op->y, 0);
+    hsdi_launch_arg_int(&a, op->n_head);
+    hsdi_launch_arg_int(&a, h->d_head);
+    hsdi_launch_arg_int(&a, h->n_rot);
+    hsdi_launch_arg_int(&a, h->neox);
+    hsdi_launch_arg_memory(&a, g->rope_table);
+    hsdi_launch_arg_memory(&a, g->table);
+    return a.status;
+}
+
+static hsd_status add_store(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "store", "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsdi_launch *l = add(g, &a, round_up((size_t)op->x.width));
+    arg_view(&a, g, &op->x, 0);
+    arg_view(&a, g, &op->y, 0);
+    hsdi_launch_arg_int(&a, op->x.width);
+    hsdi_launch_arg_memory(&a, g->table);
+    l->arg = a.n;
+    l->layer = op->layer;
+    return a.status;
+}
+
+static hsd_status add_attn(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    const hsdi_heads *h = &g->heads;
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "attn", "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsdi_launch *l = add(g, &a, (size_t)h->n_head * HSDI_OPENCL_GROUP);
+    arg_view(&a, g, &op->x, 0);
+    arg_view(&a, g, &op->y, 0);
+    hsdi_launch_arg_int(&a, h->n_head);
+    hsdi_launch_arg_int(&a, h->n_kv);
+    hsdi_launch_arg_int(&a, h->d_head);
+    arg_float(&a, h->scale);
+    hsdi_launch_arg(&a, (size_t)h->d_head * sizeof(float), NULL); // local memory
+    hsdi_launch_arg_memory(&a, g->table);
+    l->arg = a.n;
+    l->layer = op->layer;
+    return a.status;
+}
+
+hsd_status hsdi_launch_add(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    switch (op->kind) {
+    case HSDI_OP_EMBED:
+    case HSDI_OP_EMBED_POS:
+        return add_embed(g, op, err);
+    case HSDI_OP_MATMUL:
+        return add_matmul(g, op, err);
+    case HSDI_OP_HEAD_NORM:
+        return add_rms_norm(g, op, &op->y, g->heads.d_head, op->n_head, &op->y, err);
+    case HSDI_OP_ROPE:
+        return add_rope(g, op, err);
+    case HSDI_OP_STORE:
+        return add_store(g, op, err);
+    case HSDI_OP_ATTN:
+        return add_attn(g, op, err);
+    case HSDI_OP_COPY:
+        return add_map(g, "copy", &op->x, op->y.width, &op->y, err);
+    case HSDI_N_OPS:
+        break;
+    }
+    return hsdi_fail(err, HSD_EUNSUPPORTED, "graph", "operation of kind %d", (int)op->kind);
+}

@@ -1,0 +1,95 @@
+/// OpenCL as a driver of kernels (devices/launch/driver.h): an in-order queue and what goes into
+/// it.
+#include "devices/opencl/context.h"
+#include "kernels/opencl/source.h"
+
+#include "base/error.h"
+
+/// The layer above knows the handles as its own types.
+static hsdi_ocl_device *ocl_of(hsdi_launch_device *device)
+{
+    return (hsdi_ocl_device *)device;
+}
+
+static hsd_status memory_create(hsdi_launch_device *device, size_t size_bytes, const void *data,
+                                hsdi_launch_memory **out, hsd_error *err)
+{
+    cl_mem memory = NULL;
+    hsd_status status = hsdi_ocl_memory(ocl_of(device), size_bytes, data, &memory, err);
+    *out = (hsdi_launch_memory *)memory;
+    return status;
+}
+
+static void memory_destroy(hsdi_launch_device *device, hsdi_launch_memory *memory)
+{
+    hsdi_ocl_memory_free(ocl_of(device), (cl_mem)memory);
+}
+
+static hsd_status send(hsdi_launch_device *device, hsdi_launch_memory *to, size_t at,
+                       size_t size_bytes, const void *from, hsd_error *err)
+{
+    const hsdi_ocl_device *ocl = ocl_of(device);
+    return hsdi_ocl_check(err, "clEnqueueWriteBuffer",
+                          ocl->api->EnqueueWriteBuffer(ocl->queue, (cl_mem)to, CL_FALSE, at,
+                                                       size_bytes, from, 0, NULL, NULL));
+}
+
+static hsd_status fetch(hsdi_launch_device *device, hsdi_launch_memory *from, size_t at,
+                        size_t size_bytes, void *to, hsd_error *err)
+{
+    const hsdi_ocl_device *ocl = ocl_of(device);
+    return hsdi_ocl_check(err, "clEnqueueReadBuffer",
+                          ocl->api->EnqueueReadBuffer(ocl->queue, (cl_mem)from, CL_FALSE, at,
+                                                      size_bytes, to, 0, NULL, NULL));
+}
+
+static hsd_status kernel_create(hsdi_launch_device *device, const char *name,
+                                hsdi_launch_kernel **out, hsd_error *err)
+{
+    const hsdi_ocl_device *ocl = ocl_of(device);
+    cl_int code;
+    *out = (hsdi_launch_kernel *)ocl->api->CreateKernel(ocl->program, name, &code);
+    return hsdi_ocl_check(err, "clCreateKernel", code);
+}
+
+static void kernel_destroy(hsdi_launch_device *device, hsdi_launch_kernel *kernel)
+{
+    if (kernel) {
+        (void)ocl_of(device)->api->ReleaseKernel((cl_kernel)kernel);
+    }
+}
+
+static hsd_status kernel_set(hsdi_launch_device *device, hsdi_launch_kernel *kernel, unsigned index,
+                             size_t size_bytes, const void *value, hsd_error *err)
+{
+    cl_int code = ocl_of(device)->api->SetKernelArg((cl_kernel)kernel, index, size_bytes, value);
+    return hsdi_ocl_check(err, "clSetKernelArg", code);
+}
+
+static hsd_status start(hsdi_launch_device *device, hsdi_launch_kernel *kernel, size_t width,
+                        int height, hsd_error *err)
+{
+    const hsdi_ocl_device *ocl = ocl_of(device);
+    const size_t global[2] = {width, (size_t)height}, local[2] = {HSDI_OPENCL_GROUP, 1};
+    return hsdi_ocl_check(err, "clEnqueueNDRangeKernel",
+                          ocl->api->EnqueueNDRangeKernel(ocl->queue, (cl_kernel)kernel, 2, NULL,
+                                                         global, local, 0, NULL, NULL));
+}
+
+static hsd_status finish(hsdi_launch_device *device, hsd_error *err)
+{
+    const hsdi_ocl_device *ocl = ocl_of(device);
+    return hsdi_ocl_check(err, "clFinish", ocl->api->Finish(ocl->queue));
+}
+
+const hsdi_launch_driver hsdi_ocl_driver = {
+    .memory_create = memory_create,
+    .memory_destroy = memory_destroy,
+    .send = send,
+    .fetch = fetch,
+    .kernel_create = kernel_create,
+    .kernel_destroy = kernel_destroy,
+    .kernel_set = kernel_set,
+    .start = start,
+    .finish = finish,
+};
