@@ -17,10 +17,12 @@
     X(CreateContext)                                                                               \
     X(CreateKernel)                                                                                \
     X(CreateProgramWithSource)                                                                     \
+    X(EnqueueMarkerWithWaitList)                                                                   \
     X(EnqueueNDRangeKernel)                                                                        \
     X(EnqueueReadBuffer)                                                                           \
     X(EnqueueWriteBuffer)                                                                          \
     X(Finish)                                                                                      \
+    X(Flush)                                                                                       \
     X(GetDeviceIDs)                                                                                \
     X(GetDeviceInfo)                                                                               \
     X(GetPlatformIDs)                                                                              \
@@ -28,9 +30,11 @@
     X(GetProgramBuildInfo)                                                                         \
     X(ReleaseCommandQueue)                                                                         \
     X(ReleaseContext)                                                                              \
+    X(ReleaseEvent)                                                                                \
     X(ReleaseKernel)                                                                               \
     X(ReleaseMemObject)                                                                            \
     X(ReleaseProgram)                                                                              \
+    X(SetEventCallback)                                                                            \
     X(SetKernelArg)
 
 /// The functions of OpenCL by their names without "cl".

@@ -105,7 +105,7 @@ hsd_status hsdi_ocl_memory(const hsdi_ocl_device *ocl, size_t size_bytes, const 
 
 void hsdi_ocl_memory_free(const hsdi_ocl_device *ocl, cl_mem memory)
 {
-    if (memory) {
+    if (memory && !atomic_load(&ocl->launch.hung)) {
         (void)ocl->api->ReleaseMemObject(memory);
     }
 }
@@ -163,6 +163,9 @@ hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const char *source, size_t
 static void ocl_close(hsdi_device *device)
 {
     hsdi_ocl_device *ocl = (hsdi_ocl_device *)device;
+    if (atomic_load(&ocl->launch.hung)) {
+        return; // its answer may still come, and is counted in here
+    }
     if (ocl->program) {
         (void)ocl->api->ReleaseProgram(ocl->program);
     }
@@ -183,8 +186,8 @@ static const hsdi_backend ocl_backend = {
     .weight_destroy = hsdi_launch_weight_destroy,
     .cache_create = hsdi_launch_cache_create,
     .cache_destroy = hsdi_launch_cache_destroy,
-    .buffer_create = hsdi_host_buffer_create,
-    .buffer_destroy = hsdi_host_buffer_destroy,
+    .buffer_create = hsdi_launch_buffer_create,
+    .buffer_destroy = hsdi_launch_buffer_destroy,
     .buffer_map = hsdi_host_buffer_map,
     .graph_compile = hsdi_launch_graph_compile,
     .graph_destroy = hsdi_launch_graph_destroy,
@@ -222,6 +225,10 @@ static hsd_status choose(const hsdi_ocl_api *api, int index, hsdi_ocl_device *oc
 static hsd_status make(hsdi_ocl_device *ocl, hsd_error *err)
 {
     cl_int code;
+    hsd_status status = hsdi_launch_timeout(&ocl->launch.timeout_ns, err);
+    if (status != HSD_OK) {
+        return status;
+    }
     ocl->context = ocl->api->CreateContext(NULL, 1, &ocl->id, NULL, NULL, &code);
     if (code != CL_SUCCESS) {
         return hsdi_ocl_fail(err, "clCreateContext", code);

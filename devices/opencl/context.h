@@ -2,6 +2,7 @@
 #ifndef HSDI_DEVICES_OPENCL_CONTEXT_H
 #define HSDI_DEVICES_OPENCL_CONTEXT_H
 
+#include "base/futex.h"
 #include "devices/launch/driver.h"
 #include "devices/opencl/api.h"
 
@@ -15,6 +16,8 @@ typedef struct hsdi_ocl_device {
     cl_context context;
     cl_command_queue queue; ///< in order
     cl_program program;
+    hsdi_gate ended;      ///< counts what was waited for
+    _Atomic cl_int state; ///< of the last of it
 } hsdi_ocl_device;
 
 extern const hsdi_launch_driver hsdi_ocl_driver;

@@ -25,7 +25,8 @@ class Devices(CliCase):
         self.assertGreater(devices[0]["memory_bytes"], 0)
         for item in devices:
             self.assertEqual(set(item),
-                             {"id", "type", "name", "driver", "memory_bytes", "n_units"})
+                             {"id", "type", "name", "driver", "memory_bytes", "n_units", "pci",
+                              "uuid", "features", "unusable"})
 
     def test_the_table_has_the_same_devices(self):
         lines = self.ok("devices").splitlines()

@@ -147,7 +147,8 @@ static void calls_fail(bool is_target)
                  {"clBuildProgram", -11},        {"clCreateBuffer", -4},
                  {"clCreateKernel", -46},        {"clSetKernelArg", -50},
                  {"clEnqueueNDRangeKernel", -5}, {"clEnqueueReadBuffer", -5},
-                 {"clEnqueueWriteBuffer", -5},   {"clFinish", LOST_CODE}};
+                 {"clEnqueueWriteBuffer", -5},   {"clEnqueueMarkerWithWaitList", LOST_CODE},
+                 {"clFlush", LOST_CODE}};
     text want, got;
     hsd_error err = {0};
     reference(is_target, &want);
