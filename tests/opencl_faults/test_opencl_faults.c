@@ -188,6 +188,34 @@ static void calls_of_the_draft_fail(void **state)
     calls_fail(false);
 }
 
+/// A queue that stands still is given up after HSD_DEVICE_TIMEOUT_S.
+static void a_queue_stands_still(void **state)
+{
+    (void)state;
+    setenv("HSD_DEVICE_TIMEOUT_S", "0.3", 1);
+    for (int is_target = 0; is_target < 2; is_target++) {
+        text want, got;
+        hsd_error err = {0};
+        reference(is_target, &want);
+        control->set(&no_fault);
+        assert_int_equal(run(is_target, &got, &err), HSD_OK);
+        int n = control->n_calls("clEnqueueNDRangeKernel");
+        for (int k = 0; k < 3; k++) {
+            hsd_fault_plan plan = {"clEnqueueNDRangeKernel", 1 + k * n / 3, HSD_FAULT_HANG, 0};
+            check(&plan, is_target, &want);
+        }
+    }
+    setenv("HSD_DEVICE_TIMEOUT_S", "soon", 1);
+    hsd_engine *engine = NULL;
+    hsd_error err = {0};
+    hsd_engine_options options;
+    hsd_engine_options_init(&options);
+    options.target_device = "opencl";
+    assert_int_equal(hsd_engine_open(&options, &engine, &err), HSD_EINVAL);
+    assert_string_equal(err.where, "HSD_DEVICE_TIMEOUT_S");
+    unsetenv("HSD_DEVICE_TIMEOUT_S");
+}
+
 static int open_layer(void **state)
 {
     (void)state;
@@ -214,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_of_the_target_fail),
         cmocka_unit_test(calls_of_the_draft_fail),
+        cmocka_unit_test(a_queue_stands_still),
     };
     return cmocka_run_group_tests(tests, open_layer, NULL);
 }
