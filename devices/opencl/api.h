@@ -16,6 +16,7 @@
     X(CreateCommandQueue)                                                                          \
     X(CreateContext)                                                                               \
     X(CreateKernel)                                                                                \
+    X(CreateProgramWithBinary)                                                                     \
     X(CreateProgramWithSource)                                                                     \
     X(EnqueueNDRangeKernel)                                                                        \
     X(EnqueueReadBuffer)                                                                           \
@@ -26,6 +27,7 @@
     X(GetPlatformIDs)                                                                              \
     X(GetPlatformInfo)                                                                             \
     X(GetProgramBuildInfo)                                                                         \
+    X(GetProgramInfo)                                                                              \
     X(ReleaseCommandQueue)                                                                         \
     X(ReleaseContext)                                                                              \
     X(ReleaseKernel)                                                                               \

@@ -120,7 +120,7 @@ static void a_target_on_opencl_says_the_same_in_every_mode(void **state)
     (void)state;
     hsdi_device *device = open_opencl_or_skip();
     hsdi_device_close(&device);
-    hsd_engine *engine = open_engine("opencl", NULL);
+    hsd_engine *engine = open_engine(opencl_name(), NULL);
     for (int i = 0; i < 2; i++) {
         text want;
         hsd_session_options ar = options_of(HSD_MODE_AR, i ? 0.8f : 0.0f);
@@ -136,7 +136,7 @@ static void two_sessions_on_opencl_do_not_disturb_each_other(void **state)
     (void)state;
     hsdi_device *device = open_opencl_or_skip();
     hsdi_device_close(&device);
-    hsd_engine *engine = open_engine("opencl", "cpu");
+    hsd_engine *engine = open_engine(opencl_name(), "cpu");
     text want, got[2];
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
     hsd_session_options mirror = options_of(HSD_MODE_MIRROR, 0.0f);
@@ -156,7 +156,7 @@ static void a_draft_on_opencl_changes_no_token_of_the_cpu(void **state)
     hsdi_device_close(&device);
     text want;
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
-    hsd_engine *plain = open_engine(NULL, NULL), *engine = open_engine("cpu", "opencl");
+    hsd_engine *plain = open_engine(NULL, NULL), *engine = open_engine("cpu", opencl_name());
     generate(plain, &ar, &want, NULL);
     all_modes_give(engine, 0.0f, &want);
     hsd_engine_close(&engine);
@@ -170,7 +170,7 @@ static void target_and_draft_may_both_be_on_opencl(void **state)
     hsdi_device_close(&device);
     text want;
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
-    hsd_engine *engine = open_engine("opencl:0", "opencl:0");
+    hsd_engine *engine = open_engine(opencl_name(), opencl_name());
     generate(engine, &ar, &want, NULL);
     all_modes_give(engine, 0.0f, &want);
     hsd_engine_close(&engine);
@@ -242,5 +242,6 @@ int main(void)
         cmocka_unit_test(a_number_too_high_is_no_device),
         cmocka_unit_test(the_list_of_devices_begins_with_the_cpu),
     };
+    only_the_cases_asked_for();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -236,5 +236,6 @@ int main(void)
         cmocka_unit_test(logits_match_the_reference_on_opencl),
         cmocka_unit_test(rows_together_and_exits_change_no_bit_on_opencl),
     };
+    only_the_cases_asked_for();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
