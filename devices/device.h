@@ -34,6 +34,7 @@ typedef struct hsdi_graph hsdi_graph;
 typedef struct hsdi_device_info {
     const char *backend; ///< "cpu", "opencl", "level_zero", "null"; static
     char name[64];       ///< "cpu avx512, cores 0-1"
+    char note[160];      ///< what opening it has to say, for a log; may be empty
     int n_threads;       ///< largest number of threads a job can use
 } hsdi_device_info;
 
@@ -90,7 +91,7 @@ HSD_NODISCARD hsd_status hsdi_device_open_cpu(const hsdi_cpu_options *options, h
                                               hsd_error *err);
 HSD_NODISCARD hsd_status hsdi_device_open_null(const hsdi_null_options *options, hsdi_device **out,
                                                hsd_error *err);
-/// Device `index` of hsdi_opencl_list; -1: the first GPU, else the first of all.
+/// Device `index` of hsdi_opencl_list; -1: the first that opens, GPUs first, then accelerators.
 ///
 /// Errors : HSD_EDEVICE where there is no OpenCL, with the call and the vendor's code where one
 ///          fails, with the compiler's log where the kernels do not build; HSD_ENODEVICE for an

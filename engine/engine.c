@@ -141,7 +141,12 @@ static hsd_status open_device(hsd_engine *e, const hsdi_place *place, int first,
                               hsdi_device **out, hsd_error *err)
 {
     if (place->open) {
-        return place->open(place->index, out, err);
+        hsd_status status = place->open(place->index, out, err);
+        const hsdi_device_info *info = status == HSD_OK ? hsdi_device_get_info(*out) : NULL;
+        if (info && info->note[0]) {
+            hsdi_logf(&e->log, HSDI_LOG_INFO, "%s: %s", info->name, info->note);
+        }
+        return status;
     }
     int *cpus = malloc((size_t)n * sizeof *cpus);
     if (!cpus) {

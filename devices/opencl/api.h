@@ -16,6 +16,7 @@
     X(CreateCommandQueue)                                                                          \
     X(CreateContext)                                                                               \
     X(CreateKernel)                                                                                \
+    X(CreateProgramWithBinary)                                                                     \
     X(CreateProgramWithSource)                                                                     \
     X(EnqueueMarkerWithWaitList)                                                                   \
     X(EnqueueNDRangeKernel)                                                                        \
@@ -28,6 +29,7 @@
     X(GetPlatformIDs)                                                                              \
     X(GetPlatformInfo)                                                                             \
     X(GetProgramBuildInfo)                                                                         \
+    X(GetProgramInfo)                                                                              \
     X(ReleaseCommandQueue)                                                                         \
     X(ReleaseContext)                                                                              \
     X(ReleaseEvent)                                                                                \

@@ -27,8 +27,4 @@ HSD_NODISCARD hsd_status hsdi_ocl_memory(const hsdi_ocl_device *ocl, size_t size
                                          const void *data, cl_mem *out, hsd_error *err);
 void hsdi_ocl_memory_free(const hsdi_ocl_device *ocl, cl_mem memory);
 
-/// Compile kernels for a device. Errors: HSD_EDEVICE with the first lines of the compiler's log.
-HSD_NODISCARD hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const char *source,
-                                        size_t n_bytes, cl_program *out, hsd_error *err);
-
 #endif
