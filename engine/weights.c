@@ -270,6 +270,9 @@ static void add_all(builder *b, const hsdi_graph_range *r)
 {
     const hsdi_model *m = b->m;
     hsdi_view resid = view(b->resid, 0, m->n_embd);
+    if (!r->from_tokens && b->resid == HSDI_VALUE_OUT) {
+        add(b, (hsdi_op){.kind = HSDI_OP_COPY, .x = view(HSDI_VALUE_IN, 0, m->n_embd), .y = resid});
+    }
     if (r->from_tokens) {
         hsdi_op *op = add(b, (hsdi_op){.kind = HSDI_OP_EMBED, .y = resid});
         add_part(op, &(linear){.w = b->ws->token_embd}, 0);
@@ -301,12 +304,12 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
                          range->begin, range->end, m->n_layers, range->n_ctx, m->n_ctx);
     }
     builder b = {.ws = weights, .m = m};
-    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 4, sizeof *b.ops);
+    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 5, sizeof *b.ops);
     if (!b.ops) {
         return hsdi_fail(err, HSD_ENOMEM, "graph", "layers %d to %d", range->begin, range->end);
     }
     bool to_hidden = !range->head && !range->fill_only;
-    b.resid = !range->from_tokens ? HSDI_VALUE_IN : to_hidden ? HSDI_VALUE_OUT : VALUE_RESID;
+    b.resid = to_hidden ? HSDI_VALUE_OUT : range->from_tokens ? VALUE_RESID : HSDI_VALUE_IN;
     add_all(&b, range);
     const int widths[N_VALUES] = {
         [VALUE_RESID] = m->n_embd,
@@ -322,9 +325,9 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
         .n_values = N_VALUES,
         .value_width = widths,
         .in_width = range->from_tokens ? 0 : m->n_embd,
-        .out_width = range->head                         ? m->n_vocab
-                     : (to_hidden && range->from_tokens) ? m->n_embd
-                                                         : 0,
+        .out_width = range->head ? m->n_vocab
+                     : to_hidden ? m->n_embd
+                                 : 0,
         .n_ops = b.n_ops,
         .ops = b.ops,
         .heads = {.n_head = m->n_head,
