@@ -330,12 +330,12 @@ void hsdi_ir_output(hsdi_ir *ir, hsdi_ir_tensor t, const char *name)
     note_port(ir, name, true, from->type, &from->shape);
 }
 
-/// A line per element.
+/// A line per element; nothing may stand before the declaration.
 static const char *line_break(mxml_node_t *node, int where)
 {
     const char *name = mxmlGetElement(node);
-    bool is_dim = name && strcmp(name, "dim") == 0;
-    return where == MXML_WS_BEFORE_OPEN && !is_dim ? "\n" : NULL;
+    bool stays = !name || name[0] == '?' || strcmp(name, "dim") == 0;
+    return where == MXML_WS_BEFORE_OPEN && !stays ? "\n" : NULL;
 }
 
 hsd_status hsdi_ir_finish(hsdi_ir *ir, char **xml, hsd_network_port **ports, int *n_ports,
