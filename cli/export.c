@@ -35,7 +35,8 @@ static const struct argp_option options[] = {
     {"rows", KEY_ROWS, "N", 0, "rows of every pass (default 8)", 0},
     {"context", KEY_CONTEXT, "N", 0,
      "cells of the caches, and positions (default: as trained, up to 4096)", 0},
-    {"type", KEY_TYPE, "TYPE", 0, "of the matrices: f16 or f32 (default f16)", 0},
+    {"type", KEY_TYPE, "TYPE", 0,
+     "of the matrices: f16, f32, or i8: Q8_0 as it is, others f16 (default f16)", 0},
     {"out", KEY_OUT, "DIR", 0, "folder to write to, made where it is missing; required", 0},
     {"json", KEY_JSON, 0, 0, "print what model.json holds", 0},
     {0},
@@ -48,7 +49,7 @@ static const char doc[] =
     "\v"
     "Examples:\n"
     "  hsd export --out draft-network\n"
-    "  hsd export --target big.gguf --layers 0-16 --rows 16 --context 2048 --out prefix\n"
+    "  hsd export --target big.gguf --layers 0-16 --rows 16 --out prefix\n"
     "\n" CLI_EXIT_CODES;
 
 static void parse_layers(struct argp_state *state, const char *text, hsd_network_options *out)
@@ -75,6 +76,20 @@ static void set_model(struct argp_state *state, const char *path, hsd_network_op
     out->model_path = path;
 }
 
+static const char *const type_names[] = {
+    [HSD_NETWORK_F16] = "f16", [HSD_NETWORK_F32] = "f32", [HSD_NETWORK_I8] = "i8"};
+
+static void set_type(struct argp_state *state, const char *name, hsd_network_options *out)
+{
+    for (int i = 0; i <= (int)HSD_NETWORK_I8; i++) {
+        if (strcmp(name, type_names[i]) == 0) {
+            out->type = (hsd_network_type)i;
+            return;
+        }
+    }
+    argp_error(state, "--type: '%s' is none of f16, f32, i8", name);
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     export_options *o = state->input;
@@ -93,10 +108,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->network.n_ctx = (int)cli_parse_int(state, "--context", arg, 1, 1 << 17);
         return 0;
     case KEY_TYPE:
-        o->network.f32 = strcmp(arg, "f32") == 0;
-        if (!o->network.f32 && strcmp(arg, "f16") != 0) {
-            argp_error(state, "--type: '%s' is none of f16, f32", arg);
-        }
+        set_type(state, arg, &o->network);
         return 0;
     case KEY_OUT:
         o->folder = arg;
@@ -147,7 +159,7 @@ static json_t *describe(const export_options *o, const hsd_network *n)
                      "format", "openvino ir 11", "architecture", n->architecture, "fingerprint",
                      fingerprint, "layers", n->begin, n->end, "n_layers", n->n_layers, "n_vocab",
                      n->n_vocab, "rows", n->n_rows, "context", n->n_ctx, "type",
-                     o->network.f32 ? "f32" : "f16", "from", n->from_tokens ? "tokens" : "hidden",
+                     type_names[o->network.type], "from", n->from_tokens ? "tokens" : "hidden",
                      "to", n->to_logits ? "logits" : "hidden", "inputs", json_ports(n, false),
                      "outputs", json_ports(n, true));
 }

@@ -82,7 +82,7 @@ HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, h
 /// exactly n_rows_max rows and n_ctx cells, overwriting the two files; there is nothing to run.
 typedef struct hsdi_openvino_options {
     const char *xml_path, *bin_path; ///< borrowed for the call
-    bool f32;                        ///< matrices as f32, else as f16
+    hsd_network_type type;
 } hsdi_openvino_options;
 
 /// Errors : HSD_EUNSUPPORTED in a build without it; HSD_EINVAL; HSD_ENOMEM. Compiling also gives

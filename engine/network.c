@@ -31,6 +31,9 @@ static hsd_status range_of(const hsd_network_options *o, const hsdi_model *m, hs
         return hsdi_fail(err, HSD_EINVAL, "layers", "%d to %d, the model has 0 to %d", o->begin,
                          end, m->n_layers);
     }
+    if ((int)o->type < HSD_NETWORK_F16 || (int)o->type > HSD_NETWORK_I8) {
+        return hsdi_fail(err, HSD_EINVAL, "type", "%d is none that is known", (int)o->type);
+    }
     if (o->n_rows < 1 || o->n_rows > MAX_ROWS) {
         return hsdi_fail(err, HSD_EINVAL, "rows", "%d is not in 1..%d", o->n_rows, (int)MAX_ROWS);
     }
@@ -75,7 +78,7 @@ static hsd_status write_model(const hsd_network_options *o, const hsdi_model *m,
                               hsd_error *err)
 {
     const hsdi_openvino_options how = {
-        .xml_path = o->xml_path, .bin_path = o->bin_path, .f32 = o->f32};
+        .xml_path = o->xml_path, .bin_path = o->bin_path, .type = o->type};
     hsdi_graph_range range;
     hsdi_device *device = NULL;
     hsdi_weights *weights = NULL;

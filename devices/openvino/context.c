@@ -100,7 +100,7 @@ hsd_status hsdi_device_open_openvino(const hsdi_openvino_options *options, hsdi_
     }
     hsdi_device_init(&d->base, &openvino_backend, 1);
     snprintf(d->base.info.name, sizeof d->base.info.name, "openvino ir");
-    d->f32 = options->f32;
+    d->type = options->type;
     d->xml_path = with_suffix(options->xml_path, "");
     d->bin_path = with_suffix(options->bin_path, "");
     d->xml_part = with_suffix(options->xml_path, ".part");

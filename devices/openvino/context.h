@@ -8,7 +8,7 @@ typedef struct hsdi_openvino_device {
     hsdi_device base;
     char *xml_path, *bin_path; ///< owned
     char *xml_part, *bin_part; ///< owned: names while they are written
-    bool f32;                  ///< matrices as f32, else as f16
+    hsd_network_type type;
 } hsdi_openvino_device;
 
 typedef struct hsdi_openvino_weight {

@@ -27,13 +27,15 @@ typedef struct value {
 /// Matrices used so far: a tied head is written once.
 typedef struct matrix {
     const struct hsdi_weight *w;
-    hsdi_ir_tensor raw;
+    hsdi_ir_type type;
+    hsdi_ir_tensor raw;    ///< f16 or f32 [n_out, n_in], i8 [n_out, n_in/32, 32]
+    hsdi_ir_tensor scales; ///< of i8
 } matrix;
 
 typedef struct builder {
     hsdi_ir *ir;
     const hsdi_graph_desc *desc;
-    hsdi_ir_type matrix_type;
+    hsd_network_type type;
     int n_rows, n_cells;
     value *values; ///< [n_values + 2]: IN and OUT behind the others
     matrix *matrices;
@@ -117,23 +119,54 @@ static hsdi_ir_tensor rows_input(builder *b, hsdi_ir_tensor *once, const char *n
     return *once;
 }
 
-static hsdi_ir_tensor raw_matrix(builder *b, const struct hsdi_weight *w)
+static const matrix *matrix_of(builder *b, const struct hsdi_weight *w)
 {
     for (int i = 0; i < b->n_matrices; i++) {
         if (b->matrices[i].w == w) {
-            return b->matrices[i].raw;
+            return &b->matrices[i];
         }
     }
-    hsdi_ir_tensor raw = hsdi_ir_matrix(b->ir, b->matrix_type, w->type, w->n_out, w->n_in,
-                                        ((const hsdi_openvino_weight *)w)->data);
-    b->matrices[b->n_matrices++] = (matrix){w, raw};
-    return raw;
+    matrix *m = &b->matrices[b->n_matrices++];
+    const void *data = ((const hsdi_openvino_weight *)w)->data;
+    *m = (matrix){.w = w, .type = b->type == HSD_NETWORK_F32 ? HSDI_IR_F32 : HSDI_IR_F16};
+    if (b->type == HSD_NETWORK_I8 && w->type == HSDI_TYPE_Q8_0) {
+        m->type = HSDI_IR_I8;
+        hsdi_ir_q8_0(b->ir, w->n_out, w->n_in, data, &m->raw, &m->scales);
+    } else {
+        m->raw = hsdi_ir_matrix(b->ir, m->type, w->type, w->n_out, w->n_in, data);
+    }
+    return m;
 }
 
-static hsdi_ir_tensor matrix_of(builder *b, const struct hsdi_weight *w)
+/// f32 [n_rows, n_in] of rows of a matrix as they were written; all of them or some.
+static hsdi_ir_tensor unpacked(builder *b, const matrix *m, hsdi_ir_tensor raw,
+                               hsdi_ir_tensor scales, int n_rows, bool is_weight)
 {
-    hsdi_ir_tensor raw = raw_matrix(b, w);
-    return b->matrix_type == HSDI_IR_F16 ? hsdi_ir_to_f32(b->ir, raw, true) : raw;
+    if (m->type == HSDI_IR_F32) {
+        return raw;
+    }
+    hsdi_ir_tensor x = hsdi_ir_to_f32(b->ir, raw, is_weight);
+    if (m->type == HSDI_IR_F16) {
+        return x;
+    }
+    x = hsdi_ir_binary(b->ir, "Multiply", x, hsdi_ir_to_f32(b->ir, scales, is_weight));
+    return hsdi_ir_reshape(b->ir, x, HSDI_IR_SHAPE(n_rows, m->w->n_in));
+}
+
+static hsdi_ir_tensor whole_matrix(builder *b, const struct hsdi_weight *w)
+{
+    const matrix *m = matrix_of(b, w);
+    return unpacked(b, m, m->raw, m->scales, w->n_out, true);
+}
+
+static hsdi_ir_tensor rows_of_matrix(builder *b, const struct hsdi_weight *w, hsdi_ir_tensor index)
+{
+    const matrix *m = matrix_of(b, w);
+    hsdi_ir_tensor scales = 0, raw = hsdi_ir_rows(b->ir, m->type, m->raw, index);
+    if (m->type == HSDI_IR_I8) {
+        scales = hsdi_ir_rows(b->ir, HSDI_IR_F16, m->scales, index);
+    }
+    return unpacked(b, m, raw, scales, b->n_rows, false);
 }
 
 /// Norm weights and biases are few: they stay f32. Shape [1, n].
@@ -197,7 +230,7 @@ static void add_matmul(builder *b, const hsdi_op *op)
     for (int i = 0; i < op->n_parts; i++) {
         const hsdi_part *p = &op->parts[i];
         hsdi_view to = {op->y.value, op->y.offset + p->y_offset, p->w->n_out};
-        hsdi_ir_tensor y = hsdi_ir_matmul(b->ir, x, matrix_of(b, p->w), true);
+        hsdi_ir_tensor y = hsdi_ir_matmul(b->ir, x, whole_matrix(b, p->w), true);
         if (p->bias) {
             y = add(b, y, vector_of(b, p->bias));
         }
@@ -210,10 +243,7 @@ static void add_embed(builder *b, const hsdi_op *op)
     bool is_pos = op->kind == HSDI_OP_EMBED_POS;
     hsdi_ir_tensor index =
         is_pos ? rows_input(b, &b->positions, "positions") : rows_input(b, &b->tokens, "tokens");
-    hsdi_ir_tensor y = hsdi_ir_rows(b->ir, b->matrix_type, raw_matrix(b, op->parts[0].w), index);
-    if (b->matrix_type == HSDI_IR_F16) {
-        y = hsdi_ir_to_f32(b->ir, y, false);
-    }
+    hsdi_ir_tensor y = rows_of_matrix(b, op->parts[0].w, index);
     write_view(b, &op->y, is_pos ? add(b, read_view(b, &op->y), y) : y);
 }
 
@@ -387,7 +417,7 @@ static hsd_status build(const hsdi_openvino_device *d, const hsdi_graph_desc *de
     size_t n_layers = (size_t)g->base.n_layers;
     builder b = {.ir = hsdi_ir_create(desc->name, bin, d->bin_part),
                  .desc = desc,
-                 .matrix_type = d->f32 ? HSDI_IR_F32 : HSDI_IR_F16,
+                 .type = d->type,
                  .n_rows = desc->n_rows_max,
                  .n_cells = desc->n_ctx,
                  .values = calloc((size_t)desc->n_values + 2, sizeof *b.values),

@@ -35,10 +35,9 @@ static const struct {
     const char *element, *precision;
     int bytes;
 } types[] = {
-    [HSDI_IR_F32] = {"f32", "FP32", 4},
-    [HSDI_IR_F16] = {"f16", "FP16", 2},
-    [HSDI_IR_I32] = {"i32", "I32", 4},
-    [HSDI_IR_I64] = {"i64", "I64", 8},
+    [HSDI_IR_F32] = {"f32", "FP32", 4}, [HSDI_IR_F16] = {"f16", "FP16", 2},
+    [HSDI_IR_I32] = {"i32", "I32", 4},  [HSDI_IR_I64] = {"i64", "I64", 8},
+    [HSDI_IR_I8] = {"i8", "I8", 1},
 };
 
 static bool failed(const hsdi_ir *ir)
@@ -296,6 +295,26 @@ hsdi_ir_tensor hsdi_ir_matrix(hsdi_ir *ir, hsdi_ir_type type, hsdi_type from, in
     }
     free(row);
     return t;
+}
+
+void hsdi_ir_q8_0(hsdi_ir *ir, int n_out, int n_in, const void *data, hsdi_ir_tensor *quants,
+                  hsdi_ir_tensor *scales)
+{
+    enum { SCALE_BYTES = 2, QUANTS = 32, BLOCK_BYTES = SCALE_BYTES + QUANTS };
+    int n_blocks = n_in / QUANTS;
+    const char *blocks = data;
+    *quants = *scales = 0;
+    if (failed(ir)) {
+        return;
+    }
+    *quants = begin_constant(ir, HSDI_IR_I8, &HSDI_IR_SHAPE(n_out, n_blocks, QUANTS));
+    for (int64_t i = 0; i < (int64_t)n_out * n_blocks; i++) {
+        put(ir, blocks + i * BLOCK_BYTES + SCALE_BYTES, QUANTS);
+    }
+    *scales = begin_constant(ir, HSDI_IR_F16, &HSDI_IR_SHAPE(n_out, n_blocks, 1));
+    for (int64_t i = 0; i < (int64_t)n_out * n_blocks; i++) {
+        put(ir, blocks + i * BLOCK_BYTES, SCALE_BYTES);
+    }
 }
 
 hsdi_ir_tensor hsdi_ir_add(hsdi_ir *ir, const hsdi_ir_layer *l)

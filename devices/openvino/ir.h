@@ -22,6 +22,7 @@ typedef enum hsdi_ir_type {
     HSDI_IR_F16 = 1,
     HSDI_IR_I32 = 2,
     HSDI_IR_I64 = 3,
+    HSDI_IR_I8 = 4,
 } hsdi_ir_type;
 
 enum { HSDI_IR_MAX_INPUTS = 8 };
@@ -59,6 +60,9 @@ hsdi_ir_tensor hsdi_ir_constant(hsdi_ir *ir, hsdi_ir_type type, hsdi_ir_shape sh
 /// when a value is beyond f16.
 hsdi_ir_tensor hsdi_ir_matrix(hsdi_ir *ir, hsdi_ir_type type, hsdi_type from, int n_out, int n_in,
                               const void *data);
+/// A matrix of type Q8_0 as it is: quants i8 [n_out, n_in/32, 32], scales f16 [n_out, n_in/32, 1].
+void hsdi_ir_q8_0(hsdi_ir *ir, int n_out, int n_in, const void *data, hsdi_ir_tensor *quants,
+                  hsdi_ir_tensor *scales);
 hsdi_ir_tensor hsdi_ir_add(hsdi_ir *ir, const hsdi_ir_layer *layer);
 /// Make a tensor an output of the network.
 void hsdi_ir_output(hsdi_ir *ir, hsdi_ir_tensor t, const char *name);

@@ -122,8 +122,9 @@ hsdi_ir_tensor hsdi_ir_concat(hsdi_ir *ir, const hsdi_ir_tensor *x, int n, int a
 hsdi_ir_tensor hsdi_ir_rows(hsdi_ir *ir, hsdi_ir_type type, hsdi_ir_tensor table,
                             hsdi_ir_tensor index)
 {
-    const hsdi_ir_shape from = hsdi_ir_shape_of(ir, table), n = hsdi_ir_shape_of(ir, index);
+    hsdi_ir_shape out = hsdi_ir_shape_of(ir, table);
     const int64_t axis = 0;
+    out.dims[0] = hsdi_ir_shape_of(ir, index).dims[0];
     return hsdi_ir_add(ir, &(hsdi_ir_layer){.type = "Gather",
                                             .opset = "opset8",
                                             .n_inputs = 3,
@@ -132,7 +133,7 @@ hsdi_ir_tensor hsdi_ir_rows(hsdi_ir *ir, hsdi_ir_type type, hsdi_ir_tensor table
                                                                         (hsdi_ir_shape){0}, &axis)},
                                             .attributes = (const char *[]){"batch_dims", "0", NULL},
                                             .out_type = type,
-                                            .out = HSDI_IR_SHAPE(n.dims[0], from.dims[1])});
+                                            .out = out});
 }
 
 hsdi_ir_tensor hsdi_ir_to_f32(hsdi_ir *ir, hsdi_ir_tensor x, bool is_weight)

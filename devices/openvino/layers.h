@@ -13,10 +13,10 @@ hsdi_ir_tensor hsdi_ir_transpose(hsdi_ir *ir, hsdi_ir_tensor x, hsdi_ir_shape or
 /// [begin, end) of an axis.
 hsdi_ir_tensor hsdi_ir_slice(hsdi_ir *ir, hsdi_ir_tensor x, int axis, int begin, int end);
 hsdi_ir_tensor hsdi_ir_concat(hsdi_ir *ir, const hsdi_ir_tensor *x, int n, int axis);
-/// Rows `index` [n] of a table [any, width].
+/// Rows `index` [n] of a table [any, ..] of a type: [n, ..].
 hsdi_ir_tensor hsdi_ir_rows(hsdi_ir *ir, hsdi_ir_type type, hsdi_ir_tensor table,
                             hsdi_ir_tensor index);
-/// Convert f16. A weight may be kept as it is by plugins that multiply in f16.
+/// Convert f16 or i8. A weight may be kept as it is by plugins that multiply in f16.
 hsdi_ir_tensor hsdi_ir_to_f32(hsdi_ir *ir, hsdi_ir_tensor x, bool is_weight);
 /// a [.., n, k] times b [.., k, m], or [.., m, k] when transposed; leading dimensions broadcast.
 hsdi_ir_tensor hsdi_ir_matmul(hsdi_ir *ir, hsdi_ir_tensor a, hsdi_ir_tensor b, bool transpose_b);

@@ -26,6 +26,13 @@ typedef struct hsd_network_port {
     int dims[HSD_NETWORK_MAX_DIMS];
 } hsd_network_port;
 
+/// How matrices are written. Vectors and tables are f32.
+typedef enum hsd_network_type {
+    HSD_NETWORK_F16 = 0, ///< rounded to nearest even
+    HSD_NETWORK_F32 = 1,
+    HSD_NETWORK_I8 = 2, ///< those of type Q8_0 exactly, as i8 with an f16 scale per 32; others f16
+} hsd_network_type;
+
 /// Fill with hsd_network_options_init, then change fields. Strings are borrowed for the call.
 typedef struct hsd_network_options {
     const char *model_path; ///< GGUF file; NULL: the shipped draft
@@ -36,7 +43,7 @@ typedef struct hsd_network_options {
     int n_rows; ///< rows of every pass, 1..1024; rows that are not needed are padded
     int n_ctx;  ///< cells of the caches, and positions that there are; 0: what the model was
                 ///< trained on, up to 4096
-    bool f32;   ///< matrices as f32, else as f16
+    hsd_network_type type;
 } hsd_network_options;
 
 /// What was written.

@@ -48,7 +48,7 @@ class Export(CliCase):
 
     def test_constants_lie_within_the_file_of_weights(self):
         sizes = {}
-        for kind in ["f16", "f32"]:
+        for kind in ["i8", "f16", "f32"]:
             self.ok("export", "--type", kind, "--out", self.folder)
             sizes[kind] = os.path.getsize(os.path.join(self.folder, "model.bin"))
             end = 0
@@ -59,6 +59,7 @@ class Export(CliCase):
                     end = int(data.get("offset")) + int(data.get("size"))
             self.assertEqual(end, sizes[kind])
         self.assertGreater(sizes["f32"], 1.7 * sizes["f16"])
+        self.assertGreater(sizes["f16"], 1.4 * sizes["i8"])
 
     def test_a_range_of_layers_starts_and_ends_with_hidden_rows(self):
         width, ends = 96, {"0-1": ("tokens", "hidden"), "1-2": ("hidden", "hidden"),
@@ -76,7 +77,7 @@ class Export(CliCase):
                            (["--layers", "2"], "is not of the form A-B"),
                            (["--layers", "2-2"], "has no layer"),
                            (["--layers", "a-2"], "'a' is not a whole number"),
-                           (["--type", "i8"], "'i8' is none of f16, f32"),
+                           (["--type", "i4"], "'i4' is none of f16, f32, i8"),
                            (["--draft", DRAFT, "--target", TARGET], "one model"),
                            (["--context", "12x"], "--context"), (["file"], "is not an option")]:
             self.assertIn(said, self.usage_error("export", "--out", self.folder, *args))

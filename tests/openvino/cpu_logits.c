@@ -22,16 +22,16 @@ static void must(hsd_status status, const hsd_error *err)
     }
 }
 
-/// Lives, like the F32 data, until the process ends.
-static void unpack(const hsdi_gguf_tensor **tensor)
+/// The copy lives as long as the model.
+static void unpack(hsdi_model *m, const hsdi_gguf_tensor **tensor)
 {
     const hsdi_gguf_tensor *t = *tensor;
     if (!t) {
         return;
     }
     int64_t n = t->ne[0] * t->ne[1];
-    hsdi_gguf_tensor *plain = malloc(sizeof *plain);
-    float *data = calloc((size_t)n, sizeof *data);
+    hsdi_gguf_tensor *plain = hsdi_arena_alloc(&m->arena, sizeof *plain);
+    float *data = hsdi_arena_array(&m->arena, (size_t)n, sizeof *data);
     if (!plain || !data) {
         exit(1);
     }
@@ -44,15 +44,15 @@ static void unpack(const hsdi_gguf_tensor **tensor)
 
 static void unpack_all(hsdi_model *m)
 {
-    unpack(&m->token_embd);
-    unpack(&m->pos_embd);
-    unpack(&m->output.w);
+    unpack(m, &m->token_embd);
+    unpack(m, &m->pos_embd);
+    unpack(m, &m->output.w);
     for (int i = 0; i < m->n_layers; i++) {
         hsdi_layer *l = &m->layers[i];
         hsdi_linear *all[] = {&l->qkv,      &l->q,    &l->k,  &l->v,
                               &l->attn_out, &l->gate, &l->up, &l->down};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
-            unpack(&all[k]->w);
+            unpack(m, &all[k]->w);
         }
     }
 }
