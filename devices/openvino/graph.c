@@ -193,7 +193,8 @@ static hsdi_ir_tensor rms_norm(builder *b, hsdi_ir_tensor x, const struct hsdi_w
 {
     hsdi_ir_tensor mean = hsdi_ir_mean(b->ir, multiply(b, x, x));
     hsdi_ir_tensor rms = hsdi_ir_sqrt(b->ir, add(b, mean, hsdi_ir_scalar(b->ir, eps)));
-    return multiply(b, hsdi_ir_binary(b->ir, "Divide", x, rms), vector_of(b, w));
+    hsdi_ir_tensor unit = hsdi_ir_binary(b->ir, "Divide", x, rms);
+    return multiply(b, unit, vector_of(b, w));
 }
 
 static hsdi_ir_tensor layer_norm(builder *b, hsdi_ir_tensor x, const hsdi_op *op)
@@ -205,6 +206,7 @@ static hsdi_ir_tensor layer_norm(builder *b, hsdi_ir_tensor x, const hsdi_op *op
 
 static hsdi_ir_tensor prepared(builder *b, const hsdi_op *op)
 {
+    hsdi_ir_tensor x;
     hsdi_view left = op->x, right = op->x;
     left.width = right.width = op->x.width / 2;
     right.offset += left.width;
@@ -216,7 +218,8 @@ static hsdi_ir_tensor prepared(builder *b, const hsdi_op *op)
     case HSDI_PRE_GELU:
         return hsdi_ir_gelu(b->ir, read_view(b, &op->x));
     case HSDI_PRE_SILU_MUL:
-        return multiply(b, hsdi_ir_silu(b->ir, read_view(b, &left)), read_view(b, &right));
+        x = hsdi_ir_silu(b->ir, read_view(b, &left));
+        return multiply(b, x, read_view(b, &right));
     case HSDI_PRE_NONE:
     case HSDI_N_PRES:
         break;
@@ -298,10 +301,11 @@ static void add_rope(builder *b, const hsdi_op *op)
                                                    : HSDI_IR_SHAPE(n_rows, n_head, n_half, 2));
     hsdi_ir_tensor x = hsdi_ir_slice(b->ir, pairs, axis, 0, 1);
     hsdi_ir_tensor y = hsdi_ir_slice(b->ir, pairs, axis, 1, 2);
-    const hsdi_ir_tensor turned[] = {
-        hsdi_ir_binary(b->ir, "Subtract", multiply(b, x, b->cosine), multiply(b, y, b->sine)),
-        add(b, multiply(b, y, b->cosine), multiply(b, x, b->sine)),
-    };
+    hsdi_ir_tensor x_cos = multiply(b, x, b->cosine), y_sin = multiply(b, y, b->sine);
+    hsdi_ir_tensor y_cos = multiply(b, y, b->cosine), x_sin = multiply(b, x, b->sine);
+    hsdi_ir_tensor turned[2];
+    turned[0] = hsdi_ir_binary(b->ir, "Subtract", x_cos, y_sin);
+    turned[1] = add(b, y_cos, x_sin);
     hsdi_ir_tensor all[2] = {hsdi_ir_reshape(b->ir, hsdi_ir_concat(b->ir, turned, 2, axis),
                                              HSDI_IR_SHAPE(n_rows, n_head, h->n_rot))};
     if (h->n_rot < h->d_head) {

@@ -90,13 +90,13 @@ hsdi_ir_tensor hsdi_ir_slice(hsdi_ir *ir, hsdi_ir_tensor x, int axis, int begin,
         return x;
     }
     out.dims[axis] = end - begin;
-    return hsdi_ir_add(
-        ir, &(hsdi_ir_layer){.type = "Slice",
-                             .opset = "opset8",
-                             .n_inputs = 5,
-                             .inputs = {x, numbers(ir, &begin, 1), numbers(ir, &end, 1),
-                                        numbers(ir, &(int){1}, 1), numbers(ir, &axis, 1)},
-                             .out = out});
+    hsdi_ir_layer layer = {
+        .type = "Slice", .opset = "opset8", .n_inputs = 5, .inputs = {x}, .out = out};
+    const int bounds[] = {begin, end, 1, axis};
+    for (int i = 0; i < 4; i++) {
+        layer.inputs[1 + i] = numbers(ir, &bounds[i], 1);
+    }
+    return hsdi_ir_add(ir, &layer);
 }
 
 hsdi_ir_tensor hsdi_ir_concat(hsdi_ir *ir, const hsdi_ir_tensor *x, int n, int axis)

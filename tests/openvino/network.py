@@ -2,12 +2,15 @@
 import json
 import os
 import subprocess
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import openvino as ov
 
 HSD = os.environ["HSD"]
 CPU_LOGITS = os.environ["CPU_LOGITS"]
+PRECISIONS = {"FP32": ov.Type.f32, "FP16": ov.Type.f16, "I32": ov.Type.i32, "I64": ov.Type.i64,
+              "I8": ov.Type.i8}
 HIDDEN_BY_BIAS = np.float32(-65504)  # lowest f16
 
 
@@ -33,6 +36,20 @@ def export(folder, model, *args):
     return json.loads(done.stdout)
 
 
+def wrong_ports(path, model):
+    """Layers of the XML whose output has another shape or type than OpenVINO works out."""
+    written = {}
+    for layer in ElementTree.parse(path).iter("layer"):
+        port = layer.find("output/port")
+        if port is not None:
+            written[layer.get("name")] = ([int(dim.text) for dim in port.iter("dim")],
+                                          PRECISIONS[port.get("precision")])
+    return {op.get_friendly_name(): (written[op.get_friendly_name()], found)
+            for op in model.get_ops() if op.get_type_name() != "Result"
+            for found in [(list(op.get_output_shape(0)), op.get_output_element_type(0))]
+            if written[op.get_friendly_name()] != found}
+
+
 class Network:
     """An exported network with its caches."""
 
@@ -40,7 +57,11 @@ class Network:
         with open(os.path.join(folder, "model.json"), encoding="utf-8") as file:
             self.about = json.load(file)
         core = ov.Core()
-        model = core.read_model(os.path.join(folder, "model.xml"))
+        path = os.path.join(folder, "model.xml")
+        model = core.read_model(path)
+        wrong = wrong_ports(path, model)
+        if wrong:
+            raise RuntimeError(f"shapes or types in {path}: {wrong}")
         # Else the plugin may choose bf16 where the processor has it.
         how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
         if self.about["type"] != "f16":
