@@ -342,7 +342,7 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
                          range->n_ctx, m->n_ctx);
     }
     builder b = {.ws = weights, .m = m};
-    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 4, sizeof *b.ops);
+    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 5, sizeof *b.ops);
     if (!b.ops) {
         return hsdi_fail(err, HSD_ENOMEM, "graph", "layers %d to %d", range->begin, range->end);
     }
