@@ -308,11 +308,19 @@ static bool is_mine(const hsdi_draft *draft, int rank)
            (point < draft->share.high || draft->share.high == HSDI_SHARE_ALL);
 }
 
-/// Roots that need not wait for proxies: the own candidates' part of what hits.
+static bool uses_proxies(const hsdi_draft *draft)
+{
+    return draft->n_proxies_due > 0 && draft->config.sources & HSDI_SOURCES_PROXY;
+}
+
+/// Roots that need not wait for proxies: the own candidates' part of what hits, and none when the
+/// proxies are here already.
 static int early_budget(const hsdi_draft *draft)
 {
-    bool has_proxies = draft->n_proxies_due > 0 && draft->config.sources & HSDI_SOURCES_PROXY;
-    float part = has_proxies ? hsdi_calibration_own_weight(&draft->calibration) : 1.0f;
+    bool has_proxies = uses_proxies(draft);
+    float part = !has_proxies            ? 1.0f
+                 : draft->n_proxies == 0 ? hsdi_calibration_own_weight(&draft->calibration)
+                                         : 0.0f;
     return draft->config.sources & HSDI_SOURCES_OWN
                ? (int)((float)draft->config.roots * part + 0.5f)
                : 0;
@@ -398,7 +406,8 @@ static hsd_status work_on_branches(hsdi_draft *draft, hsd_error *err)
     if (draft->n_rows > 0) {
         return eval_rows(draft, &hsdi_span_glue, err);
     }
-    if (!draft->own_done) {
+    bool is_early = draft->n_proxies == 0 && uses_proxies(draft);
+    if (!draft->own_done && !(is_early && draft->config.is_audited)) {
         select_own(draft);
     }
     if (draft->n_proxies > 0 && !draft->proxies_done) {

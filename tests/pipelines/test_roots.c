@@ -1,7 +1,8 @@
 /// Proves: the drafted token is no root but on the bonus row; own roots and proxies merge under
 /// one budget, best first, spread over the rows by value; damaged scores do no harm; acceptance
-/// estimates learn, per confidence and per row; the merged order ends no worse than either
-/// source's. Does not prove: that the scores are good ones (benchmarks on models do).
+/// estimates learn, per confidence and per row; merging both sources gains, or
+/// costs next to nothing where one is useless.
+/// Does not prove: that the scores are good ones (benchmarks on models do).
 #include <math.h>
 #include <pipelines/roots.h>
 #include <setjmp.h>
