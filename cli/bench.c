@@ -75,7 +75,7 @@ static const char doc[] =
     "  hsd bench --modes ar,mirror --window 7 --roots 16 --json\n"
     "  hsd bench --modes ar --prefill 0 --rendezvous 0 --sessions 1,2,4,8,16\n"
     "  hsd bench --modes none --prefill 0 --rendezvous 0 --rows 1,2,4,8,16\n"
-    "\n" CLI_EXIT_CODES;
+    "\n" CLI_EXIT_CODES " With --coverage: 4 both sources of roots are worse than one.";
 
 static void parse_modes(bench *b, struct argp_state *state, const char *arg)
 {

@@ -4,7 +4,7 @@
 /// Coverage: one generation per prompt, with the largest budget. Each commit is looked up in three
 /// lists made of the same candidates at the same moment: the early exit's alone, the draft's alone,
 /// and both merged. Hits: a generation per prompt, source and budget; once with an audited draft,
-/// which depends on no clock, and once as it comes.
+/// which completes its branches, and once as the clock has it.
 #include "cli/bench_roots.h"
 
 #include <stdio.h>

@@ -109,7 +109,7 @@ static void print_hits(const roots_bench *r, int timed)
     cli_outf("\nhit rate, in percent: commits for which a branch was ready, of generations with N "
              "roots,\n%s\n\n%-16s %-6s",
              timed ? "as the clock had it"
-                   : "the draft given time to complete its branches (the same in every run)",
+                   : "the draft given time to complete its branches before it hears of a commit",
              "family", "roots");
     for (int i = 0; i < r->b->n_hits; i++) {
         cli_outf(" %6d", r->b->hits[i]);

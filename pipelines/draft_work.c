@@ -314,13 +314,15 @@ static bool uses_proxies(const hsdi_draft *draft)
 }
 
 /// Roots that need not wait for proxies: the own candidates' part of what hits, and none when the
-/// proxies are here already.
+/// proxies are here already. Workers that share a step must count ranks alike, whenever the proxies
+/// reach each of them.
 static int early_budget(const hsdi_draft *draft)
 {
-    bool has_proxies = uses_proxies(draft);
-    float part = !has_proxies            ? 1.0f
-                 : draft->n_proxies == 0 ? hsdi_calibration_own_weight(&draft->calibration)
-                                         : 0.0f;
+    bool is_alone = draft->share.low == 0 && draft->share.high == HSDI_SHARE_ALL;
+    float part = !uses_proxies(draft) ? 1.0f
+                 : is_alone && draft->n_proxies > 0
+                     ? 0.0f
+                     : hsdi_calibration_own_weight(&draft->calibration);
     return draft->config.sources & HSDI_SOURCES_OWN
                ? (int)((float)draft->config.roots * part + 0.5f)
                : 0;

@@ -353,7 +353,7 @@ static hsd_status on_proxies(hsdi_draft *draft, const hsdi_frame *frame, hsd_err
 }
 
 /// An audited draft completes its branches before it looks at a commit, so that its hits and its
-/// ranks depend on no clock.
+/// ranks hardly depend on the clock (a window may still be late).
 static hsd_status finish_branches(served *session, hsd_error *err)
 {
     hsd_status status = HSD_OK;

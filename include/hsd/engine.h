@@ -128,7 +128,7 @@ typedef struct hsd_session_options {
     hsd_roots_from roots_from;
     /// Count where commits were among the roots (see hsd_session_coverage). For that the draft
     /// waits for the early exit and completes its branches before it looks at a commit, so hits
-    /// and coverage depend on no clock; the tokens are the same, the speed is not.
+    /// and coverage hardly depend on the clock; the tokens are the same, the speed is not.
     bool audit_roots;
     hsd_sampling sampling;
     int n_tokens;          ///< most tokens to generate; 0: until the context is full
