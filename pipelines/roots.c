@@ -10,8 +10,8 @@ static const float MOST_CERTAIN = 0.995f;
 static const float ROW_DECAY = 0.98f;
 static const float UNLISTED = 0.05f; ///< confidence of a drafted token that its row does not list
 
-// Of the pool. Chosen on some prompts and checked on others, docs/benchmarks.md has both; half or
-// twice the rate and another decay change little.
+// Of the pool: chosen on some prompts and checked on others, see docs/benchmarks.md; half or twice
+// the rate and another decay change little.
 static const float FIRST_WEIGHT = 0.5f;
 static const float RATE = 0.2f;
 static const float SQUARE_DECAY = 0.998f;
