@@ -18,6 +18,7 @@ enum {
     CLI_OK = 0,
     CLI_FAILURE = 1,
     CLI_USAGE = 2,
+    CLI_WORSE = 4, ///< of `bench --coverage`: both sources are worse than one
     CLI_INTERRUPTED = 130,
 };
 
