@@ -424,6 +424,7 @@ int main(void)
         CASE(every_listed_device_opens_or_is_refused_with_its_reason),
     };
     // The faults are those of the software driver, which ctest names to the loader.
+    setenv("HSD_ZE_REREAD", "1", 1);
     hsdi_level_zero_info info;
     hsd_error err = {0};
     int n = 0;
