@@ -15,6 +15,18 @@
 
 #include <cmocka.h>
 
+/// zeInit with the software driver; what is left at a context's end aborts.
+static inline bool start_software_driver(void)
+{
+    use_software_driver();
+    setenv("HSD_ZE_LEAKS", "abort", 1);
+    ze_result_t result = zeInit(0);
+    if (result != ZE_RESULT_SUCCESS) {
+        print_error("zeInit: 0x%x\n", (unsigned)result);
+    }
+    return result == ZE_RESULT_SUCCESS;
+}
+
 #define OK(call) assert_int_equal((call), ZE_RESULT_SUCCESS)
 
 typedef struct fixture {

@@ -7,7 +7,6 @@
 #include "kernels/kernels.h"
 
 #include <math.h>
-#include <stdio.h>
 
 static float noise(uint32_t *seed)
 {
@@ -272,12 +271,7 @@ int main(void)
         cmocka_unit_test(a_norm_with_barriers_equals_plain_c),
         cmocka_unit_test(attention_with_local_memory_equals_plain_c),
     };
-    use_software_driver();
-    setenv("HSD_ZE_LEAKS", "abort", 1);
-    ze_result_t result = zeInit(0);
-    if (result != ZE_RESULT_SUCCESS) {
-        fprintf(stderr, "zeInit: 0x%x\n", (unsigned)result);
-        return 1;
-    }
-    return cmocka_run_group_tests_name("level_zero_driver", tests, NULL, NULL);
+    return start_software_driver()
+               ? cmocka_run_group_tests_name("level_zero_driver", tests, NULL, NULL)
+               : 1;
 }
