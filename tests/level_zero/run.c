@@ -173,8 +173,8 @@ static void set_event(ze_event_handle_t event, bool signalled, uint64_t start)
 static bool run_one(ze_command_queue_handle_t queue, const lz_command *c)
 {
     bool good = wait_events(queue, c);
-    if (good && (c->op != LZ_OP_LAUNCH || c->signal)) {
-        finish(queue); // the host's part comes after the kernels before it
+    if (good && (c->signal || (c->op != LZ_OP_LAUNCH && c->op != LZ_OP_BARRIER))) {
+        finish(queue); // the host's part comes after the kernels; these are in order anyway
     }
     uint64_t start = lz_ticks();
     if (good) {
