@@ -1,4 +1,4 @@
-/// Devices by name: "cpu", "opencl", "opencl:1", "level_zero".
+/// Devices by name: "cpu", "cpu:0-3", "opencl", "opencl:1", "level_zero".
 #include "base/error.h"
 #include "engine/engine_internal.h"
 
@@ -9,45 +9,47 @@
 
 enum { MAX_INDEX = 9999 };
 
-static const struct {
-    const char *name;
-    hsd_status (*open)(int index, hsdi_device **out, hsd_error *err);
-} kinds[] = {
-    {"opencl", hsdi_device_open_opencl},
-    {"level_zero", hsdi_device_open_level_zero},
-};
+/// What follows a prefix; NULL where the name begins otherwise.
+static const char *behind(const char *name, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return strncmp(name, prefix, n) == 0 ? name + n : NULL;
+}
 
-/// "" or ":" and a number. False for anything else.
-static bool parse_index(const char *text, int *out)
+static bool parse_index(const char *digits, int *out)
 {
     char *end = NULL;
-    if (!*text) {
-        return true;
-    }
-    if (text[0] != ':' || text[1] < '0' || text[1] > '9') {
-        return false;
-    }
-    long index = strtol(text + 1, &end, 10);
+    long index = *digits >= '0' && *digits <= '9' ? strtol(digits, &end, 10) : -1;
     *out = (int)index;
-    return !*end && index <= MAX_INDEX;
+    return index >= 0 && index <= MAX_INDEX && !*end;
 }
 
 hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out, hsd_error *err)
 {
-    *out = (hsdi_place){.is_cpu = true, .index = -1};
+    static const struct {
+        const char *name;
+        hsdi_place_kind kind;
+    } kinds[] = {{"opencl", HSDI_PLACE_OPENCL}, {"level_zero", HSDI_PLACE_LEVEL_ZERO}};
+    *out = (hsdi_place){.kind = HSDI_PLACE_CPU, .index = -1};
     if (!name || strcmp(name, "cpu") == 0) {
         return HSD_OK;
     }
-    out->is_cpu = false;
+    const char *rest = behind(name, "cpu:");
+    if (rest) {
+        hsd_error detail;
+        hsd_status status = hsdi_cores_parse(rest, out->cpus, &out->n_cpus, &detail);
+        return status == HSD_OK ? HSD_OK : hsdi_fail(err, status, option, "%s", detail.message);
+    }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        size_t n = strlen(kinds[i].name);
-        if (strncmp(name, kinds[i].name, n) == 0 && parse_index(name + n, &out->index)) {
-            out->open = kinds[i].open;
+        out->kind = kinds[i].kind;
+        rest = behind(name, kinds[i].name);
+        if (rest && (!*rest || (*rest == ':' && parse_index(rest + 1, &out->index)))) {
             return HSD_OK;
         }
     }
     return hsdi_fail(err, HSD_EINVAL, option,
-                     "\"%.64s\" is none of cpu, opencl, opencl:0, .., level_zero, level_zero:0, ..",
+                     "\"%.64s\" is none of cpu, cpu:0-3, opencl, opencl:0, .., level_zero, "
+                     "level_zero:0, ..",
                      name);
 }
 

@@ -104,6 +104,11 @@ static hsd_status check_options(const hsd_engine *e, const hsd_session_options *
         return hsdi_fail(err, HSD_EUNSUPPORTED, "draft_kind",
                          "a model of one layer has no early exit");
     }
+    if (o->draft_kind == HSD_DRAFT_EARLY_EXIT && e->suffix_device) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, "draft_kind",
+                         "an early exit needs the LM head beside the first layers, and this target "
+                         "has it on the device of the last ones");
+    }
     return hsdi_sampling_check(&o->sampling, err);
 }
 

@@ -56,10 +56,13 @@ typedef void (*hsd_log_fn)(void *user, int level, const char *text);
 typedef struct hsd_engine_options {
     const char *target_path; ///< GGUF file; NULL: the shipped target
     const char *draft_path; ///< GGUF file; NULL: none, or the shipped draft with the shipped target
-    const char *target_device; ///< "cpu", "opencl" (the first GPU, else the first device),
-                               ///< "opencl:1" (of hsd_device_list), the same with "level_zero";
+    const char *target_device; ///< "cpu", "cpu:0-3,8" (these processors), "opencl" (the first GPU,
+                               ///< else the first device), "opencl:1" (of hsd_device_list);
                                ///< NULL: "cpu"
-    const char *draft_device;  ///< the same for the draft
+    const char *suffix_device; ///< the same for the target's last layers and LM head; NULL: all
+                               ///< layers are on target_device
+    int split_layer;           ///< first layer on suffix_device, 1..n_layers-1; 0: half of them
+    const char *draft_device;  ///< device of the draft; NULL: "cpu"
     int n_threads;             ///< threads of the target where it is on the CPU; 0: by the engine
     int n_draft_threads;       ///< threads of the draft where it is on the CPU; 0: by the engine
     int n_ctx; ///< tokens per session; 0: what the model was trained on, up to 4096.
