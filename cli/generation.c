@@ -27,8 +27,8 @@ static const struct argp_option options[] = {
     {"draft", KEY_DRAFT, "FILE", 0,
      "GGUF file of the draft (default: the shipped one beside the shipped target, else none)", 0},
     {"device", KEY_DEVICE, "NAME", 0,
-     "device of the target: cpu (the default), cpu:0-3, opencl, opencl:1, level_zero (see `hsd "
-     "devices')",
+     "device of the target: cpu (the default), cpu:0-3, opencl, opencl:1, "
+     "level_zero (see `hsd devices')",
      0},
     {"suffix-device", KEY_SUFFIX_DEVICE, "NAME", 0,
      "device of the target's last layers (default: all are on --device)", 0},

@@ -83,7 +83,8 @@ hsd_status hsdi_ze_build(const hsdi_ze_device *ze, const unsigned char *spirv, s
                                    .pBuildFlags = ""};
     ze_module_build_log_handle_t log = NULL;
     ze_module_handle_t module = NULL;
-    ze_result_t code = ze->api->ModuleCreate(ze->context, ze->id, &desc, &module, &log);
+    ze_result_t code =
+        ze->api->ModuleCreate(ze->context, ze->id, &desc, &module, ze->wrapped ? NULL : &log);
     hsd_status status = HSD_OK;
     if (code == ZE_RESULT_SUCCESS) {
         *out = module;
@@ -171,6 +172,9 @@ static hsd_status choose(int index, hsdi_ze_device *ze, ze_driver_handle_t *driv
         return hsdi_fail(err, HSD_ENODEVICE, "level_zero", "there is no device %d, only 0 to %d",
                          index, found.n - 1);
     }
+    // Loader 1.8.12 wraps the handles of several drivers, but not the log of a module that failed,
+    // and crashes when that is read.
+    ze->wrapped = found.n_drivers > 1 || getenv("ZE_ENABLE_LOADER_INTERCEPT");
     index = index < 0 ? best_of(ze->api, &found) : index;
     *driver = found.drivers[index];
     ze->id = found.ids[index];

@@ -1,9 +1,9 @@
 /// Proves: with the shipped pair, for every ordered pair of places (core sets of the CPU, every
-///           device that hsd_device_list knows): with the target on one and the draft on the other,
-///           each drafting mode gives the tokens of mode ar on that target, greedy and sampled;
-///           with the target's first layers on one and its last on the other, cut at several
-///           layers, each mode, draft kind and exit layer before, at and behind the cut gives the
-///           tokens of mode ar with the layers placed so.
+///           device of hsd_device_list that runs models): with the target on one and the draft on
+///           the other, each drafting mode gives the tokens of mode ar on that target, greedy and
+///           sampled; with the target's first layers on one and its last on the other, cut at
+///           several layers, each mode, draft kind and exit layer before, at and behind the cut
+///           gives the tokens of mode ar with the layers placed so.
 ///         Between two CPU places these are the tokens of a target in one piece.
 ///         Processors that are none, a cut that is none, and an early-exit draft beside a cut are
 ///           refused by name.
@@ -56,7 +56,9 @@ static int find_places(void **state)
         }
     }
     for (int i = 1; i < n && n_places < PLACES_MAX; i++) { // number 0 is the whole CPU
-        memcpy(places[n_places++], found[i].id, sizeof found[i].id);
+        if (!found[i].unusable[0]) {
+            memcpy(places[n_places++], found[i].id, sizeof found[i].id);
+        }
     }
     return 0;
 }

@@ -107,7 +107,7 @@ void lz_queue_destroy(ze_command_queue_handle_t queue)
     }
     pthread_mutex_unlock(&lz.lock);
     if (queue->commands) {
-        (void)clReleaseCommandQueue(queue->commands);
+        (void)lz.cl->clReleaseCommandQueue(queue->commands);
     }
     queue->kind = 0;
     free(queue);

@@ -7,7 +7,6 @@
 #include "kernels/kernels.h"
 
 #include <math.h>
-#include <stdio.h>
 
 static float noise(uint32_t *seed)
 {
@@ -43,6 +42,19 @@ static void a_gpu_and_an_npu_are_listed(void **state)
     OK(zeDeviceGetProperties(f.gpu, &gpu));
     unsetenv("HSD_ZE_UNIFIED");
     assert_true(gpu.flags & ZE_DEVICE_PROPERTY_FLAG_INTEGRATED);
+    close_all(&f);
+}
+
+/// The driver takes any flags of a context: it is the layer that knows there is only one.
+static void the_validation_layer_looks_on(void **state)
+{
+    (void)state;
+    fixture f = {0};
+    open_device(&f);
+    const ze_context_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_CONTEXT_DESC, .flags = 0x80};
+    ze_context_handle_t context;
+    assert_int_equal(zeContextCreate(f.driver, &desc, &context),
+                     ZE_RESULT_ERROR_INVALID_ENUMERATION);
     close_all(&f);
 }
 
@@ -266,18 +278,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_gpu_and_an_npu_are_listed),
+        cmocka_unit_test(the_validation_layer_looks_on),
         cmocka_unit_test(the_npu_refuses_spirv),
         cmocka_unit_test(every_kernel_of_the_source_is_in_the_module),
         cmocka_unit_test(a_product_with_device_memory_equals_plain_c),
         cmocka_unit_test(a_norm_with_barriers_equals_plain_c),
         cmocka_unit_test(attention_with_local_memory_equals_plain_c),
     };
-    use_software_driver();
-    setenv("HSD_ZE_LEAKS", "abort", 1);
-    ze_result_t result = zeInit(0);
-    if (result != ZE_RESULT_SUCCESS) {
-        fprintf(stderr, "zeInit: 0x%x\n", (unsigned)result);
-        return 1;
-    }
-    return cmocka_run_group_tests_name("level_zero_driver", tests, NULL, NULL);
+    return start_software_driver()
+               ? cmocka_run_group_tests_name("level_zero_driver", tests, NULL, NULL)
+               : 1;
 }
