@@ -21,7 +21,8 @@ typedef struct target {
     hsdi_sampler *sampler;
     hsdi_rules *rules;
     double *p; ///< [n_vocab] scratch of the ratio rule, else NULL
-    int n_vocab, n_threads;
+    int n_vocab, n_threads, n_alone;
+    bool is_split;  ///< the pass between prefix and suffix runs in two submissions
     hsdi_rows rows; ///< of the pass between prefix and suffix
     hsdi_job job;   ///< the same for the device
 } target;
@@ -70,9 +71,10 @@ static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *er
 {
     target *t = self;
     t->rows = *rows;
-    t->job = job_of(rows, t->cache, t->n_threads);
+    t->job = job_of(rows, t->cache, rows->is_alone ? t->n_alone : t->n_threads);
     hsdi_rules_note(t->rules, rows);
-    if (!t->prefix) {
+    t->is_split = t->prefix && !rows->is_alone;
+    if (!t->is_split) {
         return HSD_OK; // the whole pass runs in target_suffix
     }
     t->job.out = t->hidden;
@@ -98,10 +100,10 @@ static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd
 static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
 {
     target *t = self;
-    t->job.in = t->prefix ? t->hidden : NULL;
+    t->job.in = t->is_split ? t->hidden : NULL;
     t->job.out = t->logits;
     hsd_status status =
-        hsdi_combiner_run(t->combiner, t->seat, t->prefix ? t->suffix : t->full, &t->job, err);
+        hsdi_combiner_run(t->combiner, t->seat, t->is_split ? t->suffix : t->full, &t->job, err);
     const float *logits = hsdi_buffer_map(t->logits);
     // The ratio rule decides with distributions, not with one token per row.
     for (int r = 0; r < t->job.n_rows && status == HSD_OK && !t->p; r++) {
@@ -156,8 +158,11 @@ static hsd_status compile_target(hsdi_runner *runner, int exit_layer, target *t,
     suffix = exit_head;
     suffix.end = m->n_layers;
     hsd_status status = hsdi_runner_graph(runner, fill, &t->fill, err);
+    if (status == HSD_OK) {
+        status = hsdi_runner_graph(runner, full, &t->full, err);
+    }
     if (status != HSD_OK || exit_layer == 0) {
-        return status != HSD_OK ? status : hsdi_runner_graph(runner, full, &t->full, err);
+        return status;
     }
     if ((status = hsdi_runner_graph(runner, prefix, &t->prefix, err)) == HSD_OK &&
         (status = hsdi_runner_graph(runner, exit_head, &t->exit_head, err)) == HSD_OK) {
@@ -215,6 +220,7 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
                                .suffix = target_suffix};
     t->n_vocab = m->n_vocab;
     t->n_threads = options->n_threads;
+    t->n_alone = options->n_alone;
     t->combiner = &runner->combiner;
     hsd_status status =
         hsdi_sampler_create(&options->sampling, m->n_vocab, runner->kernels, &t->sampler, err);

@@ -8,7 +8,7 @@ static const float PRIOR = 2.0f;      ///< tokens that the prior acceptance coun
 static const float PRIOR_ACCEPT = 0.6f;
 static const float PAUSE_MARGIN = 1.03f; ///< what the target alone must be faster by
 static const int FIRST_GAP = 16, LAST_GAP = 64, MOST_GAP = 2000;
-static const float TRIAL_PART = 0.03f; ///< of the time, that trials may cost
+static const float TRIAL_PART = 0.015f; ///< of the time, that trials may cost
 
 void hsdi_pace_init(hsdi_pace *pace, int n_most, bool is_fixed, bool may_pause)
 {
@@ -22,25 +22,9 @@ void hsdi_pace_init(hsdi_pace *pace, int n_most, bool is_fixed, bool may_pause)
     pace->next_trial = FIRST_GAP;
 }
 
-void hsdi_pace_observe(hsdi_pace *pace, int want, int n_deep, int n_accepted, int64_t step_ns)
+void hsdi_pace_begin(hsdi_pace *pace)
 {
-    float time = (float)step_ns, *average = &pace->step_ns[want];
-    for (int depth = 1; depth <= n_deep && depth <= n_accepted + 1; depth++) {
-        pace->tried[depth] = DECAY * pace->tried[depth] + 1.0f;
-        pace->accepted[depth] = DECAY * pace->accepted[depth] + (depth <= n_accepted ? 1.0f : 0.0f);
-    }
-    if (step_ns <= 0) {
-        return;
-    }
-    if (want > 0) {
-        pace->fill += (1.0f - DECAY) * ((float)n_deep / (float)want - pace->fill);
-    }
-    if (pace->n_steps[want]++ < 2) {
-        *average = time; // the first steps of a length pay for cold caches
-    } else {
-        time = time < OUTLIER * *average ? time : OUTLIER * *average;
-        *average += TIME_STEP * (time - *average);
-    }
+    pace->last = 0;
 }
 
 float hsdi_pace_tokens(const hsdi_pace *pace, int n)
@@ -114,14 +98,60 @@ static int trial(const hsdi_pace *pace, int best)
     return chosen;
 }
 
-/// Steps until the next trial: what this one costs more than the best must stay a small part.
-static int gap_after(const hsdi_pace *pace, int tried, int best)
+/// Until the next trial: what this one costs more than the best must stay a small part.
+static void observe_trial(hsdi_pace *pace, float step_ns)
 {
-    float time = time_of(pace, best), extra = time_of(pace, tried) - time;
-    float gap = time > 0.0f ? extra / (TRIAL_PART * time) : 0.0f;
-    return gap > (float)MOST_GAP          ? MOST_GAP
-           : gap > (float)pace->trial_gap ? (int)gap
-                                          : pace->trial_gap;
+    float time = time_of(pace, best_length(pace));
+    pace->n_unseen--;
+    pace->trial_ns += step_ns - time;
+    float gap = time > 0.0f ? pace->trial_ns / (TRIAL_PART * time) : 0.0f;
+    int at = pace->trial_at + (int)(gap < (float)MOST_GAP ? gap : (float)MOST_GAP);
+    pace->next_trial = at > pace->next_trial ? at : pace->next_trial;
+}
+
+void hsdi_pace_observe(hsdi_pace *pace, int want, int n_deep, int n_accepted, int64_t step_ns)
+{
+    float time = (float)step_ns, *average = &pace->step_ns[want];
+    // At the end of a pause the draft catches up, at its beginning it ends what it was at: that is
+    // no time of this length.
+    bool is_turn = (pace->last == 0) != (want == 0);
+    pace->last = want;
+    for (int depth = 1; depth <= n_deep && depth <= n_accepted + 1; depth++) {
+        pace->tried[depth] = DECAY * pace->tried[depth] + 1.0f;
+        pace->accepted[depth] = DECAY * pace->accepted[depth] + (depth <= n_accepted ? 1.0f : 0.0f);
+    }
+    if (step_ns <= 0) {
+        return;
+    }
+    if (want > 0) {
+        pace->fill += (1.0f - DECAY) * ((float)n_deep / (float)want - pace->fill);
+    }
+    if (want == pace->trial && pace->n_unseen > 0) {
+        observe_trial(pace, time);
+    }
+    if (is_turn) {
+        return;
+    }
+    if (pace->n_steps[want]++ < 2) {
+        *average = time; // the first steps of a length pay for cold caches
+    } else {
+        time = time < OUTLIER * *average ? time : OUTLIER * *average;
+        *average += TIME_STEP * (time - *average);
+    }
+}
+
+/// A trial that begins or ends a pause has two steps, the first of which is not typical.
+static int begin_trial(hsdi_pace *pace, int best)
+{
+    int n = pace->n_decided - 1;
+    pace->trial = trial(pace, best);
+    pace->trial_at = n;
+    pace->trial_ns = 0.0f;
+    pace->n_trial = best == 0 || pace->trial == 0 ? 1 : 0;
+    pace->n_unseen = pace->n_trial + 1;
+    pace->next_trial = n + pace->trial_gap;
+    pace->trial_gap = pace->trial_gap * 2 < LAST_GAP ? pace->trial_gap * 2 : LAST_GAP;
+    return pace->trial;
 }
 
 int hsdi_pace_choose(hsdi_pace *pace)
@@ -129,19 +159,19 @@ int hsdi_pace_choose(hsdi_pace *pace)
     if (pace->is_fixed) {
         return pace->n_most;
     }
-    // The first steps see each kind of length twice.
-    const int first[] = {pace->n_most, pace->n_most, (pace->n_most + 1) / 2, 1,
-                         pace->may_pause ? 0 : 1};
+    // The first steps see each kind of length twice; once the target alone is known to be faster,
+    // no more of them.
+    int least = pace->may_pause ? 0 : 1, half = (pace->n_most + 1) / 2;
+    const int first[] = {pace->n_most, pace->n_most, least, least, 1, 1, half, half};
+    const int n_first = sizeof first / sizeof first[0];
     int n = pace->n_decided++;
-    if (n < 10) {
-        return first[n / 2];
+    if (n < n_first && (n <= 4 || best_length(pace) > 0)) {
+        return first[n];
+    }
+    if (pace->n_trial > 0) {
+        pace->n_trial--;
+        return pace->trial;
     }
     int best = best_length(pace);
-    if (n >= pace->next_trial) {
-        int tried = trial(pace, best);
-        pace->trial_gap = pace->trial_gap * 2 < LAST_GAP ? pace->trial_gap * 2 : LAST_GAP;
-        pace->next_trial = n + gap_after(pace, tried, best);
-        return tried;
-    }
-    return best;
+    return n >= pace->next_trial ? begin_trial(pace, best) : best;
 }
