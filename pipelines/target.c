@@ -132,7 +132,8 @@ hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *c
     status = alloc_all(target) ? HSD_OK
                                : hsdi_fail(err, HSD_ENOMEM, "target", "no memory for %d positions",
                                            target->n_ctx);
-    hsdi_pace_init(&target->pace, config->draft.window, !config->adapts, true);
+    bool is_fixed = !config->adapts || config->mode == HSD_MODE_AR;
+    hsdi_pace_init(&target->pace, config->draft.window, is_fixed, true);
     if (status == HSD_OK) {
         status = hsdi_track_open(config->trace, "target", &target->track, err);
     }
