@@ -2,9 +2,12 @@
 #include <pipelines/pace.h>
 
 static const float DECAY = 0.97f;     ///< of what past windows taught
-static const float TIME_STEP = 0.15f; ///< weight of a new time
-static const float OUTLIER = 3.0f;    ///< a time counts as at most so many times its average
-static const float PRIOR = 2.0f;      ///< tokens that the prior acceptance counts for
+static const float TIME_STEP = 0.15f; ///< weight of a new time,
+static const float STALE_STEP =
+    0.5f; ///< of one after STALE other steps, and of a trial's: machines change
+static const int STALE = 16;
+static const float OUTLIER = 3.0f; ///< a time counts as at most so many times its average
+static const float PRIOR = 2.0f;   ///< tokens that the prior acceptance counts for
 static const float PRIOR_ACCEPT = 0.6f;
 static const float PAUSE_MARGIN = 1.03f; ///< what the target alone must be faster by
 static const int FIRST_GAP = 16, LAST_GAP = 64, MOST_GAP = 2000;
@@ -82,7 +85,7 @@ static int best_length(const hsdi_pace *pace)
     return best;
 }
 
-/// Of the neighbours and the ends, the one least often used.
+/// Of the neighbours, the middle and the least, the one that was not seen for longest.
 static int trial(const hsdi_pace *pace, int best)
 {
     int least = pace->may_pause ? 0 : 1;
@@ -91,7 +94,7 @@ static int trial(const hsdi_pace *pace, int best)
     for (int i = 0; i < 4; i++) {
         int n = options[i];
         if (n >= least && n <= pace->n_most && n != best &&
-            (chosen == best || pace->n_steps[n] < pace->n_steps[chosen])) {
+            (chosen == best || pace->seen[n] < pace->seen[chosen])) {
             chosen = n;
         }
     }
@@ -126,7 +129,8 @@ void hsdi_pace_observe(hsdi_pace *pace, int want, int n_deep, int n_accepted, in
     if (want > 0) {
         pace->fill += (1.0f - DECAY) * ((float)n_deep / (float)want - pace->fill);
     }
-    if (want == pace->trial && pace->n_unseen > 0) {
+    bool is_trial = want == pace->trial && pace->n_unseen > 0;
+    if (is_trial) {
         observe_trial(pace, time);
     }
     if (is_turn) {
@@ -136,18 +140,22 @@ void hsdi_pace_observe(hsdi_pace *pace, int want, int n_deep, int n_accepted, in
         *average = time; // the first steps of a length pay for cold caches
     } else {
         time = time < OUTLIER * *average ? time : OUTLIER * *average;
-        *average += TIME_STEP * (time - *average);
+        bool is_stale = pace->n_decided - pace->seen[want] > STALE;
+        *average += (is_stale || is_trial ? STALE_STEP : TIME_STEP) * (time - *average);
     }
+    pace->seen[want] = pace->n_decided;
 }
 
-/// A trial that begins or ends a pause has two steps, the first of which is not typical.
+/// A trial that begins or ends a pause has more than one step, the first of which is not typical;
+/// to go alone is worth several, since it is cheap, and its weights may first have to come back
+/// into the caches.
 static int begin_trial(hsdi_pace *pace, int best)
 {
     int n = pace->n_decided - 1;
     pace->trial = trial(pace, best);
     pace->trial_at = n;
     pace->trial_ns = 0.0f;
-    pace->n_trial = best == 0 || pace->trial == 0 ? 1 : 0;
+    pace->n_trial = pace->trial == 0 ? 3 : best == 0 ? 1 : 0;
     pace->n_unseen = pace->n_trial + 1;
     pace->next_trial = n + pace->trial_gap;
     pace->trial_gap = pace->trial_gap * 2 < LAST_GAP ? pace->trial_gap * 2 : LAST_GAP;

@@ -19,6 +19,7 @@ typedef struct hsdi_pace {
     float accepted[HSDI_WINDOW_MAX + 1], tried[HSDI_WINDOW_MAX + 1]; ///< per depth, decayed
     float step_ns[HSDI_WINDOW_MAX + 1]; ///< per length that was asked for; 0: never
     int n_steps[HSDI_WINDOW_MAX + 1];
+    int seen[HSDI_WINDOW_MAX + 1]; ///< decisions that had been made when it was last observed
     float fill; ///< height of windows over the length asked for, decayed: misses make it small
     int n_decided, next_trial, trial_gap;
     int last;              ///< what the last observed step asked for
