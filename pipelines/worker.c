@@ -256,16 +256,16 @@ static bool can_keep(const served *session, const hsdi_frame *frame)
            session->n_proxies == frame->open.n_proxies;
 }
 
-/// worker->tokens become the n tokens of an OPEN or ALONE.
-static bool copy_tokens(hsdi_worker *worker, const hsdi_frame *frame, int n)
+/// worker->tokens become the n tokens of an OPEN or ALONE. OPEN makes `room` for those of ALONE.
+static bool copy_tokens(hsdi_worker *worker, const hsdi_frame *frame, int n, int room)
 {
-    if (n > worker->n_tokens_cap) {
-        int32_t *grown = realloc(worker->tokens, (size_t)n * sizeof *grown);
+    if (room > worker->n_tokens_cap) {
+        int32_t *grown = realloc(worker->tokens, (size_t)room * sizeof *grown);
         if (!grown) {
             return false;
         }
         worker->tokens = grown;
-        worker->n_tokens_cap = n;
+        worker->n_tokens_cap = room;
     }
     for (int i = 0; i < n; i++) {
         worker->tokens[i] = hsdi_frame_token(frame, i);
@@ -324,7 +324,7 @@ static void on_open(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame
     session->peer = *from;
     session->heard_ns = hsdi_now_ns();
     if (status == HSD_OK) {
-        status = copy_tokens(worker, frame, frame->open.n_tokens)
+        status = copy_tokens(worker, frame, frame->open.n_tokens, frame->open.config.n_ctx)
                      ? hsdi_draft_open(session->draft, frame->step, worker->tokens,
                                        frame->open.n_tokens, &err)
                      : hsdi_fail(&err, HSD_ENOMEM, "tokens", "no memory");
@@ -356,7 +356,8 @@ static hsd_status on_proxies(hsdi_draft *draft, const hsdi_frame *frame, hsd_err
 static hsd_status on_alone(hsdi_worker *worker, hsdi_draft *draft, const hsdi_frame *frame,
                            hsd_error *err)
 {
-    if (!copy_tokens(worker, frame, frame->alone.n_tokens)) {
+    int n = frame->alone.n_tokens; // one that is beyond the session's context fails as out of step
+    if (!copy_tokens(worker, frame, n, n)) {
         return hsdi_fail(err, HSD_ENOMEM, "tokens", "no memory");
     }
     return hsdi_draft_alone(draft, frame->step, worker->tokens, frame->alone.n_tokens,
