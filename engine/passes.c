@@ -16,8 +16,8 @@ typedef struct place {
     hsdi_runner *runner;
     hsdi_seat *seat;
     hsdi_cache *cache;
-    hsdi_graph *fill;
-    int n_threads;
+    hsdi_graph *fill, *whole; ///< all its layers, the second with what follows them
+    int n_threads, n_alone;
     int first, last; ///< its pieces
 } place;
 
@@ -58,7 +58,12 @@ static hsd_status find_places(hsdi_passes *p, hsdi_runner *first, const hsdi_pas
             return hsdi_fail(err, HSD_EINVAL, "layers", "layer %d is on no device", end);
         }
         end = hsdi_weights_end(r->weights);
-        p->places[p->n_places++] = (place){.runner = r, .n_threads = r == first ? o->n_threads : 0};
+        place *at = &p->places[p->n_places++];
+        *at = (place){.runner = r};
+        if (r == first) {
+            at->n_threads = o->n_threads;
+            at->n_alone = o->n_alone;
+        }
     }
     if (end != p->model->n_layers) {
         return hsdi_fail(err, HSD_EINVAL, "layers", "layer %d is on no device", end);
@@ -127,14 +132,17 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
     const hsdi_model *m = p->model;
     const hsdi_weights *weights = at->runner->weights;
     int begin = hsdi_weights_begin(weights), end = hsdi_weights_end(weights);
-    hsdi_graph_range fill = range_of(at, begin, end);
-    fill.fill_only = end == m->n_layers;
+    hsdi_graph_range whole = range_of(at, begin, end), fill = whole;
+    whole.head = fill.fill_only = end == m->n_layers;
     hsd_status status = hsdi_seat_take(&at->runner->combiner, o->is_steady, &at->seat, err);
     if (status == HSD_OK) {
         status = hsdi_cache_create(at->runner->device, end - begin, o->n_cells, m->n_kv * m->d_head,
                                    &at->cache, err);
     }
-    return status == HSD_OK ? hsdi_runner_graph(at->runner, fill, &at->fill, err) : status;
+    if (status == HSD_OK) {
+        status = hsdi_runner_graph(at->runner, fill, &at->fill, err);
+    }
+    return status == HSD_OK ? hsdi_runner_graph(at->runner, whole, &at->whole, err) : status;
 }
 
 static hsd_status open_exit(hsdi_passes *p, int exit_layer, hsd_error *err)
@@ -216,11 +224,11 @@ void hsdi_passes_close(hsdi_passes **passes)
     *passes = NULL;
 }
 
-static hsd_status submit(const place *at, hsdi_graph *graph, const hsdi_job *rows, hsdi_buffer *in,
-                         hsdi_buffer *out, hsd_error *err)
+static hsd_status submit(const place *at, hsdi_graph *graph, const hsdi_job *rows, int n_threads,
+                         hsdi_buffer *in, hsdi_buffer *out, hsd_error *err)
 {
     hsdi_job job = *rows;
-    job.n_threads = at->n_threads;
+    job.n_threads = n_threads;
     job.cache = at->cache;
     job.in = in;
     job.out = out;
@@ -246,7 +254,8 @@ static hsd_status run(hsdi_passes *p, int first, int end, const hsdi_job *rows, 
     hsd_status status = HSD_OK;
     for (int i = first; i < end && status == HSD_OK; i++) {
         const piece *now = &p->pieces[i];
-        status = submit(now->place, now->graph, rows, now->in, now->out, err);
+        status =
+            submit(now->place, now->graph, rows, now->place->n_threads, now->in, now->out, err);
         pass_on(p, i, rows->n_rows);
     }
     return status;
@@ -258,7 +267,7 @@ hsd_status hsdi_passes_fill(hsdi_passes *p, const hsdi_job *rows, hsd_error *err
     for (int i = 0; i < p->n_places && status == HSD_OK; i++) {
         const place *at = &p->places[i];
         bool is_last = at == last_place(p);
-        status = submit(at, at->fill, rows, p->pieces[at->first].in,
+        status = submit(at, at->fill, rows, at->n_threads, p->pieces[at->first].in,
                         is_last ? NULL : p->pieces[at->last].out, err);
         pass_on(p, at->last, rows->n_rows);
     }
@@ -285,6 +294,18 @@ hsd_status hsdi_passes_exit(hsdi_passes *p, const hsdi_job *rows, const float **
 hsd_status hsdi_passes_suffix(hsdi_passes *p, const hsdi_job *rows, hsd_error *err)
 {
     return run(p, p->n_prefix, p->n_pieces, rows, err);
+}
+
+hsd_status hsdi_passes_whole(hsdi_passes *p, const hsdi_job *rows, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    for (int i = 0; i < p->n_places && status == HSD_OK; i++) {
+        const place *at = &p->places[i];
+        status = submit(at, at->whole, rows, at->n_alone, p->pieces[at->first].in,
+                        p->pieces[at->last].out, err);
+        pass_on(p, at->last, rows->n_rows);
+    }
+    return status;
 }
 
 const float *hsdi_passes_logits(const hsdi_passes *p)

@@ -15,7 +15,8 @@ typedef struct hsdi_passes hsdi_passes;
 typedef struct hsdi_passes_options {
     int exit_layer; ///< 1..n_layers-1: passes are cut there; 0: not
     int n_cells;
-    int n_threads;  ///< threads per submission on the first device; 0: all that a device has
+    int n_threads;  ///< threads per submission on the first device; 0: all that it has
+    int n_alone;    ///< the same in hsdi_passes_whole
     bool is_steady; ///< see hsdi_seat_take
 } hsdi_passes_options;
 
@@ -40,7 +41,10 @@ HSD_NODISCARD hsd_status hsdi_passes_exit(hsdi_passes *passes, const hsdi_job *r
 /// The layers that are left, and the LM head.
 HSD_NODISCARD hsd_status hsdi_passes_suffix(hsdi_passes *passes, const hsdi_job *rows,
                                             hsd_error *err);
-/// Logits [n_rows, n_vocab] of the last suffix; valid until the next call.
+/// All layers and the LM head, not cut at the exit: the same bits as prefix and suffix.
+HSD_NODISCARD hsd_status hsdi_passes_whole(hsdi_passes *passes, const hsdi_job *rows,
+                                           hsd_error *err);
+/// Logits [n_rows, n_vocab] of the last suffix or whole pass; valid until the next call.
 const float *hsdi_passes_logits(const hsdi_passes *passes);
 
 #endif

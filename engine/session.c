@@ -157,6 +157,7 @@ static hsd_status open_stage(hsd_session *s, hsd_error *err)
         .exit_layer = o->mode == HSD_MODE_MIRROR ? o->exit_layer : 0,
         .n_cells = hsdi_target_cells_needed(e->n_ctx, o->tree),
         .n_threads = s->n_target_threads,
+        .n_alone = e->n_target_alone,
         .is_steady = o->mode == HSD_MODE_AR,
         .sampling = o->sampling,
     };

@@ -66,7 +66,7 @@ static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *er
     t->rows = *rows;
     t->job = job_of(rows);
     hsdi_rules_note(t->rules, rows);
-    return hsdi_passes_prefix(t->passes, &t->job, err);
+    return rows->is_alone ? HSD_OK : hsdi_passes_prefix(t->passes, &t->job, err);
 }
 
 static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd_error *err)
@@ -85,7 +85,8 @@ static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd
 static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
 {
     target *t = self;
-    hsd_status status = hsdi_passes_suffix(t->passes, &t->job, err);
+    hsd_status status = t->rows.is_alone ? hsdi_passes_whole(t->passes, &t->job, err)
+                                         : hsdi_passes_suffix(t->passes, &t->job, err);
     const float *logits = hsdi_passes_logits(t->passes);
     // The ratio rule decides with distributions, not with one token per row.
     for (int r = 0; r < t->job.n_rows && status == HSD_OK && !t->p; r++) {
@@ -160,6 +161,7 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
         const hsdi_passes_options passes = {.exit_layer = options->exit_layer,
                                             .n_cells = options->n_cells,
                                             .n_threads = options->n_threads,
+                                            .n_alone = options->n_alone,
                                             .is_steady = options->is_steady};
         status = hsdi_passes_open(runner, &passes, &t->passes, err);
     }

@@ -11,6 +11,7 @@ typedef struct hsdi_target_stage_options {
     int exit_layer; ///< 1..n_layers-1: passes are split there and proxies are offered; 0: not
     int n_cells;
     int n_threads;  ///< threads per submission; 0: all of the device's
+    int n_alone;    ///< the same for passes that no draft computes beside
     bool is_steady; ///< nothing but sampling lies between its passes, see hsdi_seat_take
     hsd_sampling sampling;
 } hsdi_target_stage_options;

@@ -255,11 +255,20 @@ static hsd_status work_on_answer(hsdi_draft *draft, hsd_error *err)
     return status;
 }
 
+/// How far to run ahead: the pass that runs yields its window and a token more, and `want` tokens
+/// behind these are the next window.
+static int depth_ahead(const hsdi_draft *draft)
+{
+    int n = draft->want > 0 ? hsdi_window_height(&draft->window) + 1 + draft->want : 0;
+    int most = draft->config.rule == HSD_RULE_RATIO ? HSDI_WINDOW_MAX : HSDI_TREE_MAX;
+    return n < most ? n : most;
+}
+
 /// The draft runs ahead of the target and offers what it has after every call.
 static hsd_status work_ahead(hsdi_draft *draft, hsd_error *err)
 {
     hsd_status status = HSD_OK;
-    int n_deep = draft->want > 0 ? hsdi_window_height(&draft->window) + draft->want : 0;
+    int n_deep = depth_ahead(draft);
     int n_more = draft->config.tree - draft->config.window;
     if (draft->is_exhausted || n_deep == 0) {
         draft->is_idle = true;

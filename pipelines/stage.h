@@ -33,6 +33,7 @@ typedef struct hsdi_rows {
     const int32_t *path;   ///< [n_rows, path_stride]
     const int32_t *n_path; ///< [n_rows]
     int path_stride;
+    bool is_alone; ///< target: no draft computes meanwhile, and no proxies will be asked for
 } hsdi_rows;
 
 /// A possible next token of a row.
