@@ -288,7 +288,8 @@ hsd_status hsdi_passes_exit(hsdi_passes *p, const hsdi_job *rows, const float **
         in = p->exit_in;
     }
     *logits = hsdi_buffer_map(p->exit_logits);
-    return submit(last_place(p), p->exit_head, rows, in, p->exit_logits, err);
+    return submit(last_place(p), p->exit_head, rows, last_place(p)->n_threads, in, p->exit_logits,
+                  err);
 }
 
 hsd_status hsdi_passes_suffix(hsdi_passes *p, const hsdi_job *rows, hsd_error *err)
