@@ -30,6 +30,9 @@ static hsd_status send(hsdi_launch_device *device, hsdi_launch_memory *to, size_
                        size_t size_bytes, const void *from, hsd_error *err)
 {
     const hsdi_ocl_device *ocl = ocl_of(device);
+    if (atomic_load(&device->hung)) { // a submission begins with its table
+        return hsdi_fail(err, HSD_EDEVICE, device->base.info.name, "the device was lost before");
+    }
     return hsdi_ocl_check(err, "clEnqueueWriteBuffer",
                           ocl->api->EnqueueWriteBuffer(ocl->queue, (cl_mem)to, CL_FALSE, at,
                                                        size_bytes, from, 0, NULL, NULL));
