@@ -18,6 +18,8 @@ enum {
     KEY_WITH_TREE,
     KEY_WITH_RATIO,
     KEY_PER_FAMILY,
+    KEY_FAMILIES,
+    KEY_HITS,
 };
 
 /// Written for this file. The last ones have the form of the tasks that the shipped pair knows.
@@ -47,10 +49,13 @@ static const struct argp_option options[] = {
     {"rows", KEY_ROWS, "LIST", 0, "also time target passes of these row counts: 1,2,4,8,16", 0},
     {"past", KEY_PAST, "N", 0, "context of these passes; default 64", 0},
     {"coverage", KEY_COVERAGE, "FILE", 0,
-     "only measure how often outcomes are among the roots of mode mirror, for the prompts of a "
-     "JSON lines file (prompt, family)",
+     "only measure how often outcomes are among the roots of mode mirror, and hit a branch, for "
+     "the prompts of a JSON lines file (prompt, family)",
      0},
     {"per-family", KEY_PER_FAMILY, "N", 0, "prompts of each family for --coverage; default 8", 0},
+    {"families", KEY_FAMILIES, "LIST", 0, "only these families for --coverage; default all", 0},
+    {"hits", KEY_HITS, "LIST", 0,
+     "budgets of roots whose hits --coverage counts, or none; default 1,2,4,8,16,32", 0},
     {"json", KEY_JSON, 0, 0, "print one JSON object", 0},
     {"verbose", 'v', 0, 0, "log lines on stderr", 0},
     {0},
@@ -70,7 +75,7 @@ static const char doc[] =
     "  hsd bench --modes ar,mirror --window 7 --roots 16 --json\n"
     "  hsd bench --modes ar --prefill 0 --rendezvous 0 --sessions 1,2,4,8,16\n"
     "  hsd bench --modes none --prefill 0 --rendezvous 0 --rows 1,2,4,8,16\n"
-    "\n" CLI_EXIT_CODES;
+    "\n" CLI_EXIT_CODES " With --coverage: 4 both sources of roots are worse than one.";
 
 static void parse_modes(bench *b, struct argp_state *state, const char *arg)
 {
@@ -172,6 +177,11 @@ static error_t parse_numbers(int key, char *arg, struct argp_state *state)
     case KEY_PER_FAMILY:
         b->n_per_family = (int)cli_parse_int(state, "--per-family", arg, 1, INT_MAX);
         return 0;
+    case KEY_HITS:
+        b->n_hits = strcmp(arg, "none") == 0
+                        ? 0
+                        : cli_parse_ints(state, "--hits", arg, 1, 64, b->hits, BENCH_MAX_COUNTS);
+        return 0;
     case KEY_RENDEZVOUS:
         b->n_rendezvous = (int)cli_parse_int(state, "--rendezvous", arg, 0, 10000000);
         return 0;
@@ -204,6 +214,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_COVERAGE:
         b->coverage_path = arg;
+        return 0;
+    case KEY_FAMILIES:
+        b->families = arg;
         return 0;
     case KEY_JSON:
         b->json = true;
@@ -301,6 +314,9 @@ int cli_bench(int argc, char **argv)
     cli_generation_init(&b.g);
     b.n_repeats = 5;
     b.n_per_family = 8;
+    for (int n = 1; n <= 32; n *= 2) {
+        b.hits[b.n_hits++] = n;
+    }
     b.n_past = 64;
     b.n_prefill = 128;
     b.n_rendezvous = 2000;

@@ -47,3 +47,18 @@ function(hsd_test name)
   endif()
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT})
 endfunction()
+
+# hsd_test_on_driver(NAME DRIVER [CASES]): a test once more on one OpenCL driver alone. Not with
+# sanitizers: the drivers' own compilers and threads are built without them.
+function(hsd_test_on_driver name driver)
+  if(HSD_SANITIZE)
+    return()
+  endif()
+  add_test(NAME ${name}_${driver} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+           COMMAND sh ${PROJECT_SOURCE_DIR}/tests/opencl_driver.sh ${driver}
+                   $<TARGET_FILE:test_${name}>)
+  set_tests_properties(${name}_${driver} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900)
+  if(ARGN)
+    set_tests_properties(${name}_${driver} PROPERTIES ENVIRONMENT "HSD_TEST_ONLY=${ARGN}")
+  endif()
+endfunction()

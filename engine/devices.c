@@ -9,41 +9,44 @@
 
 enum { MAX_INDEX = 9999 };
 
-/// What follows a prefix; NULL where the name begins otherwise.
-static const char *behind(const char *name, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return strncmp(name, prefix, n) == 0 ? name + n : NULL;
-}
+static const struct {
+    const char *name;
+    hsd_status (*open)(int index, hsdi_device **out, hsd_error *err);
+} kinds[] = {
+    {"opencl", hsdi_device_open_opencl},
+    {"level_zero", hsdi_device_open_level_zero},
+};
 
-static bool parse_index(const char *digits, int *out)
+/// "" or ":" and a number. False for anything else.
+static bool parse_index(const char *text, int *out)
 {
     char *end = NULL;
-    long index = *digits >= '0' && *digits <= '9' ? strtol(digits, &end, 10) : -1;
+    if (!*text) {
+        return true;
+    }
+    if (text[0] != ':' || text[1] < '0' || text[1] > '9') {
+        return false;
+    }
+    long index = strtol(text + 1, &end, 10);
     *out = (int)index;
-    return index >= 0 && index <= MAX_INDEX && !*end;
+    return !*end && index <= MAX_INDEX;
 }
 
 hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out, hsd_error *err)
 {
-    static const struct {
-        const char *name;
-        hsdi_place_kind kind;
-    } kinds[] = {{"opencl", HSDI_PLACE_OPENCL}, {"level_zero", HSDI_PLACE_LEVEL_ZERO}};
-    *out = (hsdi_place){.kind = HSDI_PLACE_CPU, .index = -1};
+    *out = (hsdi_place){.index = -1};
     if (!name || strcmp(name, "cpu") == 0) {
         return HSD_OK;
     }
-    const char *rest = behind(name, "cpu:");
-    if (rest) {
+    if (strncmp(name, "cpu:", 4) == 0) {
         hsd_error detail;
-        hsd_status status = hsdi_cores_parse(rest, out->cpus, &out->n_cpus, &detail);
+        hsd_status status = hsdi_cores_parse(name + 4, out->cpus, &out->n_cpus, &detail);
         return status == HSD_OK ? HSD_OK : hsdi_fail(err, status, option, "%s", detail.message);
     }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        out->kind = kinds[i].kind;
-        rest = behind(name, kinds[i].name);
-        if (rest && (!*rest || (*rest == ':' && parse_index(rest + 1, &out->index)))) {
+        size_t n = strlen(kinds[i].name);
+        if (strncmp(name, kinds[i].name, n) == 0 && parse_index(name + n, &out->index)) {
+            out->open = kinds[i].open;
             return HSD_OK;
         }
     }

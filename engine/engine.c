@@ -132,7 +132,7 @@ static hsd_status find_cpus(hsd_engine *e, hsd_error *err)
 
 static bool on_cpu(const hsdi_place *place)
 {
-    return place->kind == HSDI_PLACE_CPU;
+    return !place->open;
 }
 
 /// Device at a place; a CPU without processors of its own on [first, first + n), wrapping around
@@ -140,11 +140,13 @@ static bool on_cpu(const hsdi_place *place)
 static hsd_status open_device(hsd_engine *e, const hsdi_place *place, int first, int n,
                               hsdi_device **out, hsd_error *err)
 {
-    if (place->kind == HSDI_PLACE_LEVEL_ZERO) {
-        return hsdi_device_open_level_zero(place->index, out, err);
-    }
-    if (place->kind == HSDI_PLACE_OPENCL) {
-        return hsdi_device_open_opencl(place->index, out, err);
+    if (place->open) {
+        hsd_status status = place->open(place->index, out, err);
+        const hsdi_device_info *info = status == HSD_OK ? hsdi_device_get_info(*out) : NULL;
+        if (info && info->note[0]) {
+            hsdi_logf(&e->log, HSDI_LOG_INFO, "%s: %s", info->name, info->note);
+        }
+        return status;
     }
     int *cpus = malloc((size_t)n * sizeof *cpus);
     if (!cpus) {

@@ -10,15 +10,9 @@
 
 enum { HSDI_PATH_MAX = 4096 };
 
-typedef enum hsdi_place_kind {
-    HSDI_PLACE_CPU = 0,
-    HSDI_PLACE_OPENCL = 1,
-    HSDI_PLACE_LEVEL_ZERO = 2,
-} hsdi_place_kind;
-
 /// Which device a name means.
 typedef struct hsdi_place {
-    hsdi_place_kind kind;
+    hsd_status (*open)(int index, hsdi_device **out, hsd_error *err); ///< NULL: the CPU
     int index;  ///< of a device that is no CPU; -1: the first GPU, else the first of all
     int n_cpus; ///< processors of a CPU that was named with them; 0: the engine takes some
     int cpus[HSDI_CORES_MAX];

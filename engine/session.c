@@ -633,4 +633,8 @@ void hsd_session_coverage(const hsd_session *session, hsd_coverage *out)
     memcpy(out->draft, t.ranks_own, sizeof out->draft);
     memcpy(out->exit, t.ranks_proxy, sizeof out->exit);
     memcpy(out->both, t.ranks_merged, sizeof out->both);
+    memcpy(out->both_not_draft, t.merged_not_own, sizeof out->both_not_draft);
+    memcpy(out->draft_not_both, t.own_not_merged, sizeof out->draft_not_both);
+    memcpy(out->both_not_exit, t.merged_not_proxy, sizeof out->both_not_exit);
+    memcpy(out->exit_not_both, t.proxy_not_merged, sizeof out->exit_not_both);
 }

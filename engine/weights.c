@@ -35,7 +35,8 @@ static hsd_status put(hsdi_weights *ws, hsdi_device *device, const hsdi_gguf_ten
     hsd_status status = hsdi_weight_create(device, (hsdi_type)t->type, (int)t->ne[1], (int)t->ne[0],
                                            t->data, uses, out, &detail);
     if (status != HSD_OK) {
-        (void)hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s", detail.message);
+        (void)hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s: %s", detail.where,
+                           detail.message);
         if (err) {
             err->vendor_code = detail.vendor_code;
         }
@@ -341,7 +342,7 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
                          range->n_ctx, m->n_ctx);
     }
     builder b = {.ws = weights, .m = m};
-    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 4, sizeof *b.ops);
+    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 5, sizeof *b.ops);
     if (!b.ops) {
         return hsdi_fail(err, HSD_ENOMEM, "graph", "layers %d to %d", range->begin, range->end);
     }

@@ -289,7 +289,8 @@ void hsdi_draft_roots_in(const hsdi_draft *draft, bool with_proxies, hsdi_roots_
     }
 }
 
-/// Follow the commit through the tree. True when its root has a branch.
+/// Follow the commit through the tree. True when its root has a branch: at least the token that
+/// goes on from it is known.
 static bool follow(hsdi_draft *draft, int row, int32_t next)
 {
     hsdi_tree *tree = &draft->tree;
@@ -301,8 +302,9 @@ static bool follow(hsdi_draft *draft, int row, int32_t next)
     }
     int child = n_known == n ? hsdi_tree_child(tree, draft->row_node[row], next) : -1;
     if (child >= 0) {
+        bool is_ready = hsdi_tree_is_evaluated(tree, child);
         hsdi_tree_promote(tree, child);
-        return true;
+        return is_ready;
     }
     if (n_known > 0) {
         hsdi_tree_harvest(tree, draft->row_node[path[n_known - 1]]);

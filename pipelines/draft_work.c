@@ -308,11 +308,21 @@ static bool is_mine(const hsdi_draft *draft, int rank)
            (point < draft->share.high || draft->share.high == HSDI_SHARE_ALL);
 }
 
-/// Roots that need not wait for proxies: the own candidates' part of what hits.
+static bool uses_proxies(const hsdi_draft *draft)
+{
+    return draft->n_proxies_due > 0 && draft->config.sources & HSDI_SOURCES_PROXY;
+}
+
+/// Roots that need not wait for proxies: the own candidates' part of what hits, and none when the
+/// proxies are here already. Workers that share a step must count ranks alike, whenever the proxies
+/// reach each of them.
 static int early_budget(const hsdi_draft *draft)
 {
-    bool has_proxies = draft->n_proxies_due > 0 && draft->config.sources & HSDI_SOURCES_PROXY;
-    float part = has_proxies ? hsdi_calibration_own_weight(&draft->calibration) : 1.0f;
+    bool is_alone = draft->share.low == 0 && draft->share.high == HSDI_SHARE_ALL;
+    float part = !uses_proxies(draft) ? 1.0f
+                 : is_alone && draft->n_proxies > 0
+                     ? 0.0f
+                     : hsdi_calibration_own_weight(&draft->calibration);
     return draft->config.sources & HSDI_SOURCES_OWN
                ? (int)((float)draft->config.roots * part + 0.5f)
                : 0;
@@ -398,7 +408,8 @@ static hsd_status work_on_branches(hsdi_draft *draft, hsd_error *err)
     if (draft->n_rows > 0) {
         return eval_rows(draft, &hsdi_span_glue, err);
     }
-    if (!draft->own_done) {
+    bool is_early = draft->n_proxies == 0 && uses_proxies(draft);
+    if (!draft->own_done && !(is_early && draft->config.is_audited)) {
         select_own(draft);
     }
     if (draft->n_proxies > 0 && !draft->proxies_done) {

@@ -106,7 +106,8 @@ typedef struct hsdi_draft_config {
     int top_k;
     uint64_t seed;
     int sources;          ///< hsdi_sources: whose candidates may become roots
-    bool is_audited;      ///< report at which rank of each source's roots a commit was
+    bool is_audited;      ///< report at which rank of each source's roots a commit was, and
+                          ///< complete the branches before looking at a commit
     float repeat_penalty; ///< as in hsd_sampling
     int repeat_last_n;    ///< resolved: 0 none, -1 all, else tokens
     int no_repeat_ngram;

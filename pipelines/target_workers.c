@@ -261,6 +261,15 @@ static void on_error(hsdi_target *target, hsdi_helper *helper, const hsdi_frame 
     }
 }
 
+/// A commit at these ranks, for every budget: was it among one source's roots and not the other's?
+static void count_pair(int first, int second, int64_t *only_first, int64_t *only_second)
+{
+    for (int i = 0; i < HSDI_ROOTS_MAX; i++) {
+        only_first[i] += first <= i && second > i;
+        only_second[i] += second <= i && first > i;
+    }
+}
+
 /// A worker's speed and an audited session's ranks.
 static void learn_from(hsdi_target *target, hsdi_helper *helper, const hsdi_draft_window *window)
 {
@@ -275,6 +284,10 @@ static void learn_from(hsdi_target *target, hsdi_helper *helper, const hsdi_draf
         target->stats.ranks_own[ranks->own < most ? ranks->own : most]++;
         target->stats.ranks_proxy[ranks->proxy < most ? ranks->proxy : most]++;
         target->stats.ranks_merged[ranks->merged < most ? ranks->merged : most]++;
+        count_pair(ranks->merged, ranks->own, target->stats.merged_not_own,
+                   target->stats.own_not_merged);
+        count_pair(ranks->merged, ranks->proxy, target->stats.merged_not_proxy,
+                   target->stats.proxy_not_merged);
     }
 }
 

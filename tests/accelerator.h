@@ -28,7 +28,7 @@ static char accelerator_opencl[] = "opencl", accelerator_level_zero[] = "level_z
 /// What the options of an engine call it.
 static inline const char *accelerator_name(const char *accelerator)
 {
-    return accelerator;
+    return accelerator == accelerator_opencl ? opencl_name() : accelerator;
 }
 
 static inline hsdi_device *open_accelerator_or_skip(const char *accelerator)

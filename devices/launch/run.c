@@ -247,6 +247,9 @@ hsd_status hsdi_launch_graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_
             return hsdi_fail(err, HSD_EINVAL, "cache", "the cache is on another device");
         }
     }
+    if (atomic_load(&g->device->hung)) {
+        return hsdi_fail(err, HSD_EDEVICE, g->device->base.info.name, "the device was lost before");
+    }
     hsd_status status = send_all(g, jobs, n_jobs, n_rows, err);
     if (status == HSD_OK) {
         status = g->device->driver->record ? replay(g, jobs, n_jobs, n_rows, err)

@@ -30,10 +30,8 @@ typedef struct hsdi_ze_device {
     hsdi_ze_mover moves;                        ///< rows and tables; guarded by the device's turn
     hsdi_ze_mover loads;                        ///< weights; guarded by load_turn
     pthread_mutex_t load_turn;
-    uint64_t timeout_ns;         ///< longest wait for the device
     uint64_t tick_ns, tick_mask; ///< of kernel timestamps
     _Atomic unsigned lost;       ///< the code after which nothing is sent any more; 0: none
-    _Atomic bool hung;           ///< it may still use its memory, which therefore is never freed
 } hsdi_ze_device;
 
 /// Every device of every driver, in the loader's order. That order gives "level_zero:N" its N.

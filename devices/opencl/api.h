@@ -16,21 +16,27 @@
     X(CreateCommandQueue)                                                                          \
     X(CreateContext)                                                                               \
     X(CreateKernel)                                                                                \
+    X(CreateProgramWithBinary)                                                                     \
     X(CreateProgramWithSource)                                                                     \
+    X(EnqueueMarkerWithWaitList)                                                                   \
     X(EnqueueNDRangeKernel)                                                                        \
     X(EnqueueReadBuffer)                                                                           \
     X(EnqueueWriteBuffer)                                                                          \
     X(Finish)                                                                                      \
+    X(Flush)                                                                                       \
     X(GetDeviceIDs)                                                                                \
     X(GetDeviceInfo)                                                                               \
     X(GetPlatformIDs)                                                                              \
     X(GetPlatformInfo)                                                                             \
     X(GetProgramBuildInfo)                                                                         \
+    X(GetProgramInfo)                                                                              \
     X(ReleaseCommandQueue)                                                                         \
     X(ReleaseContext)                                                                              \
+    X(ReleaseEvent)                                                                                \
     X(ReleaseKernel)                                                                               \
     X(ReleaseMemObject)                                                                            \
     X(ReleaseProgram)                                                                              \
+    X(SetEventCallback)                                                                            \
     X(SetKernelArg)
 
 /// The functions of OpenCL by their names without "cl".

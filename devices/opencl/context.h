@@ -2,6 +2,7 @@
 #ifndef HSDI_DEVICES_OPENCL_CONTEXT_H
 #define HSDI_DEVICES_OPENCL_CONTEXT_H
 
+#include "base/futex.h"
 #include "devices/launch/driver.h"
 #include "devices/opencl/api.h"
 
@@ -15,6 +16,8 @@ typedef struct hsdi_ocl_device {
     cl_context context;
     cl_command_queue queue; ///< in order
     cl_program program;
+    hsdi_gate ended;      ///< counts what was waited for
+    _Atomic cl_int state; ///< of the last of it
 } hsdi_ocl_device;
 
 extern const hsdi_launch_driver hsdi_ocl_driver;
@@ -23,9 +26,5 @@ extern const hsdi_launch_driver hsdi_ocl_driver;
 HSD_NODISCARD hsd_status hsdi_ocl_memory(const hsdi_ocl_device *ocl, size_t size_bytes,
                                          const void *data, cl_mem *out, hsd_error *err);
 void hsdi_ocl_memory_free(const hsdi_ocl_device *ocl, cl_mem memory);
-
-/// Compile kernels for a device. Errors: HSD_EDEVICE with the first lines of the compiler's log.
-HSD_NODISCARD hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const char *source,
-                                        size_t n_bytes, cl_program *out, hsd_error *err);
 
 #endif

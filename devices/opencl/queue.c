@@ -3,6 +3,7 @@
 #include "devices/opencl/context.h"
 #include "kernels/opencl/source.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 
 /// The layer above knows the handles as its own types.
@@ -54,7 +55,7 @@ static hsd_status kernel_create(hsdi_launch_device *device, const char *name,
 
 static void kernel_destroy(hsdi_launch_device *device, hsdi_launch_kernel *kernel)
 {
-    if (kernel) {
+    if (kernel && !atomic_load(&device->hung)) {
         (void)ocl_of(device)->api->ReleaseKernel((cl_kernel)kernel);
     }
 }
@@ -76,10 +77,48 @@ static hsd_status start(hsdi_launch_device *device, hsdi_launch_kernel *kernel, 
                                                          global, local, 0, NULL, NULL));
 }
 
+static void CL_CALLBACK ended(cl_event event, cl_int state, void *user)
+{
+    hsdi_ocl_device *ocl = user;
+    (void)event;
+    atomic_store(&ocl->state, state);
+    hsdi_gate_add(&ocl->ended);
+}
+
+/// Nothing is known of what was sent: it may run still. The device is given up.
+static hsd_status hang(hsdi_ocl_device *ocl, hsd_status status)
+{
+    atomic_store(&ocl->launch.hung, true);
+    return status;
+}
+
+/// clFinish has no limit of time, so a marker's event is waited for.
 static hsd_status finish(hsdi_launch_device *device, hsd_error *err)
 {
-    const hsdi_ocl_device *ocl = ocl_of(device);
-    return hsdi_ocl_check(err, "clFinish", ocl->api->Finish(ocl->queue));
+    hsdi_ocl_device *ocl = ocl_of(device);
+    const hsdi_ocl_api *api = ocl->api;
+    uint32_t seen = atomic_load(&ocl->ended.value);
+    cl_event event = NULL;
+    hsd_status status = hsdi_ocl_check(err, "clEnqueueMarkerWithWaitList",
+                                       api->EnqueueMarkerWithWaitList(ocl->queue, 0, NULL, &event));
+    if (status == HSD_OK) {
+        status = hsdi_ocl_check(err, "clSetEventCallback",
+                                api->SetEventCallback(event, CL_COMPLETE, ended, ocl));
+    }
+    if (status == HSD_OK) {
+        status = hsdi_ocl_check(err, "clFlush", api->Flush(ocl->queue));
+    }
+    if (status != HSD_OK) {
+        return hang(ocl, status);
+    }
+    int64_t deadline_ns = hsdi_now_ns() + (int64_t)device->timeout_ns;
+    if (hsdi_gate_wait_until(&ocl->ended, seen, deadline_ns) == seen) {
+        return hang(ocl, hsdi_fail(err, HSD_EDEVICE, device->base.info.name, "no answer for %g s",
+                                   (double)device->timeout_ns / 1e9));
+    }
+    (void)api->ReleaseEvent(event);
+    cl_int state = atomic_load(&ocl->state);
+    return state < 0 ? hang(ocl, hsdi_ocl_fail(err, "clEnqueueMarkerWithWaitList", state)) : HSD_OK;
 }
 
 const hsdi_launch_driver hsdi_ocl_driver = {

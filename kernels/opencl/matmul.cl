@@ -5,12 +5,12 @@
 // fused multiply-add each), then halves: the sum depends neither on the number of rows, nor on N,
 // nor on how work-items are grouped.
 
+// Halves, quarters, pairs. By component: Oclgrind cannot follow .lo and .hi.
 float lanes_sum(float16 v)
 {
-    float8 a = v.lo + v.hi;
-    float4 b = a.lo + a.hi;
-    float2 c = b.lo + b.hi;
-    return c.x + c.y;
+    float a0 = v.s0 + v.s8, a1 = v.s1 + v.s9, a2 = v.s2 + v.sa, a3 = v.s3 + v.sb;
+    float a4 = v.s4 + v.sc, a5 = v.s5 + v.sd, a6 = v.s6 + v.se, a7 = v.s7 + v.sf;
+    return ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7));
 }
 
 // Columns [y_at, y_at + n_out) of y [n_rows, y_stride] (+)= x [n_rows, x_stride] W^T (+ bias).

@@ -259,5 +259,6 @@ int main(void)
         ON_ACCELERATORS(a_number_too_high_is_no_device),
         cmocka_unit_test(the_list_of_devices_begins_with_the_cpu),
     };
+    only_the_cases_asked_for();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

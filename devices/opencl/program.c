@@ -1,0 +1,160 @@
+/// Compiling the kernels for a device, or taking what an earlier run has compiled.
+#include "devices/opencl/program.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "devices/keep.h"
+#include "kernels/opencl/source.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOG_CHARS = 200, OPTION_CHARS = 256, KEY_CHARS = 2048 };
+
+static hsd_status build_failed(const hsdi_ocl_device *ocl, cl_program program, cl_int code,
+                               hsd_error *err)
+{
+    size_t n = 0;
+    char *log = NULL;
+    if (ocl->api->GetProgramBuildInfo(program, ocl->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n) ==
+        CL_SUCCESS) {
+        log = calloc(n + 1, 1);
+    }
+    if (log) {
+        (void)ocl->api->GetProgramBuildInfo(program, ocl->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
+    }
+    for (char *at = log; at && *at; at++) {
+        *at = *at == '\n' || *at == '\r' ? ' ' : *at; // a message is one line
+    }
+    (void)hsdi_fail(err, HSD_EDEVICE, "clBuildProgram", "%s (%d): %.*s", hsdi_ocl_code_name(code),
+                    (int)code, (int)LOG_CHARS, log && log[0] ? log : "no log");
+    if (err) {
+        err->vendor_code = code;
+    }
+    free(log);
+    return HSD_EDEVICE;
+}
+
+static void write_options(char *out)
+{
+    snprintf(out, OPTION_CHARS,
+             "-cl-std=CL1.2 -DGROUP=%d -DJOB_INTS=%d -DJOB_POS=%d -DJOB_CELL=%d -DJOB_TRUNK=%d "
+             "-DJOB_N_TRUNK=%d "
+             "-DJOB_PATH=%d -DJOB_N_PATH=%d",
+             HSDI_OPENCL_GROUP, HSDI_JOB_INTS, HSDI_JOB_POS, HSDI_JOB_CELL, HSDI_JOB_TRUNK,
+             HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH);
+}
+
+hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const char *source, size_t n_bytes,
+                          cl_program *out, hsd_error *err)
+{
+    char options[OPTION_CHARS];
+    cl_int code;
+    write_options(options);
+    cl_program program =
+        ocl->api->CreateProgramWithSource(ocl->context, 1, &source, &n_bytes, &code);
+    if (code != CL_SUCCESS) {
+        return hsdi_ocl_fail(err, "clCreateProgramWithSource", code);
+    }
+    code = ocl->api->BuildProgram(program, 1, &ocl->id, options, NULL, NULL);
+    if (code != CL_SUCCESS) {
+        (void)build_failed(ocl, program, code, err);
+        (void)ocl->api->ReleaseProgram(program);
+        return HSD_EDEVICE;
+    }
+    *out = program;
+    return HSD_OK;
+}
+
+// ---- what is kept ----
+
+void hsdi_ocl_device_key(const hsdi_ocl_device *ocl, char *out, size_t cap)
+{
+    char name[256] = "", version[256] = "", driver[128] = "", platform[128] = "";
+    char platform_version[256] = "";
+    cl_platform_id id = NULL;
+    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_NAME, sizeof name, name, NULL);
+    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_VERSION, sizeof version, version, NULL);
+    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DRIVER_VERSION, sizeof driver, driver, NULL);
+    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_PLATFORM, sizeof id, &id, NULL);
+    (void)ocl->api->GetPlatformInfo(id, CL_PLATFORM_NAME, sizeof platform, platform, NULL);
+    (void)ocl->api->GetPlatformInfo(id, CL_PLATFORM_VERSION, sizeof platform_version,
+                                    platform_version, NULL);
+    snprintf(out, cap, "%s\n%s\n%s\n%s\n%s\n", platform, platform_version, name, version, driver);
+}
+
+void hsdi_ocl_program_key(const hsdi_ocl_device *ocl, const char *source, size_t n_bytes, char *out,
+                          size_t cap)
+{
+    char options[OPTION_CHARS];
+    write_options(options);
+    hsdi_ocl_device_key(ocl, out, cap / 2);
+    size_t n = strlen(out);
+    snprintf(out + n, cap - n, "%s\n%016" PRIx64 "\n", options,
+             hsdi_keep_hash(HSDI_KEEP_HASH, source, n_bytes));
+}
+
+/// The kept program, if the driver takes it.
+static bool take_kept(const hsdi_ocl_device *ocl, const char *key, cl_program *out)
+{
+    void *data = NULL;
+    size_t n_bytes = 0;
+    cl_int code, own;
+    char options[OPTION_CHARS];
+    if (!hsdi_keep_read(HSDI_OCL_KEPT, key, &data, &n_bytes)) {
+        return false;
+    }
+    const unsigned char *binary = data;
+    write_options(options);
+    cl_program program = ocl->api->CreateProgramWithBinary(ocl->context, 1, &ocl->id, &n_bytes,
+                                                           &binary, &own, &code);
+    free(data);
+    if (code != CL_SUCCESS) {
+        return false;
+    }
+    if (own != CL_SUCCESS ||
+        ocl->api->BuildProgram(program, 1, &ocl->id, options, NULL, NULL) != CL_SUCCESS) {
+        (void)ocl->api->ReleaseProgram(program);
+        return false;
+    }
+    *out = program;
+    return true;
+}
+
+/// HSD_OK also where the driver gives no binary.
+static hsd_status keep(const hsdi_ocl_device *ocl, const char *key, cl_program program,
+                       hsd_error *err)
+{
+    size_t n = 0;
+    (void)ocl->api->GetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL);
+    unsigned char *binary = n > 0 ? malloc(n) : NULL;
+    hsd_status status = HSD_OK;
+    if (binary && ocl->api->GetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary,
+                                           NULL) == CL_SUCCESS) {
+        status = hsdi_keep_write(HSDI_OCL_KEPT, key, binary, n, err);
+    }
+    free(binary);
+    return status;
+}
+
+hsd_status hsdi_ocl_program(const hsdi_ocl_device *ocl, const char *source, size_t n_bytes,
+                            cl_program *out, char *note, size_t cap, hsd_error *err)
+{
+    char key[KEY_CHARS];
+    hsd_error reason = {0};
+    int64_t begin = hsdi_now_ns();
+    hsdi_ocl_program_key(ocl, source, n_bytes, key, sizeof key);
+    if (take_kept(ocl, key, out)) {
+        snprintf(note, cap, "kernels kept from an earlier run");
+        return HSD_OK;
+    }
+    hsd_status status = hsdi_ocl_build(ocl, source, n_bytes, out, err);
+    if (status == HSD_OK && keep(ocl, key, *out, &reason) == HSD_OK) {
+        snprintf(note, cap, "kernels compiled in %.1f s", (double)(hsdi_now_ns() - begin) * 1e-9);
+    } else if (status == HSD_OK) {
+        snprintf(note, cap, "kernels compiled, not kept: %s: %s", reason.where, reason.message);
+    }
+    return status;
+}

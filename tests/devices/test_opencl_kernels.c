@@ -1,0 +1,290 @@
+/// Proves: for every tensor type, rows looked up by token and by position, through each preparation
+///           and product of the OpenCL device, are those of arithmetic in double within rounding;
+///           any number of rows gives the bits of single rows.
+///         Small enough for Oclgrind, which looks for races, bad addresses and memory that is read
+///           before it is written (tests/opencl_driver.sh).
+/// Does not prove: rotation, heads, caches, attention: test_device.c.
+#include "devices/device.h"
+#include "tests/opencl.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { N_OUT = 70, N_VOCAB = 11, N_ROWS = 11, MAX_IN = 256 };
+
+static void must(hsd_status status, const hsd_error *err)
+{
+    if (status != HSD_OK) {
+        fail_msg("%s: %s: %s", hsd_status_name(status), err->where, err->message);
+    }
+}
+
+static uint32_t draw(unsigned *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 8;
+}
+
+/// A positive f16 from 2^-8 to 2^-5.
+static void put_scale(uint8_t *at, unsigned *seed)
+{
+    uint32_t bits = 0x1c00 + draw(seed) % 0xc00;
+    at[0] = (uint8_t)bits;
+    at[1] = (uint8_t)(bits >> 8);
+}
+
+/// Any bits for integers, moderate numbers for floats.
+static void fill_block(hsdi_type type, int block_bytes, uint8_t *b, unsigned *seed)
+{
+    for (int i = 0; i < block_bytes; i++) {
+        b[i] = (uint8_t)draw(seed);
+    }
+    float value = (float)draw(seed) / 16777216.0f - 0.5f;
+    uint32_t bits;
+    switch (type) {
+    case HSDI_TYPE_F32:
+        memcpy(b, &value, sizeof value);
+        break;
+    case HSDI_TYPE_BF16:
+        memcpy(&bits, &value, sizeof bits);
+        b[0] = (uint8_t)(bits >> 16);
+        b[1] = (uint8_t)(bits >> 24);
+        break;
+    case HSDI_TYPE_F16:
+        put_scale(b, seed);
+        b[1] = (uint8_t)(b[1] | (draw(seed) & 1) << 7);
+        break;
+    case HSDI_TYPE_Q6_K:
+        put_scale(b + 208, seed);
+        break;
+    case HSDI_TYPE_Q4_K:
+    case HSDI_TYPE_Q5_K:
+        put_scale(b, seed);
+        put_scale(b + 2, seed);
+        break;
+    case HSDI_TYPE_Q8_0:
+    case HSDI_TYPE_Q4_0:
+        put_scale(b, seed);
+        break;
+    }
+}
+
+/// A matrix on the device and its numbers here.
+typedef struct matrix {
+    hsdi_weight *weight;
+    uint8_t *blocks;
+    float *numbers; ///< [n_out, n_in]
+    int n_in;
+} matrix;
+
+static matrix make_matrix(hsdi_device *device, hsdi_type type, int n_out, int n_in, int uses,
+                          unsigned *seed)
+{
+    const hsdi_type_info *info = hsdi_type_find(type);
+    size_t per_row = (size_t)(n_in / info->block_elems);
+    size_t row_bytes = per_row * (size_t)info->block_bytes;
+    matrix m = {.n_in = n_in};
+    hsd_error err = {0};
+    m.blocks = calloc((size_t)n_out, row_bytes);
+    m.numbers = calloc((size_t)n_out * (size_t)n_in, sizeof *m.numbers);
+    for (size_t b = 0; b < per_row * (size_t)n_out; b++) {
+        uint8_t *at = m.blocks + b * (size_t)info->block_bytes;
+        fill_block(type, info->block_bytes, at, seed);
+    }
+    for (int o = 0; o < n_out; o++) {
+        hsdi_dequant_row(type, m.blocks + (size_t)o * row_bytes, n_in,
+                         m.numbers + (ptrdiff_t)o * n_in);
+    }
+    must(hsdi_weight_create(device, type, n_out, n_in, m.blocks, uses, &m.weight, &err), &err);
+    return m;
+}
+
+static void free_matrix(matrix *m)
+{
+    hsdi_weight_destroy(&m->weight);
+    free(m->blocks);
+    free(m->numbers);
+}
+
+/// y = W pre(E[token] + P[pos]) + bias
+typedef struct rig {
+    hsdi_pre pre;
+    int n_in; ///< of the product; the rows have twice as many columns with HSDI_PRE_SILU_MUL
+    matrix tokens, positions, product, bias, norm_w, norm_b;
+    hsdi_device *device;
+    hsdi_buffer *out;
+    hsdi_graph *graph;
+} rig;
+
+static void rig_open(rig *r, hsdi_device *device, hsdi_type type, int n_in, hsdi_pre pre)
+{
+    unsigned seed = (unsigned)type * 8 + (unsigned)pre;
+    hsd_error err = {0};
+    int width = pre == HSDI_PRE_SILU_MUL ? 2 * n_in : n_in;
+    *r = (rig){.pre = pre, .n_in = n_in, .device = device};
+    r->tokens = make_matrix(device, type, N_VOCAB, width, HSDI_USE_ROWS, &seed);
+    r->positions = make_matrix(device, type, N_ROWS, width, HSDI_USE_ROWS, &seed);
+    r->product = make_matrix(device, type, N_OUT, n_in, HSDI_USE_MATMUL, &seed);
+    r->bias = make_matrix(device, HSDI_TYPE_F32, 1, N_OUT, HSDI_USE_VECTOR, &seed);
+    r->norm_w = make_matrix(device, HSDI_TYPE_F32, 1, width, HSDI_USE_VECTOR, &seed);
+    r->norm_b = make_matrix(device, HSDI_TYPE_F32, 1, width, HSDI_USE_VECTOR, &seed);
+    must(hsdi_buffer_create(device, N_ROWS, N_OUT, &r->out, &err), &err);
+    const hsdi_view rows = {.value = 0, .width = width};
+    const hsdi_op ops[] = {
+        {.kind = HSDI_OP_EMBED, .y = rows, .n_parts = 1, .parts = {{.w = r->tokens.weight}}},
+        {.kind = HSDI_OP_EMBED_POS, .y = rows, .n_parts = 1, .parts = {{.w = r->positions.weight}}},
+        {.kind = HSDI_OP_MATMUL,
+         .x = rows,
+         .y = {.value = HSDI_VALUE_OUT, .width = N_OUT},
+         .pre = pre,
+         .norm_w = pre == HSDI_PRE_RMS_NORM || pre == HSDI_PRE_LAYER_NORM ? r->norm_w.weight : NULL,
+         .norm_b = pre == HSDI_PRE_LAYER_NORM ? r->norm_b.weight : NULL,
+         .eps = 1e-5f,
+         .n_parts = 1,
+         .parts = {{.w = r->product.weight, .bias = r->bias.weight}}},
+    };
+    const hsdi_graph_desc desc = {.name = "rig",
+                                  .n_rows_max = N_ROWS,
+                                  .n_values = 1,
+                                  .value_width = &width,
+                                  .out_width = N_OUT,
+                                  .n_ops = 3,
+                                  .ops = ops,
+                                  .n_vocab = N_VOCAB,
+                                  .n_ctx = N_ROWS};
+    must(hsdi_graph_compile(device, &desc, &r->graph, &err), &err);
+}
+
+static void rig_close(rig *r)
+{
+    matrix *all[] = {&r->tokens, &r->positions, &r->product, &r->bias, &r->norm_w, &r->norm_b};
+    hsdi_graph_destroy(&r->graph);
+    hsdi_buffer_destroy(&r->out);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        free_matrix(all[i]);
+    }
+}
+
+static int token_of(int row)
+{
+    return row * 7 % N_VOCAB;
+}
+
+/// Rows [first, first + n) -> y [n, N_OUT].
+static void run(rig *r, int first, int n, float *y)
+{
+    int32_t tokens[N_ROWS], pos[N_ROWS];
+    hsd_error err = {0};
+    for (int i = 0; i < n; i++) {
+        tokens[i] = token_of(first + i);
+        pos[i] = first + i;
+    }
+    const hsdi_job job = {.n_rows = n, .tokens = tokens, .pos = pos, .out = r->out};
+    must(hsdi_graph_run(r->graph, &job, &err), &err);
+    memcpy(y, hsdi_buffer_map(r->out), (size_t)n * N_OUT * sizeof *y);
+}
+
+static void prepare(const rig *r, double *x)
+{
+    int n = r->n_in;
+    double sum = 0.0, squares = 0.0;
+    for (int i = 0; i < n; i++) {
+        sum += x[i];
+    }
+    double mean = r->pre == HSDI_PRE_LAYER_NORM ? sum / n : 0.0;
+    for (int i = 0; i < n; i++) {
+        squares += (x[i] - mean) * (x[i] - mean);
+    }
+    for (int i = 0; i < n; i++) {
+        double v = x[i], w = (double)r->norm_w.numbers[i];
+        switch (r->pre) {
+        case HSDI_PRE_RMS_NORM:
+        case HSDI_PRE_LAYER_NORM:
+            x[i] = (v - mean) / sqrt(squares / n + 1e-5) * w;
+            x[i] += r->pre == HSDI_PRE_LAYER_NORM ? (double)r->norm_b.numbers[i] : 0.0;
+            break;
+        case HSDI_PRE_GELU:
+            x[i] = 0.5 * v * (1.0 + tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)));
+            break;
+        case HSDI_PRE_SILU_MUL:
+            x[i] = v / (1.0 + exp(-v)) * x[n + i];
+            break;
+        case HSDI_PRE_NONE:
+        case HSDI_N_PRES:
+            break;
+        }
+    }
+}
+
+/// Rounding: sums of up to 256 float32 products, 1e-5 of the sum of their absolute values.
+static void check_row(const rig *r, int row, const float *got, const char *type)
+{
+    double x[2 * MAX_IN];
+    const int width = r->tokens.n_in;
+    for (int i = 0; i < width; i++) {
+        x[i] = (double)r->tokens.numbers[token_of(row) * width + i] +
+               (double)r->positions.numbers[row * width + i];
+    }
+    prepare(r, x);
+    for (int o = 0; o < N_OUT; o++) {
+        double want = (double)r->bias.numbers[o], size = fabs(want);
+        for (int i = 0; i < r->n_in; i++) {
+            double part = x[i] * (double)r->product.numbers[o * r->n_in + i];
+            want += part;
+            size += fabs(part);
+        }
+        if (!(fabs((double)got[o] - want) <= 1e-5 * size)) {
+            fail_msg("%s, preparation %d, row %d, channel %d: %.9g, should be %.9g", type,
+                     (int)r->pre, row, o, (double)got[o], want);
+        }
+    }
+}
+
+static void check(rig *r, const char *type)
+{
+    static const int counts[] = {2, 5, N_ROWS};
+    static float one[N_ROWS * N_OUT], many[N_ROWS * N_OUT];
+    for (int row = 0; row < N_ROWS; row++) {
+        run(r, row, 1, one + (ptrdiff_t)row * N_OUT);
+        check_row(r, row, one + (ptrdiff_t)row * N_OUT, type);
+    }
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        int n = counts[i], first = (N_ROWS - n) / 2;
+        run(r, first, n, many);
+        for (int at = 0; at < n * N_OUT; at++) {
+            float want = one[first * N_OUT + at];
+            if (memcmp(&many[at], &want, sizeof want) != 0) {
+                fail_msg("%s: row %d of %d, channel %d: %.9g, alone %.9g", type, at / N_OUT, n,
+                         at % N_OUT, (double)many[at], (double)want);
+            }
+        }
+    }
+}
+
+static void every_type_is_computed_and_no_number_of_rows_changes_a_bit(void **state)
+{
+    (void)state;
+    static const hsdi_type types[] = {HSDI_TYPE_F32,  HSDI_TYPE_F16,  HSDI_TYPE_BF16,
+                                      HSDI_TYPE_Q8_0, HSDI_TYPE_Q4_0, HSDI_TYPE_Q4_K,
+                                      HSDI_TYPE_Q5_K, HSDI_TYPE_Q6_K};
+    hsdi_device *device = open_opencl_or_skip();
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        const hsdi_type_info *info = hsdi_type_find(types[t]);
+        // Plain types have a last piece that is no whole vector.
+        int n_in = info->block_elems == 1 ? 75 : 256;
+        rig r;
+        rig_open(&r, device, types[t], n_in, (hsdi_pre)(t % HSDI_N_PRES));
+        check(&r, info->name);
+        rig_close(&r);
+    }
+    hsdi_device_close(&device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_type_is_computed_and_no_number_of_rows_changes_a_bit),
+    };
+    only_the_cases_asked_for();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
