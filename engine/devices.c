@@ -133,3 +133,41 @@ hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error 
     free(cores);
     return status;
 }
+
+enum { N_DEVICES = 3 };
+
+static void all_devices(const hsd_engine *e, hsdi_device *out[N_DEVICES])
+{
+    out[0] = e->target_device;
+    out[1] = e->suffix_device;
+    out[2] = e->draft_device;
+}
+
+void hsdi_engine_profile(hsd_engine *e)
+{
+    hsdi_device *devices[N_DEVICES];
+    all_devices(e, devices);
+    for (int i = 0; i < N_DEVICES; i++) {
+        if (devices[i]) {
+            // One that cannot has no times to log.
+            hsd_status status = hsdi_device_profile(devices[i], true, NULL);
+            (void)status;
+        }
+    }
+}
+
+void hsdi_engine_log_times(const hsd_engine *e)
+{
+    enum { MAX_TIMES = 64 };
+    hsdi_device *devices[N_DEVICES];
+    hsdi_device_time times[MAX_TIMES];
+    all_devices(e, devices);
+    for (int i = 0; i < N_DEVICES; i++) {
+        int n = devices[i] ? hsdi_device_times(devices[i], times, MAX_TIMES) : 0;
+        for (int k = 0; k < n && k < MAX_TIMES; k++) {
+            hsdi_logf(&e->log, HSDI_LOG_INFO, "%s: %s, %lld launches, %.3f ms",
+                      hsdi_device_get_info(devices[i])->name, times[k].name, (long long)times[k].n,
+                      (double)times[k].ns / 1e6);
+        }
+    }
+}

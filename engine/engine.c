@@ -386,6 +386,9 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
         hsd_engine_close(&e);
         return status;
     }
+    if (e->trace) {
+        hsdi_engine_profile(e);
+    }
     *out = e;
     return HSD_OK;
 }
@@ -403,6 +406,9 @@ void hsd_engine_close(hsd_engine **engine)
             pthread_join(local->thread, NULL);
         }
         hsdi_worker_destroy(&local->worker);
+    }
+    if (e->trace) {
+        hsdi_engine_log_times(e);
     }
     hsdi_context_destroy(&e->context);
     hsdi_runner_fini(&e->exit_runner);

@@ -83,6 +83,10 @@ struct hsd_engine {
     hsdi_choice choice;
 };
 
+/// Take times of kernels on the engine's devices that can, and write them to the log.
+void hsdi_engine_profile(hsd_engine *engine);
+void hsdi_engine_log_times(const hsd_engine *engine);
+
 /// Processor of the target device's first thread; -1: not pinned.
 int hsdi_first_cpu(const hsd_engine *engine);
 

@@ -76,6 +76,7 @@ typedef struct hsd_engine_options {
     hsd_log_fn log;                      ///< may be NULL; called from any thread
     void *log_user;
     hsd_trace *trace; ///< records what sessions and their drafts in this process do; NULL: nothing.
+                      ///< With one, devices that can time their kernels, and the log gets the sums
                       ///< Must outlive the engine
 } hsd_engine_options;
 
