@@ -7,7 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_LISTEN = 0x200, KEY_DRAFT, KEY_THREADS, KEY_READY_FD, KEY_KEY, KEY_CLIENTS, KEY_TRACE };
+enum {
+    KEY_LISTEN = 0x200,
+    KEY_DRAFT,
+    KEY_DEVICE,
+    KEY_THREADS,
+    KEY_READY_FD,
+    KEY_KEY,
+    KEY_CLIENTS,
+    KEY_TRACE
+};
 
 typedef struct worker_options {
     hsd_worker_options worker;
@@ -19,7 +28,9 @@ typedef struct worker_options {
 static const struct argp_option options[] = {
     {"listen", KEY_LISTEN, "ENDPOINT", 0, "where to listen: ipc://PATH or tcp://ADDRESS:PORT", 0},
     {"draft", KEY_DRAFT, "FILE", 0, "GGUF file of the draft (default: the shipped one)", 0},
-    {"threads", KEY_THREADS, "N", 0, "threads (0: one per core this process may use)", 0},
+    {"device", KEY_DEVICE, "NAME", 0,
+     "device of the draft: cpu (the default), cpu:0-3, opencl, level_zero (see `hsd devices')", 0},
+    {"threads", KEY_THREADS, "N", 0, "threads on the CPU (0: chosen by the draft's size)", 0},
     {"key", KEY_KEY, "FILE", 0,
      "NAME.key of this worker, made with `hsd keygen NAME'; needed to serve other hosts", 0},
     {"clients", KEY_CLIENTS, "FILE", 0,
@@ -56,6 +67,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_DRAFT:
         o->worker.draft_path = arg;
+        return 0;
+    case KEY_DEVICE:
+        o->worker.device = arg;
         return 0;
     case KEY_THREADS:
         o->worker.n_threads = (int)cli_parse_int(state, "--threads", arg, 0, 4096);

@@ -57,7 +57,7 @@ function(hsd_test_on_driver name driver)
   add_test(NAME ${name}_${driver} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
            COMMAND sh ${PROJECT_SOURCE_DIR}/tests/opencl_driver.sh ${driver}
                    $<TARGET_FILE:test_${name}>)
-  set_tests_properties(${name}_${driver} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900)
+  set_tests_properties(${name}_${driver} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 LABELS driver)
   if(ARGN)
     set_tests_properties(${name}_${driver} PROPERTIES ENVIRONMENT "HSD_TEST_ONLY=${ARGN}")
   endif()

@@ -99,6 +99,13 @@ HSD_NODISCARD hsd_status hsdi_device_open_null(const hsdi_null_options *options,
 ///          index too high; HSD_EUNSUPPORTED for a device that is too small; HSD_EINVAL;
 ///          HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err);
+/// Compute units [first, first + n) of device `index` as a device of its own; n 0: all of them.
+///
+/// Errors : as above; HSD_ENODEVICE for units that are not there; HSD_EUNSUPPORTED for a device
+/// that
+///          cannot be divided so.
+HSD_NODISCARD hsd_status hsdi_device_open_opencl_units(int index, int first, int n,
+                                                       hsdi_device **out, hsd_error *err);
 /// Device `index` of hsdi_level_zero_list; -1: the first GPU that runs our kernels, else the first
 /// device that does.
 ///

@@ -9,27 +9,55 @@
 
 enum { MAX_INDEX = 9999 };
 
+static hsd_status open_opencl(const hsdi_place *place, hsdi_device **out, hsd_error *err)
+{
+    return hsdi_device_open_opencl_units(place->index, place->first_unit, place->n_units, out, err);
+}
+
+static hsd_status open_level_zero(const hsdi_place *place, hsdi_device **out, hsd_error *err)
+{
+    return place->n_units > 0 ? hsdi_fail(err, HSD_EUNSUPPORTED, "level_zero",
+                                          "compute units cannot be chosen there")
+                              : hsdi_device_open_level_zero(place->index, out, err);
+}
+
 static const struct {
     const char *name;
-    hsd_status (*open)(int index, hsdi_device **out, hsd_error *err);
+    hsd_status (*open)(const hsdi_place *place, hsdi_device **out, hsd_error *err);
 } kinds[] = {
-    {"opencl", hsdi_device_open_opencl},
-    {"level_zero", hsdi_device_open_level_zero},
+    {"opencl", open_opencl},
+    {"level_zero", open_level_zero},
 };
 
-/// "" or ":" and a number. False for anything else.
-static bool parse_index(const char *text, int *out)
+/// A number behind `before`. Moves *text behind it; false where there is none.
+static bool parse_number(const char **text, char before, int *out)
 {
     char *end = NULL;
-    if (!*text) {
-        return true;
-    }
-    if (text[0] != ':' || text[1] < '0' || text[1] > '9') {
+    if ((*text)[0] != before || (*text)[1] < '0' || (*text)[1] > '9') {
         return false;
     }
-    long index = strtol(text + 1, &end, 10);
-    *out = (int)index;
-    return !*end && index <= MAX_INDEX;
+    long n = strtol(*text + 1, &end, 10);
+    *text = end;
+    *out = (int)n;
+    return n <= MAX_INDEX;
+}
+
+/// "", ":N", ":N/U" and ":N/U-V".
+static bool parse_which(const char *text, hsdi_place *out)
+{
+    int last;
+    if (*text && !parse_number(&text, ':', &out->index)) {
+        return false;
+    }
+    if (out->index >= 0 && parse_number(&text, '/', &out->first_unit)) {
+        last = out->first_unit;
+        if (*text && !parse_number(&text, '-', &last)) {
+            return false;
+        }
+        out->n_units = last - out->first_unit + 1;
+        return !*text && out->n_units > 0;
+    }
+    return !*text;
 }
 
 hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out, hsd_error *err)
@@ -45,7 +73,7 @@ hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *ou
     }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         size_t n = strlen(kinds[i].name);
-        if (strncmp(name, kinds[i].name, n) == 0 && parse_index(name + n, &out->index)) {
+        if (strncmp(name, kinds[i].name, n) == 0 && parse_which(name + n, out)) {
             out->open = kinds[i].open;
             return HSD_OK;
         }
@@ -54,6 +82,25 @@ hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *ou
                      "\"%.64s\" is none of cpu, cpu:0-3, opencl, opencl:0, .., level_zero, "
                      "level_zero:0, ..",
                      name);
+}
+
+hsd_status hsdi_place_open(const hsdi_place *place, const int *cpus, int n_threads,
+                           const hsdi_log *log, hsdi_device **out, hsd_error *err)
+{
+    if (place->open) {
+        hsd_status status = place->open(place, out, err);
+        const hsdi_device_info *info = status == HSD_OK ? hsdi_device_get_info(*out) : NULL;
+        if (info && info->note[0]) {
+            hsdi_logf(log, HSDI_LOG_INFO, "%s: %s", info->name, info->note);
+        }
+        return status;
+    }
+    if (place->n_cpus > 0) {
+        cpus = n_threads <= place->n_cpus ? place->cpus : NULL;
+    }
+    const hsdi_cpu_options options = {
+        .cpus = cpus, .n_threads = n_threads, .isa = hsdi_isa_detect()};
+    return hsdi_device_open_cpu(&options, out, err);
 }
 
 static void describe_cpu(const hsdi_cores *cores, hsd_device_info *out)

@@ -140,26 +140,14 @@ static bool on_cpu(const hsdi_place *place)
 static hsd_status open_device(hsd_engine *e, const hsdi_place *place, int first, int n,
                               hsdi_device **out, hsd_error *err)
 {
-    if (place->open) {
-        hsd_status status = place->open(place->index, out, err);
-        const hsdi_device_info *info = status == HSD_OK ? hsdi_device_get_info(*out) : NULL;
-        if (info && info->note[0]) {
-            hsdi_logf(&e->log, HSDI_LOG_INFO, "%s: %s", info->name, info->note);
-        }
-        return status;
-    }
     int *cpus = malloc((size_t)n * sizeof *cpus);
     if (!cpus) {
         return hsdi_fail(err, HSD_ENOMEM, "engine", "core list");
     }
     for (int i = 0; i < n; i++) {
-        cpus[i] =
-            place->n_cpus > 0 ? place->cpus[i % place->n_cpus] : e->cpus[(first + i) % e->n_cpus];
+        cpus[i] = e->cpus[(first + i) % e->n_cpus];
     }
-    int n_there = place->n_cpus > 0 ? place->n_cpus : e->n_cpus;
-    const hsdi_cpu_options options = {
-        .cpus = n <= n_there ? cpus : NULL, .n_threads = n, .isa = hsdi_isa_detect()};
-    hsd_status status = hsdi_device_open_cpu(&options, out, err);
+    hsd_status status = hsdi_place_open(place, n <= e->n_cpus ? cpus : NULL, n, &e->log, out, err);
     free(cpus);
     return status;
 }

@@ -12,8 +12,10 @@ enum { HSDI_PATH_MAX = 4096 };
 
 /// Which device a name means.
 typedef struct hsdi_place {
-    hsd_status (*open)(int index, hsdi_device **out, hsd_error *err); ///< NULL: the CPU
-    int index;  ///< of a device that is no CPU; -1: the first GPU, else the first of all
+    /// NULL: the CPU.
+    hsd_status (*open)(const struct hsdi_place *place, hsdi_device **out, hsd_error *err);
+    int index; ///< of a device that is no CPU; -1: the first GPU, else the first of all
+    int first_unit, n_units; ///< compute units to use of it; n_units 0: all
     int n_cpus; ///< processors of a CPU that was named with them; 0: the engine takes some
     int cpus[HSDI_CORES_MAX];
 } hsdi_place;
@@ -22,6 +24,11 @@ typedef struct hsdi_place {
 /// with the option's name.
 HSD_NODISCARD hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out,
                                           hsd_error *err);
+
+/// Open the device. A CPU that was named without processors gets `cpus` [n_threads]; NULL: its
+/// threads are not pinned.
+HSD_NODISCARD hsd_status hsdi_place_open(const hsdi_place *place, const int *cpus, int n_threads,
+                                         const hsdi_log *log, hsdi_device **out, hsd_error *err);
 
 /// A model with its weights on a device, or on two.
 typedef struct hsdi_loaded {

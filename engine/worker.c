@@ -23,21 +23,21 @@ void hsd_worker_options_init(hsd_worker_options *options)
 }
 
 /// The worker takes the last processors: an engine on the same machine begins with the first.
-static hsd_status open_device(hsd_worker *w, int n_asked, int64_t n_parameters, hsd_error *err)
+static hsd_status open_device(hsd_worker *w, const hsd_worker_options *o, int64_t n_parameters,
+                              hsd_error *err)
 {
     hsdi_cores *cores = malloc(sizeof *cores);
-    if (!cores) {
-        return hsdi_fail(err, HSD_ENOMEM, "worker", "core list");
+    hsdi_place *place = malloc(sizeof *place);
+    hsd_status status = cores && place ? hsdi_place_parse(o->device, "device", place, err)
+                                       : hsdi_fail(err, HSD_ENOMEM, "worker", "core list");
+    if (status == HSD_OK && (status = hsdi_cores_discover(cores, err)) == HSD_OK) {
+        int n_there = place->n_cpus > 0 ? place->n_cpus : cores->n_cores;
+        int n = o->n_threads > 0 ? o->n_threads : hsdi_threads_for(n_parameters, n_there);
+        const int *cpus = n <= cores->n_cores ? cores->cpus + cores->n_cores - n : NULL;
+        w->cpu = place->n_cpus > 0 ? place->cpus[0] : cpus && cores->n_cores > 1 ? cpus[0] : -1;
+        status = hsdi_place_open(place, cpus, n, &w->log, &w->device, err);
     }
-    hsd_status status = hsdi_cores_discover(cores, err);
-    if (status == HSD_OK) {
-        int n = n_asked > 0 ? n_asked : hsdi_threads_for(n_parameters, cores->n_cores);
-        bool fits = n <= cores->n_cores;
-        const int *cpus = fits ? cores->cpus + cores->n_cores - n : NULL;
-        w->cpu = fits && cores->n_cores > 1 ? cpus[0] : -1;
-        const hsdi_cpu_options options = {.cpus = cpus, .n_threads = n, .isa = hsdi_isa_detect()};
-        status = hsdi_device_open_cpu(&options, &w->device, err);
-    }
+    free(place);
     free(cores);
     return status;
 }
@@ -83,7 +83,7 @@ static hsd_status load_draft(hsd_worker *w, const hsd_worker_options *o, hsd_err
         status = hsdi_count_parameters(draft, &n_parameters, err);
     }
     if (status == HSD_OK) {
-        status = open_device(w, o->n_threads, n_parameters, err);
+        status = open_device(w, o, n_parameters, err);
     }
     if (status == HSD_OK) {
         status = hsdi_loaded_open(&w->draft, draft, w->device, NULL, 0, err);

@@ -21,3 +21,11 @@ hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err)
     (void)out;
     return absent(err);
 }
+
+hsd_status hsdi_device_open_opencl_units(int index, int first, int n, hsdi_device **out,
+                                         hsd_error *err)
+{
+    (void)first;
+    (void)n;
+    return hsdi_device_open_opencl(index, out, err);
+}

@@ -17,6 +17,7 @@
     X(CreateContext)                                                                               \
     X(CreateKernel)                                                                                \
     X(CreateProgramWithBinary)                                                                     \
+    X(CreateSubDevices)                                                                            \
     X(CreateProgramWithSource)                                                                     \
     X(EnqueueMarkerWithWaitList)                                                                   \
     X(EnqueueNDRangeKernel)                                                                        \
@@ -32,6 +33,7 @@
     X(GetProgramInfo)                                                                              \
     X(ReleaseCommandQueue)                                                                         \
     X(ReleaseContext)                                                                              \
+    X(ReleaseDevice)                                                                               \
     X(ReleaseEvent)                                                                                \
     X(ReleaseKernel)                                                                               \
     X(ReleaseMemObject)                                                                            \

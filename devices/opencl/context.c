@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "kernels/opencl/source.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,9 @@ static void ocl_close(hsdi_device *device)
     if (ocl->context) {
         (void)ocl->api->ReleaseContext(ocl->context);
     }
+    if (ocl->is_part) {
+        (void)ocl->api->ReleaseDevice(ocl->id);
+    }
     hsdi_device_fini(&ocl->base);
     free(ocl);
 }
@@ -63,19 +67,67 @@ static const hsdi_backend ocl_backend = {
     .graph_run = hsdi_launch_graph_run,
 };
 
+/// Compute units of a device.
+typedef struct units {
+    int first, n; ///< n 0: all
+} units;
+
+/// A device is cut from its first unit on, so what comes before becomes a device that nobody takes.
+static hsd_status take_units(hsdi_ocl_device *ocl, const units *u, hsd_error *err)
+{
+    const char *name = ocl->base.info.name;
+    cl_uint n_there = 0, n_parts = u->first > 0 ? 2 : 1;
+    cl_device_partition_property how[5] = {CL_DEVICE_PARTITION_BY_COUNTS}, *at = how + 1;
+    cl_device_id parts[2];
+    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof n_there, &n_there,
+                                  NULL);
+    if (u->first < 0 || u->n < 0 || u->first > (int)n_there - u->n) {
+        return hsdi_fail(err, HSD_ENODEVICE, name, "compute units %d to %d of %u", u->first,
+                         u->first + u->n - 1, (unsigned)n_there);
+    }
+    if (u->first > 0) {
+        *at++ = u->first;
+    }
+    *at++ = u->n;
+    *at++ = CL_DEVICE_PARTITION_BY_COUNTS_LIST_END;
+    *at = 0;
+    cl_int code = ocl->api->CreateSubDevices(ocl->id, how, n_parts, parts, NULL);
+    if (code != CL_SUCCESS) {
+        (void)hsdi_ocl_fail(err, "clCreateSubDevices", code);
+        return HSD_EUNSUPPORTED;
+    }
+    if (n_parts == 2) {
+        (void)ocl->api->ReleaseDevice(parts[0]);
+    }
+    ocl->id = parts[n_parts - 1];
+    ocl->is_part = true;
+    return HSD_OK;
+}
+
+static hsd_status choose(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index, const units *u,
+                         hsd_error *err)
+{
+    char name[512] = "", which[32] = "";
+    ocl->id = f->ids[index];
+    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_NAME, sizeof name, name, NULL);
+    if (u->n > 0) {
+        snprintf(which, sizeof which, "/%d-%d", u->first, u->first + u->n - 1);
+    }
+    snprintf(ocl->base.info.name, sizeof ocl->base.info.name, "opencl:%d%s %.30s", index, which,
+             name);
+    return u->n > 0 ? take_units(ocl, u, err) : HSD_OK;
+}
+
 /// Context, queue and kernels of device `index`. What was done before a failure is undone by
 /// ocl_close.
-static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index, hsd_error *err)
+static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index, const units *u,
+                       hsd_error *err)
 {
     cl_int code;
     hsd_status status = hsdi_launch_timeout(&ocl->launch.timeout_ns, err);
-    if (status != HSD_OK) {
+    if (status != HSD_OK || (status = choose(ocl, f, index, u, err)) != HSD_OK) {
         return status;
     }
-    char name[512] = "";
-    ocl->id = f->ids[index];
-    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_NAME, sizeof name, name, NULL);
-    snprintf(ocl->base.info.name, sizeof ocl->base.info.name, "opencl:%d %.40s", index, name);
     ocl->context = ocl->api->CreateContext(NULL, 1, &ocl->id, NULL, NULL, &code);
     if (code != CL_SUCCESS) {
         return hsdi_ocl_fail(err, "clCreateContext", code);
@@ -89,7 +141,7 @@ static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index,
 }
 
 static hsd_status open_one(const hsdi_ocl_api *api, const hsdi_ocl_found *f, int index,
-                           hsdi_device **out, hsd_error *err)
+                           const units *u, hsdi_device **out, hsd_error *err)
 {
     hsdi_ocl_device *ocl = calloc(1, sizeof *ocl);
     if (!ocl) {
@@ -98,7 +150,7 @@ static hsd_status open_one(const hsdi_ocl_api *api, const hsdi_ocl_found *f, int
     hsdi_device_init(&ocl->base, &ocl_backend, 1);
     ocl->launch.driver = &hsdi_ocl_driver;
     ocl->api = api;
-    hsd_status status = make(ocl, f, index, err);
+    hsd_status status = make(ocl, f, index, u, err);
     if (status != HSD_OK) {
         ocl_close(&ocl->base);
         return status;
@@ -109,9 +161,16 @@ static hsd_status open_one(const hsdi_ocl_api *api, const hsdi_ocl_found *f, int
 
 hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err)
 {
+    return hsdi_device_open_opencl_units(index, 0, 0, out, err);
+}
+
+hsd_status hsdi_device_open_opencl_units(int index, int first, int n, hsdi_device **out,
+                                         hsd_error *err)
+{
     const hsdi_ocl_api *api;
     hsdi_ocl_found f;
-    if (!out || index < -1) {
+    const units u = {first, n};
+    if (!out || index < -1 || first < 0 || n < 0 || n > INT_MAX - first) {
         return hsdi_fail(err, HSD_EINVAL, "opencl", "device %d", index);
     }
     hsd_status status = hsdi_ocl_api_get(&api, err);
@@ -123,14 +182,14 @@ hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err)
                          f.n - 1);
     }
     if (index >= 0) {
-        return open_one(api, &f, index, out, err);
+        return open_one(api, &f, index, &u, out, err);
     }
     int order[HSDI_OCL_MAX_DEVICES];
     hsdi_ocl_order(api, &f, order);
-    status = open_one(api, &f, order[0], out, err);
+    status = open_one(api, &f, order[0], &u, out, err);
     // A driver that is broken must not hide the others; the first one's failure is reported.
     for (int i = 1; i < f.n && status != HSD_OK; i++) {
-        if (open_one(api, &f, order[i], out, NULL) == HSD_OK) {
+        if (open_one(api, &f, order[i], &u, out, NULL) == HSD_OK) {
             return HSD_OK;
         }
     }

@@ -13,6 +13,7 @@ typedef struct hsdi_ocl_device {
     };
     const hsdi_ocl_api *api; ///< static
     cl_device_id id;
+    bool is_part; ///< `id` is a part of a device, and owned
     cl_context context;
     cl_command_queue queue; ///< in order
     cl_program program;

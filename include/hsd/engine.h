@@ -57,8 +57,9 @@ typedef struct hsd_engine_options {
     const char *target_path; ///< GGUF file; NULL: the shipped target
     const char *draft_path; ///< GGUF file; NULL: none, or the shipped draft with the shipped target
     const char *target_device; ///< "cpu", "cpu:0-3,8" (these processors), "opencl" (the first GPU,
-                               ///< else the first device), "opencl:1" (of hsd_device_list), the
-                               ///< same with "level_zero"; NULL: "cpu"
+                               ///< else the first device), "opencl:1" (of hsd_device_list),
+                               ///< "opencl:1/0-3" (these compute units), "level_zero",
+                               ///< "level_zero:1"; NULL: "cpu"
     const char *suffix_device; ///< the same for the target's last layers and LM head; NULL: all
                                ///< layers are on target_device
     int split_layer;           ///< first layer on suffix_device, 1..n_layers-1; 0: half of them
@@ -285,7 +286,9 @@ typedef struct hsd_worker_options {
     const char *endpoint;   ///< where to listen: "ipc:///tmp/hsd.sock", "tcp://127.0.0.1:5555";
                             ///< with keys also "tcp://*:5555"
     const char *draft_path; ///< GGUF file; NULL: the shipped draft
-    int n_threads;          ///< 0: one per core of the process's affinity
+    const char *device;     ///< as target_device of hsd_engine_options; NULL: "cpu"
+    int n_threads;          ///< threads on the CPU; 0: as many as help, at most one per core of the
+                            ///< process's affinity
     const char *key_file; ///< our own keys, "NAME.key" of hsd_key_create; NULL: none. Needed beyond
                           ///< loopback addresses, and only together with clients_file
     const char *clients_file; ///< who may connect: lines as in "NAME.pub", `#` begins a comment;

@@ -46,6 +46,18 @@ class WorkerProcess(CliCase):
             self.assertEqual(got["tokens"], self.expected("--tokens", 32))
             self.assertGreater(got["stats"]["drafted"], 0)
 
+    def test_workers_on_other_devices_equal_ar(self):
+        accelerators = [item["id"] for item in self.json("devices")["devices"][1:]
+                        if not item["unusable"]][:1]
+        for device in ["cpu:0"] + accelerators:
+            with Worker("--device", device) as worker:
+                got = self.json(*ARGS, "--tokens", 32, "--mode", "mirror", "--worker",
+                                worker.endpoint)
+                self.assertEqual(got["tokens"], self.expected("--tokens", 32))
+                self.assertGreater(got["stats"]["accepted"], 0, device)
+        line = self.failure("worker", "--listen", "ipc:///nowhere", "--device", "gpu")
+        self.assertIn("device: \"gpu\" is none of", line)
+
     def test_two_workers_equal_ar(self):
         with Worker("--threads", "1") as one, Worker("--threads", "1") as two:
             got = self.json(*ARGS, "--tokens", 48, "--mode", "mirror", "--worker", one.endpoint,
