@@ -17,7 +17,8 @@ static const char doc[] = "List the devices that --device and --draft-device of 
                           "  hsd devices\n"
                           "  hsd run --device opencl:0 --prompt \"Once upon a time\"\n"
                           "\n"
-                          "Where no OpenCL device is listed, `hsd run --device opencl' says why.\n"
+                          "Where no OpenCL device is listed, `hsd run --device opencl' says why;\n"
+                          "the same with level_zero.\n"
                           "\n" CLI_EXIT_CODES;
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -48,9 +49,10 @@ static int print_json(const hsd_device_info *devices, int n)
     for (int i = 0; array && i < n; i++) {
         const hsd_device_info *d = &devices[i];
         json_t *item =
-            json_pack("{s:s, s:s, s:o, s:o, s:I, s:i}", "id", d->id, "type", d->type, "name",
-                      json_text(d->name), "driver", json_text(d->driver), "memory_bytes",
-                      (json_int_t)d->memory_bytes, "n_units", d->n_units);
+            json_pack("{s:s, s:s, s:o, s:o, s:I, s:i, s:s, s:s, s:s, s:s}", "id", d->id, "type",
+                      d->type, "name", json_text(d->name), "driver", json_text(d->driver),
+                      "memory_bytes", (json_int_t)d->memory_bytes, "n_units", d->n_units, "pci",
+                      d->pci, "uuid", d->uuid, "features", d->features, "unusable", d->unusable);
         if (json_array_append_new(array, item) != 0) {
             json_decref(array);
             array = NULL;
@@ -61,11 +63,17 @@ static int print_json(const hsd_device_info *devices, int n)
 
 static int print_table(const hsd_device_info *devices, int n)
 {
-    cli_outf("%-10s %-11s %5s %10s  %s\n", "device", "type", "units", "memory", "name, driver");
+    cli_outf("%-12s %-11s %5s %10s  %s\n", "device", "type", "units", "memory", "name, driver");
     for (int i = 0; i < n; i++) {
         const hsd_device_info *d = &devices[i];
-        cli_outf("%-10s %-11s %5d %7.1f GB  %s, %s\n", d->id, d->type, d->n_units,
+        cli_outf("%-12s %-11s %5d %7.1f GB  %s, %s", d->id, d->type, d->n_units,
                  (double)d->memory_bytes / 1e9, d->name, d->driver);
+        // What only some devices say.
+        const char *const more[] = {d->features, d->pci, d->unusable};
+        for (size_t k = 0; k < sizeof more / sizeof *more; k++) {
+            cli_outf("%s%s", more[k][0] ? "; " : "", more[k]);
+        }
+        cli_outf("\n");
     }
     return cli_close_stdout();
 }

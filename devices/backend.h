@@ -62,6 +62,9 @@ struct hsdi_backend {
     void (*graph_destroy)(hsdi_graph *graph);
     /// Run n_jobs >= 1 jobs and wait. The device's turn is held.
     hsd_status (*graph_run)(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs, hsd_error *err);
+    /// Optional, both: times of kernels. The device's turn is held.
+    hsd_status (*profile)(hsdi_device *device, bool on, hsd_error *err);
+    int (*times)(hsdi_device *device, hsdi_device_time *out, int cap);
 };
 
 /// Fill the public part of a new device.

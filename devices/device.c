@@ -375,3 +375,22 @@ hsd_status hsdi_graph_run(hsdi_graph *graph, const hsdi_job *job, hsd_error *err
 {
     return hsdi_graph_run_all(graph, job, 1, err);
 }
+
+hsd_status hsdi_device_profile(hsdi_device *device, bool on, hsd_error *err)
+{
+    if (!device->ops->profile) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name, "has no times of kernels");
+    }
+    pthread_mutex_lock(&device->turn);
+    hsd_status status = device->ops->profile(device, on, err);
+    pthread_mutex_unlock(&device->turn);
+    return status;
+}
+
+int hsdi_device_times(hsdi_device *device, hsdi_device_time *out, int cap)
+{
+    pthread_mutex_lock(&device->turn);
+    int n = device->ops->times ? device->ops->times(device, out, cap) : 0;
+    pthread_mutex_unlock(&device->turn);
+    return n;
+}

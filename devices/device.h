@@ -32,7 +32,7 @@ typedef struct hsdi_buffer hsdi_buffer;
 typedef struct hsdi_graph hsdi_graph;
 
 typedef struct hsdi_device_info {
-    const char *backend; ///< "cpu", "opencl", "null"; static
+    const char *backend; ///< "cpu", "opencl", "level_zero", "null"; static
     char name[64];       ///< "cpu avx512, cores 0-1"
     char note[160];      ///< what opening it has to say, for a log; may be empty
     int n_threads;       ///< largest number of threads a job can use
@@ -66,6 +66,26 @@ typedef struct hsdi_opencl_info {
 HSD_NODISCARD hsd_status hsdi_opencl_list(hsdi_opencl_info *out, int cap, int *n_out,
                                           hsd_error *err);
 
+/// What a Level Zero device says of itself.
+typedef struct hsdi_level_zero_info {
+    const char *type; ///< "gpu", "cpu", "npu", "fpga", "other"; static
+    char name[128], driver[128];
+    char features[128]; ///< "SPIR-V 1.2, fp16, shares memory"
+    char unusable[80];  ///< why our kernels do not run there; empty: they do
+    char pci[16];       ///< "0000:03:00.0"; empty: not known
+    char uuid[33];      ///< 32 hexadecimal digits
+    int64_t memory_bytes;
+    int n_units; ///< execution units
+} hsdi_level_zero_info;
+
+/// The Level Zero devices of this machine, of every type; the index of each is its number for
+/// opening it.
+///
+/// Shapes : out [cap]. *n_out is their number, also when it exceeds cap.
+/// Errors : HSD_EDEVICE when there is none, with the reason.
+HSD_NODISCARD hsd_status hsdi_level_zero_list(hsdi_level_zero_info *out, int cap, int *n_out,
+                                              hsd_error *err);
+
 /// Open a device. Owner: *out is owned by the caller. Errors: HSD_EINVAL, HSD_ENOMEM, HSD_EDEVICE.
 HSD_NODISCARD hsd_status hsdi_device_open_cpu(const hsdi_cpu_options *options, hsdi_device **out,
                                               hsd_error *err);
@@ -78,8 +98,30 @@ HSD_NODISCARD hsd_status hsdi_device_open_null(const hsdi_null_options *options,
 ///          index too high; HSD_EUNSUPPORTED for a device that is too small; HSD_EINVAL;
 ///          HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err);
+/// Device `index` of hsdi_level_zero_list; -1: the first GPU that runs our kernels, else the first
+/// device that does.
+///
+/// Errors : HSD_EDEVICE where there is no Level Zero, with the call and the vendor's code where one
+///          fails, with the build log where the kernels do not build; HSD_ENODEVICE for an index
+///          too high; HSD_EUNSUPPORTED with the reason for a device that runs no kernels;
+///          HSD_EINVAL, also for HSD_DEVICE_TIMEOUT_S in the environment; HSD_ENOMEM.
+HSD_NODISCARD hsd_status hsdi_device_open_level_zero(int index, hsdi_device **out, hsd_error *err);
 void hsdi_device_close(hsdi_device **device);
 const hsdi_device_info *hsdi_device_get_info(const hsdi_device *device);
+/// Launches of a kernel: how many, and how long they took by the device's own clock.
+typedef struct hsdi_device_time {
+    char name[32]; ///< "matmul4_Q4_0"
+    int64_t n, ns;
+} hsdi_device_time;
+
+/// Time every launch from now on, or no longer; what was found before is forgotten.
+///
+/// Errors : HSD_EUNSUPPORTED for a device that cannot.
+HSD_NODISCARD hsd_status hsdi_device_profile(hsdi_device *device, bool on, hsd_error *err);
+
+/// What profiling has found. Shapes: out [cap]. Returns their number, also when it exceeds cap.
+int hsdi_device_times(hsdi_device *device, hsdi_device_time *out, int cap);
+
 /// Submissions accepted so far.
 int64_t hsdi_device_n_submitted(const hsdi_device *device);
 

@@ -1,4 +1,4 @@
-/// Devices by name: "cpu", "opencl", "opencl:1".
+/// Devices by name: "cpu", "opencl", "opencl:1", "level_zero".
 #include "base/error.h"
 #include "engine/engine_internal.h"
 
@@ -9,6 +9,29 @@
 
 enum { MAX_INDEX = 9999 };
 
+static const struct {
+    const char *name;
+    hsd_status (*open)(int index, hsdi_device **out, hsd_error *err);
+} kinds[] = {
+    {"opencl", hsdi_device_open_opencl},
+    {"level_zero", hsdi_device_open_level_zero},
+};
+
+/// "" or ":" and a number. False for anything else.
+static bool parse_index(const char *text, int *out)
+{
+    char *end = NULL;
+    if (!*text) {
+        return true;
+    }
+    if (text[0] != ':' || text[1] < '0' || text[1] > '9') {
+        return false;
+    }
+    long index = strtol(text + 1, &end, 10);
+    *out = (int)index;
+    return !*end && index <= MAX_INDEX;
+}
+
 hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out, hsd_error *err)
 {
     *out = (hsdi_place){.is_cpu = true, .index = -1};
@@ -16,20 +39,15 @@ hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *ou
         return HSD_OK;
     }
     out->is_cpu = false;
-    if (strcmp(name, "opencl") == 0) {
-        return HSD_OK;
-    }
-    static const char prefix[] = "opencl:";
-    const char *digits = name + sizeof prefix - 1;
-    char *end = NULL;
-    if (strncmp(name, prefix, sizeof prefix - 1) == 0 && *digits >= '0' && *digits <= '9') {
-        long index = strtol(digits, &end, 10);
-        if (!*end && index <= MAX_INDEX) {
-            out->index = (int)index;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t n = strlen(kinds[i].name);
+        if (strncmp(name, kinds[i].name, n) == 0 && parse_index(name + n, &out->index)) {
+            out->open = kinds[i].open;
             return HSD_OK;
         }
     }
-    return hsdi_fail(err, HSD_EINVAL, option, "\"%.64s\" is none of cpu, opencl, opencl:0, ..",
+    return hsdi_fail(err, HSD_EINVAL, option,
+                     "\"%.64s\" is none of cpu, opencl, opencl:0, .., level_zero, level_zero:0, ..",
                      name);
 }
 
@@ -50,31 +68,63 @@ static void describe_opencl(int index, const hsdi_opencl_info *info, hsd_device_
     memcpy(out->driver, info->driver, sizeof out->driver);
 }
 
+static void describe_level_zero(int index, const hsdi_level_zero_info *info, hsd_device_info *out)
+{
+    *out = (hsd_device_info){.memory_bytes = info->memory_bytes, .n_units = info->n_units};
+    snprintf(out->id, sizeof out->id, "level_zero:%d", index);
+    snprintf(out->type, sizeof out->type, "%s", info->type);
+    memcpy(out->name, info->name, sizeof out->name);
+    memcpy(out->driver, info->driver, sizeof out->driver);
+    memcpy(out->pci, info->pci, sizeof out->pci);
+    memcpy(out->uuid, info->uuid, sizeof out->uuid);
+    memcpy(out->features, info->features, sizeof out->features);
+    memcpy(out->unusable, info->unusable, sizeof out->unusable);
+}
+
+/// Devices of OpenCL and Level Zero behind the CPU. That there are none is no failure of a list:
+/// opening such a device says why.
+static hsd_status list_others(hsd_device_info *out, int cap, int *n_out, hsd_error *err)
+{
+    hsdi_opencl_info *opencl = calloc((size_t)cap + 1, sizeof *opencl);
+    hsdi_level_zero_info *level_zero = calloc((size_t)cap + 1, sizeof *level_zero);
+    int n_opencl = 0, n_level_zero = 0;
+    if (opencl && level_zero) {
+        n_opencl = hsdi_opencl_list(opencl, cap, &n_opencl, NULL) == HSD_OK ? n_opencl : 0;
+        n_level_zero =
+            hsdi_level_zero_list(level_zero, cap, &n_level_zero, NULL) == HSD_OK ? n_level_zero : 0;
+        for (int i = 0; i < n_opencl && i < cap; i++) {
+            describe_opencl(i, &opencl[i], &out[i]);
+        }
+        for (int i = 0; i < n_level_zero && n_opencl + i < cap; i++) {
+            describe_level_zero(i, &level_zero[i], &out[n_opencl + i]);
+        }
+    }
+    bool ok = opencl && level_zero;
+    free(opencl);
+    free(level_zero);
+    *n_out = n_opencl + n_level_zero;
+    return ok ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "devices", "list");
+}
+
 hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error *err)
 {
     if (!n_out || cap < 0 || (cap > 0 && !out)) {
         return hsdi_fail(err, HSD_EINVAL, "devices", "room for %d and a count are required", cap);
     }
-    size_t n_max = cap > 1 ? (size_t)cap - 1 : 1;
     hsdi_cores *cores = malloc(sizeof *cores);
-    hsdi_opencl_info *found = calloc(n_max, sizeof *found);
-    hsd_status status = cores && found ? hsdi_cores_discover(cores, err)
-                                       : hsdi_fail(err, HSD_ENOMEM, "devices", "list");
+    hsd_status status =
+        cores ? hsdi_cores_discover(cores, err) : hsdi_fail(err, HSD_ENOMEM, "devices", "list");
+    int n = 0;
     if (status == HSD_OK) {
-        int n = 0;
-        // That there is no OpenCL is no failure of a list: opening such a device says why.
-        if (hsdi_opencl_list(found, (int)n_max, &n, NULL) != HSD_OK) {
-            n = 0;
-        }
+        // With no room `out` may be NULL, and is not written to.
+        status = list_others(cap > 0 ? out + 1 : NULL, cap > 0 ? cap - 1 : 0, &n, err);
+    }
+    if (status == HSD_OK) {
         if (cap > 0) {
             describe_cpu(cores, &out[0]);
         }
-        for (int i = 0; i < n && i + 1 < cap; i++) {
-            describe_opencl(i, &found[i], &out[i + 1]);
-        }
         *n_out = n + 1;
     }
-    free(found);
     free(cores);
     return status;
 }

@@ -108,10 +108,11 @@ static hsd_status open_device(hsd_engine *e, const hsdi_place *place, int first,
                               hsdi_device **out, hsd_error *err)
 {
     if (!place->is_cpu) {
-        hsd_status status = hsdi_device_open_opencl(place->index, out, err);
+        hsd_status status = place->open(place->index, out, err);
         if (status == HSD_OK) {
             const hsdi_device_info *info = hsdi_device_get_info(*out);
-            hsdi_logf(&e->log, HSDI_LOG_INFO, "%s: %s", info->name, info->note);
+            hsdi_logf(&e->log, HSDI_LOG_INFO, "%s%s%s", info->name, info->note[0] ? ": " : "",
+                      info->note);
         }
         return status;
     }

@@ -13,7 +13,8 @@ enum { HSDI_PATH_MAX = 4096 };
 /// Which device a name means.
 typedef struct hsdi_place {
     bool is_cpu;
-    int index; ///< of an OpenCL device; -1: the first GPU, else the first of all
+    int index; ///< of a device that is no CPU; -1: the first GPU, else the first of all
+    hsd_status (*open)(int index, hsdi_device **out, hsd_error *err); ///< NULL: the CPU
 } hsdi_place;
 
 /// NULL means the CPU. Errors: HSD_EINVAL with the option's name.

@@ -34,7 +34,11 @@ static hsd_status put(hsdi_weights *ws, hsdi_device *device, const hsdi_gguf_ten
     hsd_status status = hsdi_weight_create(device, (hsdi_type)t->type, (int)t->ne[1], (int)t->ne[0],
                                            t->data, uses, out, &detail);
     if (status != HSD_OK) {
-        return hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s", detail.message);
+        (void)hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s", detail.message);
+        if (err) {
+            err->vendor_code = detail.vendor_code;
+        }
+        return status;
     }
     ws->size_bytes += hsdi_weight_bytes(*out);
     return HSD_OK;

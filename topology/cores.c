@@ -35,10 +35,12 @@ hsd_status hsdi_cores_discover(hsdi_cores *out, hsd_error *err)
     if (hwloc_topology_init(&topology) != 0) {
         return hsdi_fail(err, HSD_EDEVICE, "hwloc", "the topology could not be made");
     }
-    // hwloc's OpenCL component would re-enter the ICD loader; nothing here needs its devices.
+    // hwloc's OpenCL and Level Zero components would re-enter the loaders that the devices use, and
+    // set variables in the environment; nothing here needs what they find.
     hwloc_topology_set_all_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_NONE);
     hwloc_topology_set_type_filter(topology, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
     hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "opencl");
+    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "levelzero");
     if (hwloc_topology_load(topology) != 0) {
         hwloc_topology_destroy(topology);
         return hsdi_fail(err, HSD_EDEVICE, "hwloc", "the topology could not be loaded");

@@ -3,6 +3,7 @@
 #include "base/error.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static hsd_status create(hsdi_launch_device *device, size_t size_bytes, const void *data,
                          hsdi_launch_memory **out, hsd_error *err)
@@ -72,6 +73,7 @@ hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache
     if (c) {
         c->base = *shape;
         c->device = (hsdi_launch_device *)device;
+        c->serial = atomic_fetch_add(&c->device->n_made, 1) + 1;
         c->layers = calloc((size_t)shape->n_layers, sizeof *c->layers);
     }
     if (!c || !c->layers) {
@@ -100,4 +102,35 @@ void hsdi_launch_cache_destroy(hsdi_cache *cache)
     }
     free(c->layers);
     free(c);
+}
+
+hsd_status hsdi_launch_buffer_create(hsdi_device *device, const struct hsdi_buffer *shape,
+                                     hsdi_buffer **out, hsd_error *err)
+{
+    hsdi_launch_buffer *b = calloc(1, sizeof *b);
+    if (!b) {
+        return hsdi_fail(err, HSD_ENOMEM, "buffer", "%d rows of %d elements", shape->n_rows,
+                         shape->width);
+    }
+    b->host.base = *shape;
+    b->device = (hsdi_launch_device *)device;
+    b->serial = atomic_fetch_add(&b->device->n_made, 1) + 1;
+    size_t size = (size_t)shape->n_rows * (size_t)shape->width * sizeof(float);
+    void *rows = NULL;
+    hsd_status status = b->device->driver->host_create(b->device, size, &b->memory, &rows, err);
+    if (status != HSD_OK) {
+        free(b);
+        return status;
+    }
+    memset(rows, 0, size);
+    b->host.data = rows;
+    *out = &b->host.base;
+    return HSD_OK;
+}
+
+void hsdi_launch_buffer_destroy(hsdi_buffer *buffer)
+{
+    hsdi_launch_buffer *b = (hsdi_launch_buffer *)buffer;
+    destroy(b->device, b->memory);
+    free(b);
 }

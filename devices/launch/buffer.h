@@ -1,7 +1,9 @@
-/// Weights and caches of a device that launches kernels: the functions of hsdi_backend for them.
+/// Weights, caches and row buffers of a device that launches kernels: the functions of hsdi_backend
+/// for them.
 #ifndef HSDI_DEVICES_LAUNCH_BUFFER_H
 #define HSDI_DEVICES_LAUNCH_BUFFER_H
 
+#include "devices/host_buffer.h"
 #include "devices/launch/driver.h"
 
 /// A matrix in the file's own blocks, or a vector of f32.
@@ -16,8 +18,17 @@ typedef struct hsdi_launch_weight {
 typedef struct hsdi_launch_cache {
     struct hsdi_cache base;
     hsdi_launch_device *device;
+    int64_t serial;              ///< never that of another cache or buffer of the device
     hsdi_launch_memory **layers; ///< owned [n_layers]; each [2, n_cells, width]: keys, then values
 } hsdi_launch_cache;
+
+/// Rows in memory that the driver's `host_create` gave.
+typedef struct hsdi_launch_buffer {
+    hsdi_host_buffer host;
+    hsdi_launch_device *device;
+    int64_t serial;
+    hsdi_launch_memory *memory; ///< owned
+} hsdi_launch_buffer;
 
 hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
                                      const void *data, hsdi_weight **out, hsd_error *err);
@@ -25,5 +36,9 @@ void hsdi_launch_weight_destroy(hsdi_weight *weight);
 hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
                                     hsdi_cache **out, hsd_error *err);
 void hsdi_launch_cache_destroy(hsdi_cache *cache);
+/// For drivers with `host_create`; for others devices/host_buffer.h.
+hsd_status hsdi_launch_buffer_create(hsdi_device *device, const struct hsdi_buffer *shape,
+                                     hsdi_buffer **out, hsd_error *err);
+void hsdi_launch_buffer_destroy(hsdi_buffer *buffer);
 
 #endif

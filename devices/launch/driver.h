@@ -11,14 +11,25 @@
 /// The driver's handles; never defined. A memory as an argument of a kernel is the handle itself.
 typedef struct hsdi_launch_memory hsdi_launch_memory;
 typedef struct hsdi_launch_kernel hsdi_launch_kernel;
+typedef struct hsdi_launch_record hsdi_launch_record;
 
 typedef struct hsdi_launch_driver hsdi_launch_driver;
+
+enum { HSDI_LAUNCH_MAX_TIMES = 64 }; ///< more than there are kernels
 
 /// The first member of a driver's device.
 typedef struct hsdi_launch_device {
     hsdi_device base;
     const hsdi_launch_driver *driver; ///< static
+    bool shares;                      ///< kernels work on what `host_create` gives: no copies
+    bool profiles;                    ///< launches are timed; the driver calls hsdi_launch_timed
+    _Atomic int64_t n_made;           ///< caches and buffers so far: their serial numbers
+    int n_times;
+    hsdi_device_time times[HSDI_LAUNCH_MAX_TIMES]; ///< guarded by the device's turn
 } hsdi_launch_device;
+
+/// A launch of a kernel took so long on the device.
+void hsdi_launch_timed(hsdi_launch_device *device, const char *name, int64_t ns);
 
 /// Everything happens in the order of the calls. `destroy` functions take NULL.
 struct hsdi_launch_driver {
@@ -43,6 +54,17 @@ struct hsdi_launch_driver {
                         int height, hsd_error *err);
     /// Wait for all of it.
     hsd_status (*finish)(hsdi_launch_device *device, hsd_error *err);
+
+    /// Optional: memory that the host sees at *host; `send` and `fetch` reach it quickly.
+    hsd_status (*host_create)(hsdi_launch_device *device, size_t size_bytes,
+                              hsdi_launch_memory **out, void **host, hsd_error *err);
+
+    /// Optional, all three: launches between `record` and the first `replay` are not run but kept,
+    /// with their arguments. `replay` runs them. `record` empties a record that is used again
+    /// (*record not NULL).
+    hsd_status (*record)(hsdi_launch_device *device, hsdi_launch_record **record, hsd_error *err);
+    hsd_status (*replay)(hsdi_launch_device *device, hsdi_launch_record *record, hsd_error *err);
+    void (*record_destroy)(hsdi_launch_device *device, hsdi_launch_record *record);
 };
 
 #endif

@@ -42,12 +42,7 @@ static hsd_status make_values(hsdi_launch_graph *g, const hsdi_graph_desc *desc,
             g->prepared_width = (size_t)hsdi_launch_n_in(op);
         }
     }
-    if (status != HSD_OK ||
-        (status = rows_memory(g, (size_t)desc->in_width, &g->in, err)) != HSD_OK ||
-        (status = rows_memory(g, (size_t)desc->out_width, &g->out, err)) != HSD_OK) {
-        return status;
-    }
-    return rows_memory(g, g->prepared_width, &g->prepared, err);
+    return status == HSD_OK ? rows_memory(g, g->prepared_width, &g->prepared, err) : status;
 }
 
 /// Angles are computed in double here, as on the CPU: no device's sin and cos is as good.
@@ -75,6 +70,50 @@ static hsd_status make_rope(hsdi_launch_graph *g, const hsdi_graph_desc *desc, h
     return status;
 }
 
+/// Memory that the host sees too, where the device works on such memory in place.
+static hsd_status create_shared(const hsdi_launch_graph *g, size_t size_bytes,
+                                hsdi_launch_memory **out, void **host, hsd_error *err)
+{
+    if (size_bytes == 0) {
+        return HSD_OK;
+    }
+    return g->device->shares ? g->device->driver->host_create(g->device, size_bytes, out, host, err)
+                             : create(g, size_bytes, NULL, out, err);
+}
+
+static hsd_status make_external(hsdi_launch_graph *g, hsd_error *err)
+{
+    size_t row = (size_t)g->base.n_rows_max * sizeof(float);
+    void *in = NULL, *out = NULL;
+    hsd_status status = create_shared(g, row * (size_t)g->base.in_width, &g->in, &in, err);
+    if (status == HSD_OK) {
+        status = create_shared(g, row * (size_t)g->base.out_width, &g->out, &out, err);
+    }
+    g->in_host = in;
+    g->out_host = out;
+    g->bound_in = g->in;
+    g->bound_out = g->out;
+    return status;
+}
+
+/// What tells the shapes of submissions apart, where launches can be kept.
+static hsd_status make_keys(hsdi_launch_graph *g, hsd_error *err)
+{
+    size_t n = 3 + 2 * (size_t)g->base.n_rows_max;
+    if (!g->device->driver->record) {
+        return HSD_OK;
+    }
+    int64_t *keys = hsdi_arena_array(&g->arena, (HSDI_LAUNCH_N_KEPT + 1) * n, sizeof *keys);
+    if (!keys) {
+        return hsdi_fail(err, HSD_ENOMEM, "graph", "keys of %zu numbers", n);
+    }
+    g->key = keys;
+    for (size_t i = 0; i < HSDI_LAUNCH_N_KEPT; i++) {
+        g->kept[i].key = keys + (i + 1) * n;
+    }
+    return HSD_OK;
+}
+
 /// Room for the facts of all rows, and for their trunks and paths: a trunk and any of its paths
 /// together have at most n_ctx cells.
 static hsd_status make_table(hsdi_launch_graph *g, hsd_error *err)
@@ -82,9 +121,14 @@ static hsd_status make_table(hsdi_launch_graph *g, hsd_error *err)
     size_t n_rows = (size_t)g->base.n_rows_max;
     size_t n_cells = g->base.n_layers ? n_rows * (size_t)g->base.n_ctx : 0;
     g->n_ints = HSDI_JOB_INTS * n_rows + n_cells;
-    g->host = hsdi_arena_array(&g->arena, g->n_ints, sizeof *g->host);
-    return g->host ? create(g, g->n_ints * sizeof *g->host, NULL, &g->table, err)
-                   : hsdi_fail(err, HSD_ENOMEM, "graph", "table of %zu numbers", g->n_ints);
+    size_t size = g->n_ints * sizeof *g->host;
+    void *host = NULL;
+    hsd_status status = create_shared(g, size, &g->table, &host, err);
+    if (status == HSD_OK && !host && !(host = hsdi_arena_alloc(&g->arena, size))) {
+        return hsdi_fail(err, HSD_ENOMEM, "graph", "table of %zu numbers", g->n_ints);
+    }
+    g->host = host;
+    return status;
 }
 
 static bool weights_are_here(const hsdi_launch_graph *g, const hsdi_op *op)
@@ -134,7 +178,9 @@ hsd_status hsdi_launch_graph_compile(hsdi_device *device, const hsdi_graph_desc 
     g->heads.rope_freqs = NULL; // borrowed until here
     hsd_status status;
     if ((status = make_values(g, desc, err)) != HSD_OK ||
-        (status = make_rope(g, desc, err)) != HSD_OK || (status = make_table(g, err)) != HSD_OK ||
+        (status = make_rope(g, desc, err)) != HSD_OK ||
+        (status = make_external(g, err)) != HSD_OK || (status = make_table(g, err)) != HSD_OK ||
+        (status = make_keys(g, err)) != HSD_OK ||
         (status = make_launches(g, desc, err)) != HSD_OK) {
         hsdi_launch_graph_destroy(&g->base);
         return status;
@@ -147,6 +193,9 @@ void hsdi_launch_graph_destroy(hsdi_graph *graph)
 {
     hsdi_launch_graph *g = (hsdi_launch_graph *)graph;
     const hsdi_launch_driver *driver = g->device->driver;
+    for (int i = 0; i < HSDI_LAUNCH_N_KEPT && driver->record; i++) {
+        driver->record_destroy(g->device, g->kept[i].record);
+    }
     for (int i = 0; i < g->n_launches; i++) {
         driver->kernel_destroy(g->device, g->launches[i].kernel);
         driver->kernel_destroy(g->device, g->launches[i].tiled);

@@ -16,9 +16,24 @@ typedef struct hsdi_launch {
     hsdi_launch_kernel *kernel; ///< one work-item (or group) per row in the second dimension
     hsdi_launch_kernel *tiled;  ///< products: one per HSDI_LAUNCH_TILE rows; else NULL
     size_t width;               ///< work-items in the first dimension
-    unsigned arg;               ///< first argument that is set per submission
-    int layer;                  ///< of the cache; -1: has nothing to do with it
+    int n_external;             ///< arguments that are the jobs' rows
+    struct {
+        unsigned arg;
+        int value; ///< HSDI_VALUE_IN or HSDI_VALUE_OUT
+    } external[2];
+    unsigned arg; ///< first argument that is set per submission
+    int layer;    ///< of the cache; -1: has nothing to do with it
 } hsdi_launch;
+
+/// Launches kept for submissions of one shape.
+typedef struct hsdi_launch_kept {
+    hsdi_launch_record *record; ///< owned; NULL: not used yet
+    int n_key;                  ///< 0: what is in `record` is of no use
+    int64_t *key;               ///< [3 + 2 n_rows_max]
+    int64_t used;               ///< n_runs of the last use
+} hsdi_launch_kept;
+
+enum { HSDI_LAUNCH_N_KEPT = 8 }; ///< per graph: row counts and sessions that take turns
 
 typedef struct hsdi_launch_graph {
     struct hsdi_graph base;
@@ -33,13 +48,19 @@ typedef struct hsdi_launch_graph {
     hsdi_launch_memory *prepared; ///< [n_rows_max, widest]: rows between `pre` and product
     hsdi_launch_memory *rope_table, *table; ///< [n_ctx, n_rot]; see `host`
     int32_t *host;                 ///< [HSDI_JOB_INTS n_rows_max + cells] as sent to `table`
+    float *in_host, *out_host;     ///< `in` and `out` where the device shares memory with the host
     size_t prepared_width, n_ints; ///< of `prepared` and `host`
+    hsdi_launch_memory *bound_in, *bound_out; ///< what kernels have as external rows
+    int64_t n_runs;
+    int64_t *key; ///< of the submission
+    hsdi_launch_kept kept[HSDI_LAUNCH_N_KEPT];
 } hsdi_launch_graph;
 
 /// Arguments of a kernel in their order; the first failure stays in `status`.
 typedef struct hsdi_launch_args {
     hsdi_launch_device *device;
     hsdi_launch_kernel *kernel;
+    hsdi_launch *launch; ///< learns which arguments are external rows
     unsigned n;
     hsd_status status;
     hsd_error *err;

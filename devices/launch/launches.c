@@ -36,6 +36,11 @@ static void arg_float(hsdi_launch_args *a, float value)
 static void arg_view(hsdi_launch_args *a, const hsdi_launch_graph *g, const hsdi_view *v, int more)
 {
     bool in = v->value == HSDI_VALUE_IN, out = v->value == HSDI_VALUE_OUT;
+    hsdi_launch *l = a->launch;
+    if (in || out) {
+        l->external[l->n_external].arg = a->n;
+        l->external[l->n_external++].value = v->value;
+    }
     hsdi_launch_arg_memory(a, in ? g->in : out ? g->out : g->value[v->value]);
     hsdi_launch_arg_int(a, v->offset + more);
     hsdi_launch_arg_int(a, in ? g->base.in_width : out ? g->base.out_width : g->width[v->value]);
@@ -77,11 +82,11 @@ static size_t round_up(size_t n)
 }
 
 /// Take the kernel into the list of launches, also after a failure: it is released with the graph.
-static hsdi_launch *add(hsdi_launch_graph *g, const hsdi_launch_args *a, size_t width)
+static hsdi_launch *add(hsdi_launch_graph *g, hsdi_launch_args *a, size_t width)
 {
-    hsdi_launch *l = &g->launches[g->n_launches++];
-    *l = (hsdi_launch){.kernel = a->kernel, .width = width, .layer = -1};
-    return l;
+    a->launch = &g->launches[g->n_launches++];
+    *a->launch = (hsdi_launch){.kernel = a->kernel, .width = width, .layer = -1};
+    return a->launch;
 }
 
 // ---- one launch or two per operation ----
@@ -213,6 +218,8 @@ static hsd_status add_product(hsdi_launch_graph *g, const hsdi_op *op, const hsd
     if (one.status != HSD_OK) {
         return one.status;
     }
+    tile.launch = l;
+    l->n_external = 0; // the same arguments once more
     product_args(g, op, part, &tile);
     l->arg = one.n;
     return tile.status;

@@ -38,6 +38,18 @@ static size_t fill_table(const hsdi_launch_graph *g, const hsdi_job *jobs, int n
     return at;
 }
 
+/// The external rows of a single job where they are, for a device that works on them in place.
+static const hsdi_launch_buffer *in_place(const hsdi_launch_graph *g, int value,
+                                          const hsdi_job *jobs, int n_jobs)
+{
+    bool in = value == HSDI_VALUE_IN;
+    if (!g->device->shares || n_jobs > 1 || !(in ? g->in : g->out)) {
+        return NULL;
+    }
+    const hsdi_launch_buffer *b = (const hsdi_launch_buffer *)(in ? jobs->in : jobs->out);
+    return b->device == g->device ? b : NULL;
+}
+
 static hsd_status send_rows(const hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs,
                             hsd_error *err)
 {
@@ -45,8 +57,12 @@ static hsd_status send_rows(const hsdi_launch_graph *g, const hsdi_job *jobs, in
     hsd_status status = HSD_OK;
     for (int i = 0; i < n_jobs && g->in && status == HSD_OK; i++) {
         size_t size = (size_t)jobs[i].n_rows * (size_t)g->base.in_width * sizeof(float);
-        status = g->device->driver->send(g->device, g->in, at, size,
-                                         hsdi_host_buffer_data(jobs[i].in), err);
+        const float *from = hsdi_host_buffer_data(jobs[i].in);
+        if (g->in_host) {
+            memcpy((char *)g->in_host + at, from, size);
+        } else {
+            status = g->device->driver->send(g->device, g->in, at, size, from, err);
+        }
         at += size;
     }
     return status;
@@ -59,8 +75,12 @@ static hsd_status fetch_rows(const hsdi_launch_graph *g, const hsdi_job *jobs, i
     hsd_status status = HSD_OK;
     for (int i = 0; i < n_jobs && g->out && status == HSD_OK; i++) {
         size_t size = (size_t)jobs[i].n_rows * (size_t)g->base.out_width * sizeof(float);
-        status = g->device->driver->fetch(g->device, g->out, at, size,
-                                          hsdi_host_buffer_data(jobs[i].out), err);
+        float *to = hsdi_host_buffer_data(jobs[i].out);
+        if (g->out_host) {
+            memcpy(to, (const char *)g->out_host + at, size);
+        } else {
+            status = g->device->driver->fetch(g->device, g->out, at, size, to, err);
+        }
         at += size;
     }
     return status;
@@ -103,21 +123,42 @@ static hsd_status start_on_caches(const hsdi_launch_graph *g, const hsdi_launch 
     return status;
 }
 
-static hsd_status run_all(const hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs,
-                          hsd_error *err)
+/// Kernels get other external rows than they had.
+static hsd_status bind(hsdi_launch_graph *g, int value, hsdi_launch_memory *memory, hsd_error *err)
 {
-    int n_rows = 0;
-    for (int i = 0; i < n_jobs; i++) {
-        n_rows += jobs[i].n_rows;
-        if (g->base.n_layers && ((const hsdi_launch_cache *)jobs[i].cache)->device != g->device) {
-            return hsdi_fail(err, HSD_EINVAL, "cache", "the cache is on another device");
+    hsdi_launch_memory **bound = value == HSDI_VALUE_IN ? &g->bound_in : &g->bound_out;
+    if (*bound == memory) {
+        return HSD_OK;
+    }
+    *bound = NULL; // until all have it
+    for (int i = 0; i < g->n_launches; i++) {
+        const hsdi_launch *l = &g->launches[i];
+        hsdi_launch_kernel *const kernels[] = {l->kernel, l->tiled};
+        for (int k = 0; k < 2 * l->n_external; k++) {
+            hsdi_launch_args a = {.device = g->device,
+                                  .kernel = kernels[k % 2],
+                                  .n = l->external[k / 2].arg,
+                                  .err = err};
+            if (a.kernel && l->external[k / 2].value == value) {
+                hsdi_launch_arg_memory(&a, memory);
+            }
+            if (a.status != HSD_OK) {
+                return a.status;
+            }
         }
     }
-    size_t n_ints = fill_table(g, jobs, n_jobs, n_rows);
-    hsd_status status =
-        g->device->driver->send(g->device, g->table, 0, n_ints * sizeof *g->host, g->host, err);
+    *bound = memory;
+    return HSD_OK;
+}
+
+static hsd_status start_all(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs, int n_rows,
+                            hsd_error *err)
+{
+    const hsdi_launch_buffer *in = in_place(g, HSDI_VALUE_IN, jobs, n_jobs);
+    const hsdi_launch_buffer *out = in_place(g, HSDI_VALUE_OUT, jobs, n_jobs);
+    hsd_status status = bind(g, HSDI_VALUE_IN, in ? in->memory : g->in, err);
     if (status == HSD_OK) {
-        status = send_rows(g, jobs, n_jobs, err);
+        status = bind(g, HSDI_VALUE_OUT, out ? out->memory : g->out, err);
     }
     for (int i = 0; i < g->n_launches && status == HSD_OK; i++) {
         const hsdi_launch *l = &g->launches[i];
@@ -125,15 +166,99 @@ static hsd_status run_all(const hsdi_launch_graph *g, const hsdi_job *jobs, int 
                  : l->tiled    ? start_product(g, l, n_rows, err)
                                : start(g, l->kernel, l->width, n_rows, err);
     }
-    return status == HSD_OK ? fetch_rows(g, jobs, n_jobs, err) : status;
+    return status;
+}
+
+/// Everything that the launches of a submission depend on; returns the number of ints.
+static int make_key(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs)
+{
+    const hsdi_launch_buffer *in = in_place(g, HSDI_VALUE_IN, jobs, n_jobs);
+    const hsdi_launch_buffer *out = in_place(g, HSDI_VALUE_OUT, jobs, n_jobs);
+    int64_t *at = g->key;
+    *at++ = g->device->profiles;
+    *at++ = in ? in->serial : 0;
+    *at++ = out ? out->serial : 0;
+    for (int i = 0; i < n_jobs; i++) {
+        *at++ = jobs[i].n_rows;
+        *at++ = g->base.n_layers ? ((const hsdi_launch_cache *)jobs[i].cache)->serial : 0;
+    }
+    return (int)(at - g->key);
+}
+
+/// The launches kept for this key, else the ones that were not used for longest, emptied.
+static hsdi_launch_kept *find_kept(hsdi_launch_graph *g, int n_key)
+{
+    hsdi_launch_kept *oldest = &g->kept[0];
+    for (int i = 0; i < HSDI_LAUNCH_N_KEPT; i++) {
+        hsdi_launch_kept *kept = &g->kept[i];
+        if (kept->n_key == n_key &&
+            memcmp(kept->key, g->key, (size_t)n_key * sizeof *g->key) == 0) {
+            return kept;
+        }
+        oldest = kept->used < oldest->used ? kept : oldest;
+    }
+    oldest->n_key = 0;
+    return oldest;
+}
+
+static hsd_status replay(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs, int n_rows,
+                         hsd_error *err)
+{
+    const hsdi_launch_driver *driver = g->device->driver;
+    int n_key = make_key(g, jobs, n_jobs);
+    hsdi_launch_kept *kept = find_kept(g, n_key);
+    if (kept->n_key == 0) {
+        hsd_status status = driver->record(g->device, &kept->record, err);
+        if (status == HSD_OK) {
+            status = start_all(g, jobs, n_jobs, n_rows, err);
+        }
+        if (status != HSD_OK) {
+            return status;
+        }
+        memcpy(kept->key, g->key, (size_t)n_key * sizeof *g->key);
+        kept->n_key = n_key;
+    }
+    kept->used = ++g->n_runs;
+    return driver->replay(g->device, kept->record, err);
+}
+
+static hsd_status send_all(const hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs, int n_rows,
+                           hsd_error *err)
+{
+    size_t n_ints = fill_table(g, jobs, n_jobs, n_rows);
+    hsd_status status = HSD_OK;
+    if (!g->device->shares) {
+        status =
+            g->device->driver->send(g->device, g->table, 0, n_ints * sizeof *g->host, g->host, err);
+    }
+    return status == HSD_OK && !in_place(g, HSDI_VALUE_IN, jobs, n_jobs)
+               ? send_rows(g, jobs, n_jobs, err)
+               : status;
 }
 
 hsd_status hsdi_launch_graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs,
                                  hsd_error *err)
 {
-    const hsdi_launch_graph *g = (const hsdi_launch_graph *)graph;
-    hsd_status status = run_all(g, jobs, n_jobs, err);
+    hsdi_launch_graph *g = (hsdi_launch_graph *)graph;
+    int n_rows = 0;
+    for (int i = 0; i < n_jobs; i++) {
+        n_rows += jobs[i].n_rows;
+        if (g->base.n_layers && ((const hsdi_launch_cache *)jobs[i].cache)->device != g->device) {
+            return hsdi_fail(err, HSD_EINVAL, "cache", "the cache is on another device");
+        }
+    }
+    hsd_status status = send_all(g, jobs, n_jobs, n_rows, err);
+    if (status == HSD_OK) {
+        status = g->device->driver->record ? replay(g, jobs, n_jobs, n_rows, err)
+                                           : start_all(g, jobs, n_jobs, n_rows, err);
+    }
+    bool fetched = in_place(g, HSDI_VALUE_OUT, jobs, n_jobs) != NULL;
+    if (status == HSD_OK && !fetched && !g->out_host) {
+        status = fetch_rows(g, jobs, n_jobs, err);
+        fetched = true;
+    }
     // Also after a failure: rows and table are borrowed until then.
     hsd_status finished = g->device->driver->finish(g->device, status == HSD_OK ? err : NULL);
-    return status == HSD_OK ? finished : status;
+    status = status == HSD_OK ? finished : status;
+    return status == HSD_OK && !fetched ? fetch_rows(g, jobs, n_jobs, err) : status;
 }

@@ -57,7 +57,8 @@ typedef struct hsd_engine_options {
     const char *target_path; ///< GGUF file; NULL: the shipped target
     const char *draft_path; ///< GGUF file; NULL: none, or the shipped draft with the shipped target
     const char *target_device; ///< "cpu", "opencl" (the first GPU, else the first device),
-                               ///< "opencl:1" (of hsd_device_list); NULL: "cpu"
+                               ///< "opencl:1" (of hsd_device_list), the same with "level_zero";
+                               ///< NULL: "cpu"
     const char *draft_device;  ///< the same for the draft
     int n_threads;             ///< threads of the target where it is on the CPU; 0: by the engine
     int n_draft_threads;       ///< threads of the draft where it is on the CPU; 0: by the engine
@@ -166,27 +167,32 @@ HSD_API void hsd_session_options_init(hsd_session_options *options);
 /// A device that an engine can use.
 typedef struct hsd_device_info {
     char id[24];          ///< what the options of an engine call it: "cpu", "opencl:0"
-    char type[16];        ///< "cpu", "gpu", "accelerator", "other"
+    char type[16];        ///< "cpu", "gpu", "npu", "accelerator", "fpga", "other"
     char name[128];       ///< as the device says
     char driver[128];     ///< platform and driver version
     int64_t memory_bytes; ///< 0: not known
     int n_units;          ///< cores or compute units; 0: not known
+    char pci[16];         ///< "0000:03:00.0"; empty: not known
+    char uuid[33];        ///< 32 hexadecimal digits; empty: not known
+    char features[128];   ///< "SPIR-V 1.2, fp16"; empty: not known
+    char unusable[80];    ///< why models cannot run there; empty: they can
 } hsd_device_info;
 
-/// The devices of this machine: "cpu", then those of OpenCL. Thread: any.
+/// The devices of this machine: "cpu", then those of OpenCL and of Level Zero. A piece of hardware
+/// is listed once per driver that knows it. Thread: any.
 ///
 /// Shapes : out [cap]. *n_out is their number, also when it exceeds cap.
-/// Errors : HSD_EINVAL; HSD_ENOMEM; HSD_EDEVICE. Without OpenCL there is only "cpu".
+/// Errors : HSD_EINVAL; HSD_ENOMEM; HSD_EDEVICE. Without drivers there is only "cpu".
 HSD_API HSD_NODISCARD hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out,
                                                  hsd_error *err);
 
 /// Load models and open devices.
 ///
-/// Errors : HSD_EDEVICE with the driver's call and code, or with why there is no OpenCL;
-///          HSD_ENODEVICE for a device that is not there; HSD_EIO, HSD_EFORMAT, HSD_EUNSUPPORTED
-///          with file, field and byte or line; HSD_EINVAL for an option or a worker without the
-///          keys it needs; HSD_EVOCAB with the first differing token; HSD_ENOMEM; HSD_ETRANSPORT
-///          with the endpoint's name.
+/// Errors : HSD_EDEVICE with the driver's call and code, or with why there is no OpenCL
+///          or Level Zero; HSD_ENODEVICE for a device that is not there; HSD_EIO, HSD_EFORMAT,
+///          HSD_EUNSUPPORTED with file, field and byte or line; HSD_EINVAL for an option or a
+///          worker without the keys it needs; HSD_EVOCAB with the first differing token;
+///          HSD_ENOMEM; HSD_ETRANSPORT with the endpoint's name.
 /// Owner  : *out is owned by the caller.
 HSD_API HSD_NODISCARD hsd_status hsd_engine_open(const hsd_engine_options *options,
                                                  hsd_engine **out, hsd_error *err);

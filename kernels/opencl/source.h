@@ -23,4 +23,9 @@ enum {
 extern const unsigned char hsdi_opencl_source[];
 extern const size_t hsdi_opencl_source_bytes;
 
+/// The same compiled to SPIR-V with the values above (cmake/HsdSpirv.cmake), where the build found
+/// a compiler for it. Static.
+extern const unsigned char hsdi_opencl_spirv[];
+extern const size_t hsdi_opencl_spirv_bytes;
+
 #endif

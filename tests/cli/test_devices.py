@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Proves: `hsd devices` lists the CPU first, as a table and as JSON; a name that is no device is
-        refused with what would be one; where there is an OpenCL device, `hsd run --device` prints
-        the same text in modes ar, serial and mirror; without a loader's drivers it says why not.
+        refused with what would be one; where there is an OpenCL or Level Zero device, `hsd run
+        --device` prints the same text in modes ar, serial and mirror; without a loader's drivers it
+        says why not. An NPU is listed with what it can do and needs, and refused with that.
 Does not prove: what a device computes (tests/devices, tests/engine).
 """
 import os
@@ -11,12 +12,14 @@ from cli_case import PROMPT, CliCase, hsd
 
 
 class Devices(CliCase):
-    def opencl(self):
-        ids = [item["id"] for item in self.json("devices")["devices"] if item["id"] != "cpu"]
-        if not ids and "HSD_TEST_OPENCL" in os.environ:
-            self.fail("there is no OpenCL device")
+    def first(self, kind):
+        """The id of the first usable device of a kind."""
+        ids = [item["id"] for item in self.json("devices")["devices"]
+               if item["id"].startswith(kind + ":") and not item["unusable"]]
+        if not ids and f"HSD_TEST_{kind.upper()}" in os.environ:
+            self.fail(f"there is no {kind} device")
         if not ids:
-            self.skipTest("there is no OpenCL device")
+            self.skipTest(f"there is no {kind} device")
         return ids[0]
 
     def test_the_cpu_is_always_there(self):
@@ -25,7 +28,8 @@ class Devices(CliCase):
         self.assertGreater(devices[0]["memory_bytes"], 0)
         for item in devices:
             self.assertEqual(set(item),
-                             {"id", "type", "name", "driver", "memory_bytes", "n_units"})
+                             {"id", "type", "name", "driver", "memory_bytes", "n_units", "pci",
+                              "uuid", "features", "unusable"})
 
     def test_the_table_has_the_same_devices(self):
         lines = self.ok("devices").splitlines()
@@ -35,31 +39,49 @@ class Devices(CliCase):
     def test_a_name_that_is_no_device_is_refused(self):
         line = self.failure("run", "--device", "gpu", "--prompt", "x")
         self.assertIn("target_device", line)
-        self.assertIn('"gpu" is none of cpu, opencl', line)
+        self.assertIn('"gpu" is none of cpu, opencl, opencl:0, .., level_zero', line)
         line = self.failure("bench", "--draft-device", "opencl:x", "--modes", "none")
         self.assertIn("draft_device", line)
 
-    def test_without_drivers_the_cpu_works_and_opencl_says_why_not(self):
-        env = {**os.environ, "OCL_ICD_VENDORS": "/nonexistent"}
+    def test_without_drivers_the_cpu_works_and_the_others_say_why_not(self):
+        env = {**os.environ, "OCL_ICD_VENDORS": "/nonexistent",
+               "ZE_ENABLE_ALT_DRIVERS": "/nonexistent"}
         done = hsd("devices", env=env)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(len(done.stdout.splitlines()), 2)
-        done = hsd("run", "--device", "opencl", "--prompt", "x", env=env)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("(EDEVICE)", done.stderr)
-        self.assertEqual(done.stdout, "")
+        for device in ["opencl", "level_zero"]:
+            done = hsd("run", "--device", device, "--prompt", "x", env=env)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("(EDEVICE)", done.stderr)
+            self.assertEqual(done.stdout, "")
 
-    def test_every_mode_prints_the_same_on_opencl(self):
-        device = self.opencl()
-        texts = {self.ok("run", "--device", device, "--prompt", PROMPT, "--tokens", 24, "--mode",
-                         mode) for mode in ["ar", "serial", "mirror"]}
-        self.assertEqual(len(texts), 1)
-        self.assertGreater(len(texts.pop()), 20)
+    def test_every_mode_prints_the_same(self):
+        for kind in ["opencl", "level_zero"]:
+            with self.subTest(kind):
+                device = self.first(kind)
+                texts = {self.ok("run", "--device", device, "--prompt", PROMPT, "--tokens", 24,
+                                 "--mode", mode) for mode in ["ar", "serial", "mirror"]}
+                self.assertEqual(len(texts), 1)
+                self.assertGreater(len(texts.pop()), 20)
 
-    def test_bench_on_opencl_finds_equal_texts(self):
-        result = self.json("bench", "--device", self.opencl(), "--repeats", 1, "--tokens", 8,
-                           "--prefill", 0, "--rendezvous", 0, "--modes", "ar,serial")
-        self.assertTrue(result["equal"])
+    def test_bench_finds_equal_texts(self):
+        for kind in ["opencl", "level_zero"]:
+            with self.subTest(kind):
+                result = self.json("bench", "--device", self.first(kind), "--repeats", 1,
+                                   "--tokens", 8, "--prefill", 0, "--rendezvous", 0, "--modes",
+                                   "ar,serial")
+                self.assertTrue(result["equal"])
+
+    def test_an_npu_is_listed_and_refused(self):
+        npus = [item for item in self.json("devices")["devices"] if item["type"] == "npu"]
+        if not npus:
+            self.skipTest("there is no NPU")
+        for item in npus:
+            self.assertIn("needs the vendor driver's graph extension", item["unusable"])
+            self.assertIn(item["unusable"], self.ok("devices"))
+            line = self.failure("run", "--device", item["id"], "--prompt", "x")
+            self.assertIn(item["unusable"], line)
+            self.assertIn("(EUNSUPPORTED)", line)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 ///           name; the null device counts, fails and delays; the CPU device gives the same bits
 ///           with 1 to 5 threads and with a part of them, and survives threads that sleep; rows of
 ///           several caches in one submission compute what each job computes alone. The same on
-///           the OpenCL device, where there is one; its numbers are those of the CPU.
+///           OpenCL and Level Zero, where there are such devices; their numbers are the CPU's.
 /// Does not prove: arithmetic, see tests/kernels and tests/engine/test_reference.c.
 #include "base/clock.h"
 #include "base/futex.h"
 #include "devices/device.h"
-#include "tests/opencl.h"
+#include "tests/accelerator.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -241,13 +241,20 @@ static hsdi_device *open_opencl(int n_threads)
     return open_opencl_or_skip();
 }
 
+static hsdi_device *open_level_zero(int n_threads)
+{
+    (void)n_threads;
+    return open_level_zero_or_skip();
+}
+
 /// A kind of device that a case runs on.
 typedef struct place {
     hsdi_device *(*open)(int n_threads);
     int n_threads_max;
 } place;
 
-static place on_cpu = {open_cpu, 5}, on_opencl = {open_opencl, 1};
+static place on_cpu = {open_cpu, 5}, on_opencl = {open_opencl, 1},
+             on_level_zero = {open_level_zero, 1};
 
 static void any_number_of_threads_gives_the_same_bits(void **state)
 {
@@ -285,12 +292,11 @@ static void threads_that_went_to_sleep_wake_up(void **state)
     rig_close(&r);
 }
 
-static void opencl_computes_what_the_cpu_computes(void **state)
+static void it_computes_what_the_cpu_computes(void **state)
 {
-    (void)state;
     float want[N_ROWS * WIDTH], got[N_ROWS * WIDTH];
     rig r;
-    rig_open(&r, open_opencl(1));
+    rig_open(&r, open_accelerator_or_skip(*state));
     rig_run(&r, 0, got);
     rig_close(&r);
     rig_open(&r, open_cpu(1));
@@ -312,23 +318,23 @@ static void opencl_computes_what_the_cpu_computes(void **state)
 
 static void a_device_that_is_not_there_is_named(void **state)
 {
-    (void)state;
-    hsdi_device *device = open_opencl_or_skip(), *other = NULL;
+    hsdi_device *device = open_accelerator_or_skip(*state), *other = NULL;
+    hsd_status (*open)(int, hsdi_device **, hsd_error *) =
+        *state == accelerator_opencl ? hsdi_device_open_opencl : hsdi_device_open_level_zero;
     hsd_error err = {0};
     hsdi_device_close(&device);
-    assert_int_equal(hsdi_device_open_opencl(1000, &other, &err), HSD_ENODEVICE);
+    assert_int_equal(open(1000, &other, &err), HSD_ENODEVICE);
     assert_non_null(strstr(err.message, "1000"));
-    assert_int_equal(hsdi_device_open_opencl(-2, &other, &err), HSD_EINVAL);
+    assert_int_equal(open(-2, &other, &err), HSD_EINVAL);
     assert_null(other);
 }
 
-static void weights_and_caches_stay_with_their_opencl_device(void **state)
+static void weights_and_caches_stay_with_their_device(void **state)
 {
-    (void)state;
     rig r, other;
-    rig_open(&r, open_opencl_or_skip());
+    rig_open(&r, open_accelerator_or_skip(*state));
     float *first_data = embed_data;
-    rig_open(&other, open_opencl_or_skip());
+    rig_open(&other, open_accelerator_or_skip(*state));
     hsdi_op ops[16];
     int n_ops;
     chain c;
@@ -720,9 +726,9 @@ static void weights_of_wrong_shapes_are_refused(void **state)
 }
 
 #define ON_EACH(f)                                                                                 \
-    {#f, f, NULL, NULL, &on_cpu},                                                                  \
+    {#f, f, NULL, NULL, &on_cpu}, {#f " (opencl)", f, NULL, NULL, &on_opencl},                     \
     {                                                                                              \
-#f " (opencl)", f, NULL, NULL, &on_opencl                                                  \
+#f " (level_zero)", f, NULL, NULL, &on_level_zero                                          \
     }
 
 int main(void)
@@ -738,9 +744,9 @@ int main(void)
         ON_EACH(jobs_that_do_not_fit_together_are_refused_and_nothing_runs),
         cmocka_unit_test(the_null_device_takes_several_jobs_as_one_submission),
         ON_EACH(weights_of_wrong_shapes_are_refused),
-        cmocka_unit_test(opencl_computes_what_the_cpu_computes),
-        cmocka_unit_test(a_device_that_is_not_there_is_named),
-        cmocka_unit_test(weights_and_caches_stay_with_their_opencl_device),
+        ON_ACCELERATORS(it_computes_what_the_cpu_computes),
+        ON_ACCELERATORS(a_device_that_is_not_there_is_named),
+        ON_ACCELERATORS(weights_and_caches_stay_with_their_device),
     };
     only_the_cases_asked_for();
     return cmocka_run_group_tests(tests, NULL, NULL);

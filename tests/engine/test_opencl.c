@@ -1,13 +1,14 @@
-/// Proves: with the shipped pair, on OpenCL: with the target there, modes serial, mirror and async,
-///           each draft kind, trees and two sessions at once give the tokens of mode ar on that
-///           device, greedy and sampled; with the draft there, those of the CPU's mode ar; with
-///           both there too.
+/// Proves: with the shipped pair, on OpenCL and on Level Zero: with the target there, modes serial,
+///           mirror and async, each draft kind, trees and two sessions at once give the tokens of
+///           mode ar on that device, greedy and sampled; with the draft there, those of the CPU's
+///           mode ar; with both there too.
 ///         Device names that are none are refused with the option's name; a device that is not
-///           there by its number; the list begins with the CPU.
+///           there by its number; the list begins with the CPU and counts the others by kind.
 /// Does not prove: anything about speed, nor about drivers that are not installed here.
-#include "tests/opencl.h"
+#include "tests/accelerator.h"
 
 #include <hsd/hsd.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { N_TOKENS = 24 };
@@ -115,12 +116,16 @@ static void all_modes_give(hsd_engine *engine, float temperature, const text *wa
     assert_true(accepted > 0);
 }
 
-static void a_target_on_opencl_says_the_same_in_every_mode(void **state)
+static void need(const char *name)
 {
-    (void)state;
-    hsdi_device *device = open_opencl_or_skip();
+    hsdi_device *device = open_accelerator_or_skip(name);
     hsdi_device_close(&device);
-    hsd_engine *engine = open_engine(opencl_name(), NULL);
+}
+
+static void a_target_there_says_the_same_in_every_mode(void **state)
+{
+    need(*state);
+    hsd_engine *engine = open_engine(accelerator_name(*state), NULL);
     for (int i = 0; i < 2; i++) {
         text want;
         hsd_session_options ar = options_of(HSD_MODE_AR, i ? 0.8f : 0.0f);
@@ -131,12 +136,10 @@ static void a_target_on_opencl_says_the_same_in_every_mode(void **state)
     hsd_engine_close(&engine);
 }
 
-static void two_sessions_on_opencl_do_not_disturb_each_other(void **state)
+static void two_sessions_there_do_not_disturb_each_other(void **state)
 {
-    (void)state;
-    hsdi_device *device = open_opencl_or_skip();
-    hsdi_device_close(&device);
-    hsd_engine *engine = open_engine(opencl_name(), "cpu");
+    need(*state);
+    hsd_engine *engine = open_engine(accelerator_name(*state), "cpu");
     text want, got[2];
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
     hsd_session_options mirror = options_of(HSD_MODE_MIRROR, 0.0f);
@@ -149,28 +152,26 @@ static void two_sessions_on_opencl_do_not_disturb_each_other(void **state)
     hsd_engine_close(&engine);
 }
 
-static void a_draft_on_opencl_changes_no_token_of_the_cpu(void **state)
+static void a_draft_there_changes_no_token_of_the_cpu(void **state)
 {
-    (void)state;
-    hsdi_device *device = open_opencl_or_skip();
-    hsdi_device_close(&device);
+    need(*state);
     text want;
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
-    hsd_engine *plain = open_engine(NULL, NULL), *engine = open_engine("cpu", opencl_name());
+    hsd_engine *plain = open_engine(NULL, NULL),
+               *engine = open_engine("cpu", accelerator_name(*state));
     generate(plain, &ar, &want, NULL);
     all_modes_give(engine, 0.0f, &want);
     hsd_engine_close(&engine);
     hsd_engine_close(&plain);
 }
 
-static void target_and_draft_may_both_be_on_opencl(void **state)
+static void target_and_draft_may_both_be_there(void **state)
 {
-    (void)state;
-    hsdi_device *device = open_opencl_or_skip();
-    hsdi_device_close(&device);
+    need(*state);
     text want;
+    const char *device = accelerator_name(*state);
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
-    hsd_engine *engine = open_engine(opencl_name(), opencl_name());
+    hsd_engine *engine = open_engine(device, device);
     generate(engine, &ar, &want, NULL);
     all_modes_give(engine, 0.0f, &want);
     hsd_engine_close(&engine);
@@ -179,9 +180,10 @@ static void target_and_draft_may_both_be_on_opencl(void **state)
 static void names_that_are_no_device_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",        "gpu",         "CPU",       "cpu:0",
-                                      "opencl:", "opencl:-1",   "opencl:1x", "opencl: 1",
-                                      "openclx", "opencl:99999"};
+    static const char *const bad[] = {"",        "gpu",          "CPU",           "cpu:0",
+                                      "opencl:", "opencl:-1",    "opencl:1x",     "opencl: 1",
+                                      "openclx", "opencl:99999", "level_zero:",   "level_zero:-1",
+                                      "level",   "level_zero1",  "level_zero:1:1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         for (int draft = 0; draft < 2; draft++) {
             hsd_engine *engine = NULL;
@@ -198,14 +200,14 @@ static void names_that_are_no_device_are_refused(void **state)
 
 static void a_number_too_high_is_no_device(void **state)
 {
-    (void)state;
-    hsdi_device *device = open_opencl_or_skip();
-    hsdi_device_close(&device);
+    char name[24];
+    snprintf(name, sizeof name, "%s:9999", (const char *)*state);
+    need(*state);
     hsd_engine *engine = NULL;
     hsd_error err = {0};
     hsd_engine_options options;
     hsd_engine_options_init(&options);
-    options.target_device = "opencl:9999";
+    options.target_device = name;
     assert_int_equal(hsd_engine_open(&options, &engine, &err), HSD_ENODEVICE);
     assert_null(engine);
 }
@@ -220,8 +222,23 @@ static void the_list_of_devices_begins_with_the_cpu(void **state)
     assert_in_range(n, 1, 64);
     assert_string_equal(all[0].id, "cpu");
     assert_true(all[0].memory_bytes > 0 && all[0].n_units > 0);
+    // Those of OpenCL, then those of Level Zero, each counted from 0.
+    int n_opencl = 0;
+    while (n_opencl + 1 < n && strncmp(all[n_opencl + 1].id, "opencl:", strlen("opencl:")) == 0) {
+        n_opencl++;
+    }
     for (int i = 1; i < n; i++) {
-        assert_memory_equal(all[i].id, "opencl:", strlen("opencl:"));
+        char want[24];
+        bool opencl = i <= n_opencl;
+        snprintf(want, sizeof want, "%s:%d", opencl ? "opencl" : "level_zero",
+                 opencl ? i - 1 : i - 1 - n_opencl);
+        assert_string_equal(all[i].id, want);
+    }
+    hsd_device_info some[64];
+    for (int cap = 1; cap < n; cap++) {
+        assert_int_equal(hsd_device_list(some, cap, &again, &err), HSD_OK);
+        assert_int_equal(again, n);
+        assert_string_equal(some[cap - 1].id, all[cap - 1].id);
     }
     assert_int_equal(hsd_device_list(&one, 1, &again, &err), HSD_OK);
     assert_int_equal(again, n);
@@ -234,12 +251,12 @@ static void the_list_of_devices_begins_with_the_cpu(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_target_on_opencl_says_the_same_in_every_mode),
-        cmocka_unit_test(two_sessions_on_opencl_do_not_disturb_each_other),
-        cmocka_unit_test(a_draft_on_opencl_changes_no_token_of_the_cpu),
-        cmocka_unit_test(target_and_draft_may_both_be_on_opencl),
+        ON_ACCELERATORS(a_target_there_says_the_same_in_every_mode),
+        ON_ACCELERATORS(two_sessions_there_do_not_disturb_each_other),
+        ON_ACCELERATORS(a_draft_there_changes_no_token_of_the_cpu),
+        ON_ACCELERATORS(target_and_draft_may_both_be_there),
         cmocka_unit_test(names_that_are_no_device_are_refused),
-        cmocka_unit_test(a_number_too_high_is_no_device),
+        ON_ACCELERATORS(a_number_too_high_is_no_device),
         cmocka_unit_test(the_list_of_devices_begins_with_the_cpu),
     };
     only_the_cases_asked_for();

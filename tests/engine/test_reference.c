@@ -1,14 +1,14 @@
 /// Proves: for every architecture, RoPE scaling and tensor type, the engine's logits are those of
 ///           Hugging Face transformers within the bounds below, on every instruction set that
 ///           this machine runs, with one and with two threads.
-///         On the OpenCL device, where there is one, they are those of the reference for every
-///           type, since nothing is rounded to 8 bits there.
+///         On OpenCL and Level Zero, where there are such devices, they are those of the reference
+///           for every type, since nothing is rounded to 8 bits there.
 ///         Many rows at once give bit for bit what single rows give; so does a pass that is split
 ///           at an exit layer; so do one and two threads.
-///           The same on the OpenCL device.
+///           The same on OpenCL and Level Zero.
 /// Does not prove: anything about large models, nor about instruction sets absent here.
+#include "tests/accelerator.h"
 #include "tests/engine/fixture.h"
-#include "tests/opencl.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -131,16 +131,15 @@ static void logits_match_the_reference_on_every_instruction_set(void **state)
 }
 
 /// Float32 rounding alone, for every type.
-static const double opencl_bound = 1e-4;
+static const double accelerator_bound = 1e-4;
 
-static void logits_match_the_reference_on_opencl(void **state)
+static void logits_match_the_reference_on_a_device(void **state)
 {
-    (void)state;
     for (int m = 0; m < N_MODELS; m++) {
         char gguf[256];
         expected e;
         fixture f;
-        hsdi_device *device = open_opencl_or_skip();
+        hsdi_device *device = open_accelerator_or_skip(*state);
         load(models[m].name, gguf, sizeof gguf, &e);
         float *logits = calloc((size_t)e.n * (size_t)e.n_vocab, sizeof *logits);
         fixture_open_on(&f, gguf, device, hsdi_isa_detect(), 0);
@@ -148,9 +147,9 @@ static void logits_match_the_reference_on_opencl(void **state)
         double worst = worst_error(&e, logits);
         print_message("%-16s %s relative error %.2e\n", models[m].name,
                       hsdi_device_get_info(device)->name, worst);
-        if (!(worst <= opencl_bound)) {
-            fail_msg("%s on OpenCL: relative error %g exceeds %g", models[m].name, worst,
-                     opencl_bound);
+        if (!(worst <= accelerator_bound)) {
+            fail_msg("%s on %s: relative error %g exceeds %g", models[m].name, (const char *)*state,
+                     worst, accelerator_bound);
         }
         fixture_close(&f);
         free(logits);
@@ -168,14 +167,13 @@ static void in_groups(fixture *f, const expected *e, float *logits)
     }
 }
 
-static void rows_together_and_exits_change_no_bit_on_opencl(void **state)
+static void rows_together_and_exits_change_no_bit_on_a_device(void **state)
 {
-    (void)state;
     for (int m = 0; m < N_MODELS; m++) {
         char gguf[256];
         expected e;
         fixture f;
-        hsdi_device *device = open_opencl_or_skip();
+        hsdi_device *device = open_accelerator_or_skip(*state);
         load(models[m].name, gguf, sizeof gguf, &e);
         size_t n = (size_t)e.n * (size_t)e.n_vocab;
         float *one = calloc(n, sizeof *one), *many = calloc(n, sizeof *many);
@@ -184,7 +182,7 @@ static void rows_together_and_exits_change_no_bit_on_opencl(void **state)
         int n_layers = f.model->n_layers;
         fixture_close(&f);
         for (int exit = 0; exit < n_layers; exit++) {
-            fixture_open_on(&f, gguf, open_opencl_or_skip(), hsdi_isa_detect(), exit);
+            fixture_open_on(&f, gguf, open_accelerator_or_skip(*state), hsdi_isa_detect(), exit);
             in_groups(&f, &e, many);
             if (memcmp(one, many, n * sizeof *one) != 0) {
                 fail_msg("%s: exit %d differs from single rows", models[m].name, exit);
@@ -233,8 +231,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_match_the_reference_on_every_instruction_set),
         cmocka_unit_test(rows_together_threads_and_exits_change_no_bit),
-        cmocka_unit_test(logits_match_the_reference_on_opencl),
-        cmocka_unit_test(rows_together_and_exits_change_no_bit_on_opencl),
+        ON_ACCELERATORS(logits_match_the_reference_on_a_device),
+        ON_ACCELERATORS(rows_together_and_exits_change_no_bit_on_a_device),
     };
     only_the_cases_asked_for();
     return cmocka_run_group_tests(tests, NULL, NULL);
