@@ -204,9 +204,9 @@ const int hsdi_launch_tile_rows[HSDI_LAUNCH_N_TILES] = {1, 4, 8};
 /// Work-items for all output channels of a product by tile `t`.
 static size_t width_of(const struct hsdi_weight *w, int t)
 {
-    bool six = w->type == HSDI_TYPE_Q6_K;
-    bool k = six || w->type == HSDI_TYPE_Q4_K || w->type == HSDI_TYPE_Q5_K;
-    size_t wide = t == 0   ? (six ? HSDI_OPENCL_WIDE_ONE_SIX : HSDI_OPENCL_WIDE_ONE)
+    bool four = w->type == HSDI_TYPE_Q4_K || w->type == HSDI_TYPE_Q5_K;
+    bool k = four || w->type == HSDI_TYPE_Q6_K;
+    size_t wide = t == 0   ? (four ? HSDI_OPENCL_WIDE_ONE_K : HSDI_OPENCL_WIDE_ONE)
                   : t == 1 ? HSDI_OPENCL_WIDE_FOUR
                            : (k ? HSDI_OPENCL_WIDE_EIGHT_K : HSDI_OPENCL_WIDE_EIGHT);
     return round_up(((size_t)w->n_out + wide - 1) / wide);

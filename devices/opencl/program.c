@@ -42,11 +42,11 @@ static void write_options(char *out)
     snprintf(out, OPTION_CHARS,
              "-cl-std=CL1.2 -DGROUP=%d -DJOB_INTS=%d -DJOB_POS=%d -DJOB_CELL=%d -DJOB_TRUNK=%d "
              "-DJOB_N_TRUNK=%d "
-             "-DJOB_PATH=%d -DJOB_N_PATH=%d -DWIDE_ONE=%d -DWIDE_ONE_SIX=%d -DWIDE_FOUR=%d "
+             "-DJOB_PATH=%d -DJOB_N_PATH=%d -DWIDE_ONE=%d -DWIDE_ONE_K=%d -DWIDE_FOUR=%d "
              "-DWIDE_EIGHT=%d -DWIDE_EIGHT_K=%d",
              HSDI_OPENCL_GROUP, HSDI_JOB_INTS, HSDI_JOB_POS, HSDI_JOB_CELL, HSDI_JOB_TRUNK,
              HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH, HSDI_OPENCL_WIDE_ONE,
-             HSDI_OPENCL_WIDE_ONE_SIX, HSDI_OPENCL_WIDE_FOUR, HSDI_OPENCL_WIDE_EIGHT,
+             HSDI_OPENCL_WIDE_ONE_K, HSDI_OPENCL_WIDE_FOUR, HSDI_OPENCL_WIDE_EIGHT,
              HSDI_OPENCL_WIDE_EIGHT_K);
 }
 

@@ -10,10 +10,10 @@
 enum { HSDI_OPENCL_GROUP = 64 }; ///< work-items per group, of every kernel
 
 /// Output channels per work-item in products of one, four and eight rows. Measured on PoCL with
-/// AVX-512: few for types whose decoding takes many registers.
+/// AVX-512, where it is a matter of registers and of how long a sum takes.
 enum {
-    HSDI_OPENCL_WIDE_ONE = 2,
-    HSDI_OPENCL_WIDE_ONE_SIX = 1, ///< Q6_K
+    HSDI_OPENCL_WIDE_ONE = 1,
+    HSDI_OPENCL_WIDE_ONE_K = 2, ///< Q4_K, Q5_K
     HSDI_OPENCL_WIDE_FOUR = 2,
     HSDI_OPENCL_WIDE_EIGHT = 2,
     HSDI_OPENCL_WIDE_EIGHT_K = 1, ///< Q4_K, Q5_K, Q6_K
