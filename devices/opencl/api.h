@@ -24,12 +24,15 @@
     X(Finish)                                                                                      \
     X(GetDeviceIDs)                                                                                \
     X(GetDeviceInfo)                                                                               \
+    X(GetEventProfilingInfo)                                                                       \
+    X(GetKernelInfo)                                                                               \
     X(GetPlatformIDs)                                                                              \
     X(GetPlatformInfo)                                                                             \
     X(GetProgramBuildInfo)                                                                         \
     X(GetProgramInfo)                                                                              \
     X(ReleaseCommandQueue)                                                                         \
     X(ReleaseContext)                                                                              \
+    X(ReleaseEvent)                                                                                \
     X(ReleaseKernel)                                                                               \
     X(ReleaseMemObject)                                                                            \
     X(ReleaseProgram)                                                                              \

@@ -2,6 +2,7 @@
 #include "devices/opencl/context.h"
 #include "devices/host_buffer.h"
 #include "devices/launch/graph.h"
+#include "devices/launch/profile.h"
 #include "devices/opencl/find.h"
 #include "devices/opencl/program.h"
 
@@ -35,6 +36,7 @@ static void ocl_close(hsdi_device *device)
     if (ocl->program) {
         (void)ocl->api->ReleaseProgram(ocl->program);
     }
+    free(ocl->events);
     if (ocl->queue) {
         (void)ocl->api->ReleaseCommandQueue(ocl->queue);
     }
@@ -59,6 +61,8 @@ static const hsdi_backend ocl_backend = {
     .graph_compile = hsdi_launch_graph_compile,
     .graph_destroy = hsdi_launch_graph_destroy,
     .graph_run = hsdi_launch_graph_run,
+    .profile = hsdi_ocl_profile,
+    .times = hsdi_launch_times,
 };
 
 /// Context, queue and kernels of device `index`. What was done before a failure is undone by

@@ -4,6 +4,9 @@
 #include "kernels/opencl/source.h"
 
 #include "base/error.h"
+#include "devices/launch/profile.h"
+
+#include <stdlib.h>
 
 /// The layer above knows the handles as its own types.
 static hsdi_ocl_device *ocl_of(hsdi_launch_device *device)
@@ -66,20 +69,83 @@ static hsd_status kernel_set(hsdi_launch_device *device, hsdi_launch_kernel *ker
     return hsdi_ocl_check(err, "clSetKernelArg", code);
 }
 
+// ---- times ----
+
+/// Name and time of a finished launch.
+static void take_time(hsdi_ocl_device *ocl, const hsdi_ocl_event *e)
+{
+    char name[64] = "";
+    cl_ulong begin = 0, end = 0;
+    if (ocl->api->GetKernelInfo(e->kernel, CL_KERNEL_FUNCTION_NAME, sizeof name, name, NULL) ==
+            CL_SUCCESS &&
+        ocl->api->GetEventProfilingInfo(e->event, CL_PROFILING_COMMAND_START, sizeof begin, &begin,
+                                        NULL) == CL_SUCCESS &&
+        ocl->api->GetEventProfilingInfo(e->event, CL_PROFILING_COMMAND_END, sizeof end, &end,
+                                        NULL) == CL_SUCCESS) {
+        hsdi_launch_timed(&ocl->launch, name, (int64_t)(end - begin));
+    }
+    (void)ocl->api->ReleaseEvent(e->event);
+}
+
+hsd_status hsdi_ocl_finish(hsdi_ocl_device *ocl, hsd_error *err)
+{
+    cl_int code = ocl->api->Finish(ocl->queue);
+    for (int i = 0; i < ocl->n_events; i++) {
+        take_time(ocl, &ocl->events[i]);
+    }
+    ocl->n_events = 0;
+    return hsdi_ocl_check(err, "clFinish", code);
+}
+
+hsd_status hsdi_ocl_profile(hsdi_device *device, bool on, hsd_error *err)
+{
+    hsdi_ocl_device *ocl = (hsdi_ocl_device *)device;
+    if (on && !ocl->events) {
+        cl_int code;
+        hsdi_ocl_event *events = calloc(HSDI_OCL_MAX_EVENTS, sizeof *events);
+        if (!events) {
+            return hsdi_fail(err, HSD_ENOMEM, "profile", "%d events", (int)HSDI_OCL_MAX_EVENTS);
+        }
+        cl_command_queue queue =
+            ocl->api->CreateCommandQueue(ocl->context, ocl->id, CL_QUEUE_PROFILING_ENABLE, &code);
+        if (code != CL_SUCCESS) {
+            free(events);
+            return hsdi_ocl_fail(err, "clCreateCommandQueue", code);
+        }
+        (void)ocl->api->ReleaseCommandQueue(ocl->queue); // nothing is in it between submissions
+        ocl->queue = queue;
+        ocl->events = events;
+    } else if (!on && ocl->events) { // the queue stays: its times are no longer asked for
+        free(ocl->events);
+        ocl->events = NULL;
+    }
+    return hsdi_launch_profile(device, on, err);
+}
+
 static hsd_status start(hsdi_launch_device *device, hsdi_launch_kernel *kernel, size_t width,
                         int height, hsd_error *err)
 {
-    const hsdi_ocl_device *ocl = ocl_of(device);
+    hsdi_ocl_device *ocl = ocl_of(device);
     const size_t global[2] = {width, (size_t)height}, local[2] = {HSDI_OPENCL_GROUP, 1};
-    return hsdi_ocl_check(err, "clEnqueueNDRangeKernel",
-                          ocl->api->EnqueueNDRangeKernel(ocl->queue, (cl_kernel)kernel, 2, NULL,
-                                                         global, local, 0, NULL, NULL));
+    if (ocl->events && ocl->n_events == HSDI_OCL_MAX_EVENTS) {
+        hsd_status status = hsdi_ocl_finish(ocl, err);
+        if (status != HSD_OK) {
+            return status;
+        }
+    }
+    hsdi_ocl_event *e = ocl->events ? &ocl->events[ocl->n_events] : NULL;
+    cl_int code = ocl->api->EnqueueNDRangeKernel(ocl->queue, (cl_kernel)kernel, 2, NULL, global,
+                                                 local, 0, NULL, e ? &e->event : NULL);
+    if (e && code == CL_SUCCESS) {
+        e->kernel = (cl_kernel)kernel;
+        ocl->n_events++;
+    }
+    return hsdi_ocl_check(err, "clEnqueueNDRangeKernel", code);
 }
 
 static hsd_status finish(hsdi_launch_device *device, hsd_error *err)
 {
-    const hsdi_ocl_device *ocl = ocl_of(device);
-    return hsdi_ocl_check(err, "clFinish", ocl->api->Finish(ocl->queue));
+    return hsdi_ocl_finish(ocl_of(device), err);
 }
 
 const hsdi_launch_driver hsdi_ocl_driver = {
