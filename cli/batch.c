@@ -156,9 +156,13 @@ static int open_engine(batch *b)
     }
     b->n_ctx = hsd_engine_n_ctx(b->engine);
     b->settings = cli_hash(b->settings, &b->n_ctx, sizeof b->n_ctx);
-    const char *device = b->g.engine.target_device;
-    if (device && strcmp(device, "cpu") != 0) { // another device, other roundings
-        b->settings = cli_hash(b->settings, device, strlen(device));
+    // Another device, other roundings.
+    const char *devices[] = {b->g.engine.target_device, b->g.engine.suffix_device};
+    for (int i = 0; i < 2; i++) {
+        if (devices[i] && strcmp(devices[i], "cpu") != 0) {
+            b->settings = cli_hash(b->settings, devices[i], strlen(devices[i]) + 1);
+            b->settings = cli_hash(b->settings, &b->g.engine.split_layer, sizeof(int));
+        }
     }
     b->settings = cli_settings_hash(b->settings, &b->g.session);
     b->sessions[0].how = b->g.session;

@@ -19,6 +19,8 @@ enum {
     KEY_WITH_RATIO,
     KEY_PER_FAMILY,
     KEY_KERNELS,
+    KEY_FAMILIES,
+    KEY_HITS,
 };
 
 /// Written for this file. The last ones have the form of the tasks that the shipped pair knows.
@@ -48,14 +50,17 @@ static const struct argp_option options[] = {
     {"rows", KEY_ROWS, "LIST", 0, "also time target passes of these row counts: 1,2,4,8,16", 0},
     {"past", KEY_PAST, "N", 0, "context of these passes; default 64", 0},
     {"coverage", KEY_COVERAGE, "FILE", 0,
-     "only measure how often outcomes are among the roots of mode mirror, for the prompts of a "
-     "JSON lines file (prompt, family)",
+     "only measure how often outcomes are among the roots of mode mirror, and hit a branch, for "
+     "the prompts of a JSON lines file (prompt, family)",
      0},
     {"per-family", KEY_PER_FAMILY, "N", 0, "prompts of each family for --coverage; default 8", 0},
     {"kernels", KEY_KERNELS, 0, 0,
      "only measure products of a 1.1B model's shape beside plain reading, on --device or on every "
      "device",
      0},
+    {"families", KEY_FAMILIES, "LIST", 0, "only these families for --coverage; default all", 0},
+    {"hits", KEY_HITS, "LIST", 0,
+     "budgets of roots whose hits --coverage counts, or none; default 1,2,4,8,16,32", 0},
     {"json", KEY_JSON, 0, 0, "print one JSON object", 0},
     {"verbose", 'v', 0, 0, "log lines on stderr", 0},
     {0},
@@ -76,7 +81,7 @@ static const char doc[] =
     "  hsd bench --modes ar --prefill 0 --rendezvous 0 --sessions 1,2,4,8,16\n"
     "  hsd bench --modes none --prefill 0 --rendezvous 0 --rows 1,2,4,8,16\n"
     "  hsd bench --kernels --device opencl\n"
-    "\n" CLI_EXIT_CODES;
+    "\n" CLI_EXIT_CODES " With --coverage: 4 both sources of roots are worse than one.";
 
 static void parse_modes(bench *b, struct argp_state *state, const char *arg)
 {
@@ -178,6 +183,11 @@ static error_t parse_numbers(int key, char *arg, struct argp_state *state)
     case KEY_PER_FAMILY:
         b->n_per_family = (int)cli_parse_int(state, "--per-family", arg, 1, INT_MAX);
         return 0;
+    case KEY_HITS:
+        b->n_hits = strcmp(arg, "none") == 0
+                        ? 0
+                        : cli_parse_ints(state, "--hits", arg, 1, 64, b->hits, BENCH_MAX_COUNTS);
+        return 0;
     case KEY_RENDEZVOUS:
         b->n_rendezvous = (int)cli_parse_int(state, "--rendezvous", arg, 0, 10000000);
         return 0;
@@ -213,6 +223,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_KERNELS:
         b->kernels = true;
+        return 0;
+    case KEY_FAMILIES:
+        b->families = arg;
         return 0;
     case KEY_JSON:
         b->json = true;
@@ -310,6 +323,9 @@ int cli_bench(int argc, char **argv)
     cli_generation_init(&b.g);
     b.n_repeats = 5;
     b.n_per_family = 8;
+    for (int n = 1; n <= 32; n *= 2) {
+        b.hits[b.n_hits++] = n;
+    }
     b.n_past = 64;
     b.n_prefill = 128;
     b.n_rendezvous = 2000;

@@ -1,5 +1,5 @@
 /// `hsd bench` in parts: options and order (bench.c), measuring (bench_measure.c, and many sessions
-/// at once in bench_sessions.c), printing (bench_report.c).
+/// at once in bench_sessions.c), printing (bench_report.c); roots in bench_roots.h.
 #ifndef HSD_CLI_BENCH_H
 #define HSD_CLI_BENCH_H
 
@@ -60,11 +60,14 @@ typedef struct bench {
     int n_prefill;    ///< length of the measured prefill, 0: none
     int n_rendezvous; ///< steps, 0: none
     bool json;
-    bool kernels;              ///< measure only products, on one device or all
-    const char *coverage_path; ///< measure only the coverage of roots, on this file's prompts
-    int n_per_family;          ///< prompts of each family
-    int with_tree;             ///< also run each drafting mode with trees of so many tokens, 0: no
-    bool with_ratio;           ///< also run each drafting mode by the ratio rule
+    bool kernels;               ///< measure only products, on one device or all
+    const char *coverage_path;  ///< measure only the coverage of roots, on this file's prompts
+    int n_per_family;           ///< prompts of each family
+    const char *families;       ///< of these only, with commas; NULL: all
+    int hits[BENCH_MAX_COUNTS]; ///< root budgets of the generations whose hits are counted
+    int n_hits;
+    int with_tree;   ///< also run each drafting mode with trees of so many tokens, 0: no
+    bool with_ratio; ///< also run each drafting mode by the ratio rule
     bench_mode modes[BENCH_MAX_RUNS]; ///< the modes, then their variants
     int n_modes, n_runs;
     cli_text texts[BENCH_MAX_PROMPTS]; ///< owned

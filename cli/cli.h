@@ -18,6 +18,7 @@ enum {
     CLI_OK = 0,
     CLI_FAILURE = 1,
     CLI_USAGE = 2,
+    CLI_WORSE = 4, ///< of `bench --coverage`: both sources are worse than one
     CLI_INTERRUPTED = 130,
 };
 
@@ -33,6 +34,7 @@ int cli_bench(int argc, char **argv);
 int cli_keygen(int argc, char **argv);
 int cli_devices(int argc, char **argv);
 int cli_batch(int argc, char **argv);
+int cli_export(int argc, char **argv);
 
 /* report.c */
 

@@ -12,6 +12,8 @@ enum {
     KEY_DRAFT_THREADS,
     KEY_DEVICE,
     KEY_DRAFT_DEVICE,
+    KEY_SUFFIX_DEVICE,
+    KEY_SPLIT_LAYER,
     KEY_CTX,
     KEY_WORKER,
     KEY_WORKER_KEY,
@@ -25,8 +27,13 @@ static const struct argp_option options[] = {
     {"draft", KEY_DRAFT, "FILE", 0,
      "GGUF file of the draft (default: the shipped one beside the shipped target, else none)", 0},
     {"device", KEY_DEVICE, "NAME", 0,
-     "device of the target: cpu (the default), opencl, opencl:1, level_zero (see `hsd devices')",
+     "device of the target: cpu (the default), cpu:0-3, opencl, opencl:1, "
+     "level_zero (see `hsd devices')",
      0},
+    {"suffix-device", KEY_SUFFIX_DEVICE, "NAME", 0,
+     "device of the target's last layers (default: all are on --device)", 0},
+    {"split-layer", KEY_SPLIT_LAYER, "N", 0,
+     "first layer on --suffix-device (default: half of them)", 0},
     {"draft-device", KEY_DRAFT_DEVICE, "NAME", 0, "device of the draft (default: cpu)", 0},
     {"threads", KEY_THREADS, "N", 0, "threads of the target (0: chosen by the engine)", 0},
     {"draft-threads", KEY_DRAFT_THREADS, "N", 0, "threads of the draft (0: chosen by the engine)",
@@ -129,6 +136,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_DRAFT_DEVICE:
         g->engine.draft_device = arg;
+        return 0;
+    case KEY_SUFFIX_DEVICE:
+        g->engine.suffix_device = arg;
+        return 0;
+    case KEY_SPLIT_LAYER:
+        g->engine.split_layer = (int)cli_parse_int(state, "--split-layer", arg, 1, INT_MAX);
         return 0;
     case KEY_CTX:
         g->engine.n_ctx = (int)cli_parse_int(state, "--ctx", arg, 0, INT_MAX);

@@ -21,6 +21,7 @@ static char title_bench[] = "hsd bench";
 static char title_keygen[] = "hsd keygen";
 static char title_devices[] = "hsd devices";
 static char title_batch[] = "hsd batch";
+static char title_export[] = "hsd export";
 
 static const command commands[] = {
     {"run", title_run, cli_run},
@@ -30,6 +31,7 @@ static const command commands[] = {
     {"bench", title_bench, cli_bench},
     {"keygen", title_keygen, cli_keygen},
     {"devices", title_devices, cli_devices},
+    {"export", title_export, cli_export},
 };
 
 static const char doc[] =
@@ -44,6 +46,7 @@ static const char doc[] =
     "  bench    compare the modes side by side\n"
     "  keygen   make keys for workers on other hosts\n"
     "  devices  list what models can run on\n"
+    "  export   write a model as a network for an NPU\n"
     "\n"
     "Options:"
     "\v"
@@ -65,8 +68,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         argp_error(state, "there is no command '%s'", arg);
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "a command is missing: run, batch, worker, info, bench, keygen or "
-                          "devices");
+        argp_error(state, "a command is missing: run, batch, worker, info, bench, keygen, "
+                          "devices or export");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -35,6 +35,6 @@ function(hsd_spirv out)
     COMMAND ${HSD_SPIRV_CLANG} -c -x cl -cl-std=CL1.2 -target spir64 -O2 -ffp-contract=off
             -Xclang -disable-llvm-passes -Xclang -finclude-default-header -fdiscard-value-names
             ${macros} ${before} -emit-llvm ${last} -o ${out}.bc
-    COMMAND ${HSD_SPIRV_TRANSLATOR} ${out}.bc -o ${out}
+    COMMAND ${HSD_SPIRV_TRANSLATOR} --spirv-max-version=1.2 ${out}.bc -o ${out}
     DEPENDS ${ARGN} ${header} COMMENT "OpenCL C to SPIR-V" VERBATIM)
 endfunction()

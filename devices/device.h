@@ -11,6 +11,7 @@
 #include "devices/graph.h"
 #include "kernels/kernels.h"
 
+#include <hsd/network.h>
 #include <hsd/status.h>
 #include <stddef.h>
 
@@ -32,7 +33,7 @@ typedef struct hsdi_buffer hsdi_buffer;
 typedef struct hsdi_graph hsdi_graph;
 
 typedef struct hsdi_device_info {
-    const char *backend; ///< "cpu", "opencl", "level_zero", "null"; static
+    const char *backend; ///< "cpu", "opencl", "level_zero", "openvino", "null"; static
     char name[64];       ///< "cpu avx512, cores 0-1"
     char note[160];      ///< what opening it has to say, for a log; may be empty
     int n_threads;       ///< largest number of threads a job can use
@@ -106,6 +107,21 @@ HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, h
 ///          too high; HSD_EUNSUPPORTED with the reason for a device that runs no kernels;
 ///          HSD_EINVAL, also for HSD_DEVICE_TIMEOUT_S in the environment; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_device_open_level_zero(int index, hsdi_device **out, hsd_error *err);
+/// The device that writes networks (devices/openvino): hsdi_graph_compile writes the graph for
+/// exactly n_rows_max rows and n_ctx cells, overwriting the two files; there is nothing to run.
+typedef struct hsdi_openvino_options {
+    const char *xml_path, *bin_path; ///< borrowed for the call
+    hsd_network_type type;
+} hsdi_openvino_options;
+
+/// Errors : HSD_EUNSUPPORTED in a build without it; HSD_EINVAL; HSD_ENOMEM. Compiling also gives
+///          HSD_EIO with file and errno.
+HSD_NODISCARD hsd_status hsdi_device_open_openvino(const hsdi_openvino_options *options,
+                                                   hsdi_device **out, hsd_error *err);
+/// Inputs and outputs of a graph compiled there, in the order of the XML. Returns their number;
+/// *out is borrowed for the graph's life.
+int hsdi_openvino_ports(const hsdi_graph *graph, const hsd_network_port **out);
+
 void hsdi_device_close(hsdi_device **device);
 const hsdi_device_info *hsdi_device_get_info(const hsdi_device *device);
 /// Launches of a kernel: how many, and how long they took by the device's own clock.
@@ -134,8 +150,8 @@ enum {
 
 /// Give a matrix [n_out, n_in] of `type` (GGUF layout) to a device.
 ///
-/// Owner  : `data` must stay valid and unchanged for the weight's life when HSDI_USE_ROWS is set;
-///          otherwise it is borrowed for the call.
+/// Owner  : `data` must stay valid and unchanged for the weight's life when HSDI_USE_ROWS is set,
+///          and on the device "openvino"; otherwise it is borrowed for the call.
 /// Errors : HSD_EINVAL when n_in is not a multiple of the type's block; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out,
                                             int n_in, const void *data, int uses, hsdi_weight **out,

@@ -1,4 +1,4 @@
-/// Devices by name: "cpu", "opencl", "opencl:1", "level_zero".
+/// Devices by name: "cpu", "cpu:0-3", "opencl", "opencl:1", "level_zero".
 #include "base/error.h"
 #include "engine/engine_internal.h"
 
@@ -34,11 +34,15 @@ static bool parse_index(const char *text, int *out)
 
 hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out, hsd_error *err)
 {
-    *out = (hsdi_place){.is_cpu = true, .index = -1};
+    *out = (hsdi_place){.index = -1};
     if (!name || strcmp(name, "cpu") == 0) {
         return HSD_OK;
     }
-    out->is_cpu = false;
+    if (strncmp(name, "cpu:", 4) == 0) {
+        hsd_error detail;
+        hsd_status status = hsdi_cores_parse(name + 4, out->cpus, &out->n_cpus, &detail);
+        return status == HSD_OK ? HSD_OK : hsdi_fail(err, status, option, "%s", detail.message);
+    }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         size_t n = strlen(kinds[i].name);
         if (strncmp(name, kinds[i].name, n) == 0 && parse_index(name + n, &out->index)) {
@@ -47,7 +51,8 @@ hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *ou
         }
     }
     return hsdi_fail(err, HSD_EINVAL, option,
-                     "\"%.64s\" is none of cpu, opencl, opencl:0, .., level_zero, level_zero:0, ..",
+                     "\"%.64s\" is none of cpu, cpu:0-3, opencl, opencl:0, .., level_zero, "
+                     "level_zero:0, ..",
                      name);
 }
 
@@ -127,4 +132,42 @@ hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error 
     }
     free(cores);
     return status;
+}
+
+enum { N_DEVICES = 3 };
+
+static void all_devices(const hsd_engine *e, hsdi_device *out[N_DEVICES])
+{
+    out[0] = e->target_device;
+    out[1] = e->suffix_device;
+    out[2] = e->draft_device;
+}
+
+void hsdi_engine_profile(hsd_engine *e)
+{
+    hsdi_device *devices[N_DEVICES];
+    all_devices(e, devices);
+    for (int i = 0; i < N_DEVICES; i++) {
+        if (devices[i]) {
+            // One that cannot has no times to log.
+            hsd_status status = hsdi_device_profile(devices[i], true, NULL);
+            (void)status;
+        }
+    }
+}
+
+void hsdi_engine_log_times(const hsd_engine *e)
+{
+    enum { MAX_TIMES = 64 };
+    hsdi_device *devices[N_DEVICES];
+    hsdi_device_time times[MAX_TIMES];
+    all_devices(e, devices);
+    for (int i = 0; i < N_DEVICES; i++) {
+        int n = devices[i] ? hsdi_device_times(devices[i], times, MAX_TIMES) : 0;
+        for (int k = 0; k < n && k < MAX_TIMES; k++) {
+            hsdi_logf(&e->log, HSDI_LOG_INFO, "%s: %s, %lld launches, %.3f ms",
+                      hsdi_device_get_info(devices[i])->name, times[k].name, (long long)times[k].n,
+                      (double)times[k].ns / 1e6);
+        }
+    }
 }

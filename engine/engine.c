@@ -51,24 +51,50 @@ int hsdi_threads_for(int64_t n_parameters, int n_max)
     return n < n_max ? (int)n : n_max;
 }
 
-hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path, hsdi_device *device, int n_ctx,
-                            hsd_error *err)
+/// Weights on their devices, and the runners for them.
+static hsd_status place_layers(hsdi_loaded *loaded, hsdi_device *device, const hsdi_split *split,
+                               int n_ctx, hsd_error *err)
+{
+    const hsdi_model *m = loaded->model;
+    const hsdi_kernels *kernels = hsdi_kernels_get(hsdi_isa_detect());
+    int n_max = m->n_ctx < CTX_DEFAULT_MAX ? m->n_ctx : CTX_DEFAULT_MAX;
+    int most = hsdi_model_max_ctx(m), first = m->n_layers;
+    n_ctx = n_ctx == 0 ? n_max : n_ctx;
+    n_ctx = n_ctx < most ? n_ctx : most;
+    if (split && split->device) {
+        first = split->layer > 0 ? split->layer : m->n_layers / 2;
+        if (first < 1 || first >= m->n_layers) {
+            return hsdi_fail(err, HSD_EINVAL, "split_layer", "%d of a model with %d layers", first,
+                             m->n_layers);
+        }
+    }
+    hsd_status status = hsdi_weights_create(m, 0, first, device, &loaded->weights, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsdi_runner_init(&loaded->runner, loaded->weights, device, kernels, n_ctx);
+    if (first < m->n_layers) {
+        status =
+            hsdi_weights_create(m, first, m->n_layers, split->device, &loaded->rest_weights, err);
+        if (status == HSD_OK) {
+            hsdi_runner_init(&loaded->rest, loaded->rest_weights, split->device, kernels, n_ctx);
+            loaded->runner.next = &loaded->rest;
+        }
+    }
+    return status;
+}
+
+hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path, hsdi_device *device,
+                            const hsdi_split *split, int n_ctx, hsd_error *err)
 {
     hsd_status status = hsdi_model_load(path, &loaded->model, err);
     if (status == HSD_OK) {
         status = hsdi_tokenizer_create(loaded->model->gguf, &loaded->tokenizer, err);
     }
     if (status == HSD_OK) {
-        status = hsdi_weights_create(loaded->model, device, &loaded->weights, err);
+        status = place_layers(loaded, device, split, n_ctx, err);
     }
-    if (status == HSD_OK) {
-        int n_max = loaded->model->n_ctx < CTX_DEFAULT_MAX ? loaded->model->n_ctx : CTX_DEFAULT_MAX;
-        n_ctx = n_ctx == 0 ? n_max : n_ctx;
-        int most = hsdi_model_max_ctx(loaded->model);
-        n_ctx = n_ctx < most ? n_ctx : most;
-        const hsdi_kernels *kernels = hsdi_kernels_get(hsdi_isa_detect());
-        hsdi_runner_init(&loaded->runner, loaded->weights, device, kernels, n_ctx);
-    } else if (err && err->status != HSD_OK && strchr(err->where, '/') == NULL) {
+    if (status != HSD_OK && err && err->status != HSD_OK && strchr(err->where, '/') == NULL) {
         // A field name alone does not say which of the two files is meant.
         char where[sizeof err->where];
         const char *file = strrchr(path, '/');
@@ -81,7 +107,9 @@ hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path, hsdi_device *
 void hsdi_loaded_close(hsdi_loaded *loaded)
 {
     hsdi_runner_fini(&loaded->runner);
+    hsdi_runner_fini(&loaded->rest);
     hsdi_weights_destroy(&loaded->weights);
+    hsdi_weights_destroy(&loaded->rest_weights);
     hsdi_tokenizer_destroy(&loaded->tokenizer);
     hsdi_model_free(&loaded->model);
 }
@@ -102,17 +130,21 @@ static hsd_status find_cpus(hsd_engine *e, hsd_error *err)
     return status;
 }
 
-/// Device at a place; the CPU on processors [first, first + n), wrapping around when more are asked
-/// for.
+static bool on_cpu(const hsdi_place *place)
+{
+    return !place->open;
+}
+
+/// Device at a place; a CPU without processors of its own on [first, first + n), wrapping around
+/// when more are asked for.
 static hsd_status open_device(hsd_engine *e, const hsdi_place *place, int first, int n,
                               hsdi_device **out, hsd_error *err)
 {
-    if (!place->is_cpu) {
+    if (place->open) {
         hsd_status status = place->open(place->index, out, err);
-        if (status == HSD_OK) {
-            const hsdi_device_info *info = hsdi_device_get_info(*out);
-            hsdi_logf(&e->log, HSDI_LOG_INFO, "%s%s%s", info->name, info->note[0] ? ": " : "",
-                      info->note);
+        const hsdi_device_info *info = status == HSD_OK ? hsdi_device_get_info(*out) : NULL;
+        if (info && info->note[0]) {
+            hsdi_logf(&e->log, HSDI_LOG_INFO, "%s: %s", info->name, info->note);
         }
         return status;
     }
@@ -121,10 +153,12 @@ static hsd_status open_device(hsd_engine *e, const hsdi_place *place, int first,
         return hsdi_fail(err, HSD_ENOMEM, "engine", "core list");
     }
     for (int i = 0; i < n; i++) {
-        cpus[i] = e->cpus[(first + i) % e->n_cpus];
+        cpus[i] =
+            place->n_cpus > 0 ? place->cpus[i % place->n_cpus] : e->cpus[(first + i) % e->n_cpus];
     }
+    int n_there = place->n_cpus > 0 ? place->n_cpus : e->n_cpus;
     const hsdi_cpu_options options = {
-        .cpus = n <= e->n_cpus ? cpus : NULL, .n_threads = n, .isa = hsdi_isa_detect()};
+        .cpus = n <= n_there ? cpus : NULL, .n_threads = n, .isa = hsdi_isa_detect()};
     hsd_status status = hsdi_device_open_cpu(&options, out, err);
     free(cpus);
     return status;
@@ -189,23 +223,28 @@ static hsd_status find_paths(const hsd_engine_options *o, char *target, char *dr
                : hsdi_fail(err, HSD_EINVAL, "draft_path", "the path is too long");
 }
 
+/// Threads of a model on a place with up to n_max processors. On another device than the CPU a
+/// model needs one, which waits.
+static int threads_on(const hsdi_place *place, int n_asked, int64_t n_parameters, int n_max)
+{
+    return !on_cpu(place) ? 1
+           : n_asked > 0
+               ? n_asked
+               : hsdi_threads_for(n_parameters, place->n_cpus > 0 ? place->n_cpus : n_max);
+}
+
 /// Thread counts: the draft gets the last processors, the target the others while a draft runs
-/// beside it and all of them otherwise. On another device a model needs one, which waits.
+/// beside it and all of them otherwise. Where processors are named nothing is shared out.
 static void plan_threads(hsd_engine *e, const hsd_engine_options *o, int64_t target_parameters,
                          int64_t draft_parameters)
 {
-    e->n_target_alone =
-        o->n_threads > 0 ? o->n_threads : hsdi_threads_for(target_parameters, e->n_cpus);
-    if (!e->target_place.is_cpu) {
-        e->n_target_alone = 1;
-    }
-    int spare = e->n_cpus > 1 ? e->target_place.is_cpu ? e->n_cpus / 2 : e->n_cpus - 1 : 1;
-    e->n_draft_threads = !e->draft_place.is_cpu   ? 1
-                         : o->n_draft_threads > 0 ? o->n_draft_threads
-                                                  : hsdi_threads_for(draft_parameters, spare);
+    int spare = e->n_cpus > 1 ? on_cpu(&e->target_place) ? e->n_cpus / 2 : e->n_cpus - 1 : 1;
+    e->n_target_alone = threads_on(&e->target_place, o->n_threads, target_parameters, e->n_cpus);
+    e->n_draft_threads = threads_on(&e->draft_place, o->n_draft_threads, draft_parameters, spare);
     int left = e->n_cpus - e->n_draft_threads;
+    bool is_shared = e->target_place.n_cpus == 0 && e->draft_place.n_cpus == 0;
     e->n_target_beside = e->n_target_alone;
-    if (o->n_threads == 0 && e->n_target_beside > left) {
+    if (o->n_threads == 0 && is_shared && e->n_target_beside > left) {
         e->n_target_beside = left > 0 ? left : 1;
     }
 }
@@ -252,10 +291,16 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
             HSD_OK &&
         (status = open_device(e, &e->draft_place, first_draft > 0 ? first_draft : 0,
                               e->n_draft_threads, &e->draft_device, err)) == HSD_OK &&
-        (status = hsdi_loaded_open(&e->target, target, e->target_device, o->n_ctx, err)) ==
-            HSD_OK &&
-        has_draft) {
-        status = hsdi_loaded_open(&e->draft, draft, e->draft_device, o->n_ctx, err);
+        o->suffix_device) {
+        int n = threads_on(&e->suffix_place, o->n_threads, n_target, e->n_cpus);
+        status = open_device(e, &e->suffix_place, 0, n, &e->suffix_device, err);
+    }
+    const hsdi_split split = {e->suffix_device, o->split_layer};
+    if (status == HSD_OK) {
+        status = hsdi_loaded_open(&e->target, target, e->target_device, &split, o->n_ctx, err);
+    }
+    if (status == HSD_OK && has_draft) {
+        status = hsdi_loaded_open(&e->draft, draft, e->draft_device, NULL, o->n_ctx, err);
     }
     if (status == HSD_OK && has_draft) {
         status = hsdi_tokenizer_compare(e->target.tokenizer, e->draft.tokenizer, NULL, err);
@@ -269,10 +314,16 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
     if (o->n_threads < 0 || o->n_draft_threads < 0 || o->n_ctx < 0) {
         return hsdi_fail(err, HSD_EINVAL, "options", "thread counts and n_ctx are not negative");
     }
+    if (o->split_layer < 0 || (o->split_layer > 0 && !o->suffix_device)) {
+        return hsdi_fail(err, HSD_EINVAL, "split_layer", "%d %s", o->split_layer,
+                         o->suffix_device ? "is negative" : "needs a device for the layers behind");
+    }
     hsd_status status;
     if ((status = hsdi_place_parse(o->target_device, "target_device", &e->target_place, err)) !=
             HSD_OK ||
         (status = hsdi_place_parse(o->draft_device, "draft_device", &e->draft_place, err)) !=
+            HSD_OK ||
+        (status = hsdi_place_parse(o->suffix_device, "suffix_device", &e->suffix_place, err)) !=
             HSD_OK ||
         (status = find_cpus(e, err)) != HSD_OK || (status = copy_endpoints(e, o, err)) != HSD_OK ||
         (status = hsdi_context_create(&e->context, err)) != HSD_OK ||
@@ -289,18 +340,25 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
                   "a context of %d tokens, but the target was trained on %d", o->n_ctx,
                   e->target.model->n_ctx);
     }
-    bool both_cpu = e->target_place.is_cpu && e->draft_place.is_cpu;
-    hsdi_runner_init(&e->exit_runner, e->target.weights,
-                     both_cpu ? e->draft_device : e->target_device, e->target.runner.kernels,
-                     e->n_ctx);
+    bool both_cpu = on_cpu(&e->target_place) && on_cpu(&e->draft_place);
+    if (!e->suffix_device) { // else the LM head is not where the first layers are
+        hsdi_runner_init(&e->exit_runner, e->target.weights,
+                         both_cpu ? e->draft_device : e->target_device, e->target.runner.kernels,
+                         e->n_ctx);
+    }
     e->drafts = (hsdi_drafts){.model = e->draft.model ? &e->draft.runner : NULL,
-                              .target = &e->exit_runner,
+                              .target = e->suffix_device ? NULL : &e->exit_runner,
                               .n_vocab = e->target.model->n_vocab,
                               .vocab_hash = hsdi_tokenizer_hash(e->target.tokenizer),
                               .fingerprint =
                                   e->draft.model ? hsdi_gguf_fingerprint(e->draft.model->gguf) : 0};
     e->local[HSDI_LOCAL_DRAFT].endpoint = "inproc://hsd-draft";
     e->local[HSDI_LOCAL_NGRAM].endpoint = "inproc://hsd-ngram";
+    if (e->suffix_device) {
+        hsdi_logf(&e->log, HSDI_LOG_INFO, "layers from %d on are on %s",
+                  hsdi_weights_begin(e->target.rest_weights),
+                  hsdi_device_get_info(e->suffix_device)->name);
+    }
     hsdi_logf(&e->log, HSDI_LOG_INFO, "target on %s, %d threads alone, %d beside a draft",
               hsdi_device_get_info(e->target_device)->name, e->n_target_alone, e->n_target_beside);
     return HSD_OK;
@@ -328,6 +386,9 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
         hsd_engine_close(&e);
         return status;
     }
+    if (e->trace) {
+        hsdi_engine_profile(e);
+    }
     *out = e;
     return HSD_OK;
 }
@@ -346,11 +407,15 @@ void hsd_engine_close(hsd_engine **engine)
         }
         hsdi_worker_destroy(&local->worker);
     }
+    if (e->trace) {
+        hsdi_engine_log_times(e);
+    }
     hsdi_context_destroy(&e->context);
     hsdi_runner_fini(&e->exit_runner);
     hsdi_loaded_close(&e->draft);
     hsdi_loaded_close(&e->target);
     hsdi_device_close(&e->draft_device);
+    hsdi_device_close(&e->suffix_device);
     hsdi_device_close(&e->target_device);
     for (int i = 0; i < e->n_endpoints; i++) {
         free(e->endpoints[i]);
@@ -375,7 +440,8 @@ static void *local_main(void *arg)
 
 int hsdi_first_cpu(const hsd_engine *e)
 {
-    return e->n_cpus > 1 ? e->cpus[0] : -1;
+    const hsdi_place *place = &e->target_place;
+    return place->n_cpus > 0 ? place->cpus[0] : e->n_cpus > 1 ? e->cpus[0] : -1;
 }
 
 int hsdi_engine_spin_us(const hsd_engine *e, const char *endpoint)
@@ -395,7 +461,9 @@ static hsd_status start_local(hsd_engine *e, hsdi_local_worker *local, hsd_error
         local == &e->local[HSDI_LOCAL_DRAFT] ? hsdi_engine_spin_us(e, local->endpoint) : 0;
     int first = e->n_cpus - e->n_draft_threads;
     local->log = &e->log;
-    local->cpu = e->n_cpus > 1 ? e->cpus[first > 0 ? first : 0] : -1;
+    local->cpu = e->draft_place.n_cpus > 0 ? e->draft_place.cpus[0]
+                 : e->n_cpus > 1           ? e->cpus[first > 0 ? first : 0]
+                                           : -1;
     if (!local->worker) {
         status =
             hsdi_worker_create(e->context, local->endpoint, &factory, &config, &local->worker, err);

@@ -12,22 +12,32 @@ enum { HSDI_PATH_MAX = 4096 };
 
 /// Which device a name means.
 typedef struct hsdi_place {
-    bool is_cpu;
-    int index; ///< of a device that is no CPU; -1: the first GPU, else the first of all
     hsd_status (*open)(int index, hsdi_device **out, hsd_error *err); ///< NULL: the CPU
+    int index;  ///< of a device that is no CPU; -1: the first GPU, else the first of all
+    int n_cpus; ///< processors of a CPU that was named with them; 0: the engine takes some
+    int cpus[HSDI_CORES_MAX];
 } hsdi_place;
 
-/// NULL means the CPU. Errors: HSD_EINVAL with the option's name.
+/// NULL means the CPU. Errors: HSD_EINVAL or, for a processor that may not be used, HSD_ENODEVICE,
+/// with the option's name.
 HSD_NODISCARD hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out,
                                           hsd_error *err);
 
-/// A model with its weights on a device.
+/// A model with its weights on a device, or on two.
 typedef struct hsdi_loaded {
     hsdi_model *model;
     hsdi_tokenizer *tokenizer;
     hsdi_weights *weights;
     hsdi_runner runner;
+    hsdi_weights *rest_weights; ///< of the last layers where they lie elsewhere, else NULL
+    hsdi_runner rest;           ///< what runner.next points to then
 } hsdi_loaded;
+
+/// The last layers of a model on a device of their own.
+typedef struct hsdi_split {
+    hsdi_device *device; ///< NULL: not split
+    int layer;           ///< first layer there; 0: half of them
+} hsdi_split;
 
 /// The engine's own draft workers: one for sessions' drafts, and one for lookups beside them.
 enum { HSDI_LOCAL_DRAFT, HSDI_LOCAL_NGRAM, HSDI_N_LOCAL };
@@ -54,14 +64,15 @@ struct hsd_engine {
     int n_ctx;
     int cpus[HSDI_CORES_MAX]; ///< order in which threads take processors
     int n_cpus;
-    hsdi_place target_place, draft_place;
+    hsdi_place target_place, suffix_place, draft_place;
     hsdi_device *target_device, *draft_device;
+    hsdi_device *suffix_device; ///< of the target's last layers; NULL: they are with the others
     int n_target_alone;  ///< target threads when no draft runs beside it; 1 where it is no CPU
     int n_target_beside; ///< target threads while a local draft runs
     int n_draft_threads;
     hsdi_loaded target, draft; ///< draft.model is NULL without a draft
     hsdi_runner exit_runner;   ///< the target's weights on the draft device where both are CPUs,
-                               ///< else on the target's
+                               ///< else on the target's; not where the target is split
     hsdi_drafts drafts;
     hsd_trace *trace; ///< borrowed; NULL: none
     hsdi_context *context;
@@ -71,6 +82,10 @@ struct hsd_engine {
     hsdi_local_worker local[HSDI_N_LOCAL];
     hsdi_choice choice;
 };
+
+/// Take times of kernels on the engine's devices that can, and write them to the log.
+void hsdi_engine_profile(hsd_engine *engine);
+void hsdi_engine_log_times(const hsd_engine *engine);
 
 /// Processor of the target device's first thread; -1: not pinned.
 int hsdi_first_cpu(const hsd_engine *engine);
@@ -104,9 +119,10 @@ int hsdi_engine_spin_us(const hsd_engine *engine, const char *endpoint);
 /// Start a local draft worker if it does not run yet.
 HSD_NODISCARD hsd_status hsdi_engine_start_local(hsd_engine *engine, int which, hsd_error *err);
 
-/// Load a model file and put it on a device.
+/// Load a model file and put it on a device, its last layers on another one where `split` says so.
 HSD_NODISCARD hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path,
-                                          hsdi_device *device, int n_ctx, hsd_error *err);
+                                          hsdi_device *device, const hsdi_split *split, int n_ctx,
+                                          hsd_error *err);
 void hsdi_loaded_close(hsdi_loaded *loaded);
 
 /// Pin the calling thread; does nothing for cpu < 0 or where it is forbidden.

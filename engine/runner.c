@@ -1,6 +1,7 @@
 /// Graphs of one model on one device, compiled when first asked for.
+#include "engine/runner.h"
+
 #include "base/error.h"
-#include "engine/stages.h"
 
 void hsdi_runner_init(hsdi_runner *runner, const hsdi_weights *weights, hsdi_device *device,
                       const hsdi_kernels *kernels, int n_ctx)

@@ -104,6 +104,11 @@ static hsd_status check_options(const hsd_engine *e, const hsd_session_options *
         return hsdi_fail(err, HSD_EUNSUPPORTED, "draft_kind",
                          "a model of one layer has no early exit");
     }
+    if (o->draft_kind == HSD_DRAFT_EARLY_EXIT && e->suffix_device) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, "draft_kind",
+                         "an early exit needs the LM head beside the first layers, and this target "
+                         "has it on the device of the last ones");
+    }
     return hsdi_sampling_check(&o->sampling, err);
 }
 
@@ -152,6 +157,7 @@ static hsd_status open_stage(hsd_session *s, hsd_error *err)
         .exit_layer = o->mode == HSD_MODE_MIRROR ? o->exit_layer : 0,
         .n_cells = hsdi_target_cells_needed(e->n_ctx, o->tree),
         .n_threads = s->n_target_threads,
+        .n_alone = e->n_target_alone,
         .is_steady = o->mode == HSD_MODE_AR,
         .sampling = o->sampling,
     };
@@ -628,4 +634,8 @@ void hsd_session_coverage(const hsd_session *session, hsd_coverage *out)
     memcpy(out->draft, t.ranks_own, sizeof out->draft);
     memcpy(out->exit, t.ranks_proxy, sizeof out->exit);
     memcpy(out->both, t.ranks_merged, sizeof out->both);
+    memcpy(out->both_not_draft, t.merged_not_own, sizeof out->both_not_draft);
+    memcpy(out->draft_not_both, t.own_not_merged, sizeof out->draft_not_both);
+    memcpy(out->both_not_exit, t.merged_not_proxy, sizeof out->both_not_exit);
+    memcpy(out->exit_not_both, t.proxy_not_merged, sizeof out->exit_not_both);
 }

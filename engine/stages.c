@@ -1,11 +1,11 @@
 /// Target and draft stages on real models.
 ///
-/// A target pass is two submissions when proxies are wanted (layers before and after the exit)
-/// and one otherwise. Both give the same bits: the kernels do not see the difference. Submissions
-/// go through the runner's combiner, which joins them with those of other sessions.
+/// A target pass is cut where proxies are wanted, and where its layers lie on several devices of a
+/// kind. The bits stay the same: the kernels do not see the difference.
 #include "engine/stages.h"
 
 #include "base/error.h"
+#include "engine/passes.h"
 #include "engine/ratio.h"
 #include "engine/rules.h"
 #include "engine/sampler.h"
@@ -13,17 +13,13 @@
 #include <stdlib.h>
 
 typedef struct target {
-    hsdi_combiner *combiner;
-    hsdi_seat *seat;
-    hsdi_graph *fill, *full, *prefix, *exit_head, *suffix;
-    hsdi_cache *cache;
-    hsdi_buffer *hidden, *exit_logits, *logits;
+    hsdi_passes *passes;
     hsdi_sampler *sampler;
     hsdi_rules *rules;
     double *p; ///< [n_vocab] scratch of the ratio rule, else NULL
-    int n_vocab, n_threads;
+    int n_vocab;
     hsdi_rows rows; ///< of the pass between prefix and suffix
-    hsdi_job job;   ///< the same for the device
+    hsdi_job job;   ///< the same for the devices
 } target;
 
 static bool draws_by_ratio(const hsd_sampling *sampling)
@@ -43,7 +39,7 @@ static void top_of(hsdi_sampler *sampler, bool by_ratio, const float *logits, in
     }
 }
 
-static hsdi_job job_of(const hsdi_rows *rows, hsdi_cache *cache, int n_threads)
+static hsdi_job job_of(const hsdi_rows *rows)
 {
     return (hsdi_job){.n_rows = rows->n_rows,
                       .tokens = rows->tokens,
@@ -53,44 +49,35 @@ static hsdi_job job_of(const hsdi_rows *rows, hsdi_cache *cache, int n_threads)
                       .n_trunk = rows->n_trunk,
                       .path = rows->path,
                       .n_path = rows->n_path,
-                      .path_stride = rows->path_stride,
-                      .n_threads = n_threads,
-                      .cache = cache};
+                      .path_stride = rows->path_stride};
 }
 
 static hsd_status target_prefill(void *self, const hsdi_rows *rows, hsd_error *err)
 {
     target *t = self;
-    hsdi_job job = job_of(rows, t->cache, t->n_threads);
+    hsdi_job job = job_of(rows);
     hsdi_rules_note(t->rules, rows);
-    return hsdi_combiner_run(t->combiner, t->seat, t->fill, &job, err);
+    return hsdi_passes_fill(t->passes, &job, err);
 }
 
 static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *err)
 {
     target *t = self;
     t->rows = *rows;
-    t->job = job_of(rows, t->cache, t->n_threads);
+    t->job = job_of(rows);
     hsdi_rules_note(t->rules, rows);
-    if (!t->prefix) {
-        return HSD_OK; // the whole pass runs in target_suffix
-    }
-    t->job.out = t->hidden;
-    return hsdi_combiner_run(t->combiner, t->seat, t->prefix, &t->job, err);
+    return rows->is_alone ? HSD_OK : hsdi_passes_prefix(t->passes, &t->job, err);
 }
 
 static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd_error *err)
 {
     target *t = self;
-    hsdi_job job = t->job;
-    job.in = t->hidden;
-    job.out = t->exit_logits;
-    hsd_status status = hsdi_combiner_run(t->combiner, t->seat, t->exit_head, &job, err);
-    const float *logits = hsdi_buffer_map(t->exit_logits);
-    for (int r = 0; r < job.n_rows && status == HSD_OK; r++) {
+    const float *logits = NULL;
+    hsd_status status = hsdi_passes_exit(t->passes, &t->job, &logits, err);
+    for (int r = 0; r < t->job.n_rows && status == HSD_OK; r++) {
         const float *row = logits + (size_t)r * (size_t)t->n_vocab;
         top_of(t->sampler, t->p != NULL, hsdi_rules_apply(t->rules, &t->rows, r, row),
-               job.pos[r] + 1, n_top, out + (size_t)r * (size_t)n_top);
+               t->job.pos[r] + 1, n_top, out + (size_t)r * (size_t)n_top);
     }
     return status;
 }
@@ -98,11 +85,9 @@ static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd
 static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
 {
     target *t = self;
-    t->job.in = t->prefix ? t->hidden : NULL;
-    t->job.out = t->logits;
-    hsd_status status =
-        hsdi_combiner_run(t->combiner, t->seat, t->prefix ? t->suffix : t->full, &t->job, err);
-    const float *logits = hsdi_buffer_map(t->logits);
+    hsd_status status = t->rows.is_alone ? hsdi_passes_whole(t->passes, &t->job, err)
+                                         : hsdi_passes_suffix(t->passes, &t->job, err);
+    const float *logits = hsdi_passes_logits(t->passes);
     // The ratio rule decides with distributions, not with one token per row.
     for (int r = 0; r < t->job.n_rows && status == HSD_OK && !t->p; r++) {
         const float *row = logits + (size_t)r * (size_t)t->n_vocab;
@@ -115,7 +100,7 @@ static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
 static const float *row_logits(void *user, int row)
 {
     target *t = user;
-    const float *logits = hsdi_buffer_map(t->logits);
+    const float *logits = hsdi_passes_logits(t->passes);
     return hsdi_rules_apply(t->rules, &t->rows, row, logits + (size_t)row * (size_t)t->n_vocab);
 }
 
@@ -136,55 +121,6 @@ static hsd_status target_judge(void *self, const hsdi_window *window, const hsdi
     return HSD_OK;
 }
 
-static hsd_status compile_target(hsdi_runner *runner, int exit_layer, target *t, hsd_error *err)
-{
-    const hsdi_model *m = hsdi_weights_model(runner->weights);
-    hsdi_graph_range all = {.begin = 0,
-                            .end = m->n_layers,
-                            .from_tokens = true,
-                            .n_rows_max = HSDI_STAGE_ROWS,
-                            .n_ctx = runner->n_ctx};
-    hsdi_graph_range fill = all, full = all, prefix = all, exit_head = all, suffix = all;
-    fill.fill_only = true;
-    full.head = true;
-    prefix.end = exit_layer;
-    exit_head = (hsdi_graph_range){.begin = exit_layer,
-                                   .end = exit_layer,
-                                   .head = true,
-                                   .n_rows_max = HSDI_STAGE_ROWS,
-                                   .n_ctx = runner->n_ctx};
-    suffix = exit_head;
-    suffix.end = m->n_layers;
-    hsd_status status = hsdi_runner_graph(runner, fill, &t->fill, err);
-    if (status != HSD_OK || exit_layer == 0) {
-        return status != HSD_OK ? status : hsdi_runner_graph(runner, full, &t->full, err);
-    }
-    if ((status = hsdi_runner_graph(runner, prefix, &t->prefix, err)) == HSD_OK &&
-        (status = hsdi_runner_graph(runner, exit_head, &t->exit_head, err)) == HSD_OK) {
-        status = hsdi_runner_graph(runner, suffix, &t->suffix, err);
-    }
-    return status;
-}
-
-static hsd_status target_memory(hsdi_runner *runner, const hsdi_target_stage_options *o, target *t,
-                                hsd_error *err)
-{
-    const hsdi_model *m = hsdi_weights_model(runner->weights);
-    hsd_status status = hsdi_cache_create(runner->device, m->n_layers, o->n_cells,
-                                          m->n_kv * m->d_head, &t->cache, err);
-    if (status == HSD_OK) {
-        status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, m->n_vocab, &t->logits, err);
-    }
-    if (status == HSD_OK && o->exit_layer > 0) {
-        status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, m->n_embd, &t->hidden, err);
-        if (status == HSD_OK) {
-            status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, m->n_vocab,
-                                        &t->exit_logits, err);
-        }
-    }
-    return status;
-}
-
 static hsdi_stage_limits limits_of(int n_vocab, int n_ctx, int n_cells)
 {
     return (hsdi_stage_limits){.n_vocab = n_vocab,
@@ -198,10 +134,6 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
                                   hsdi_target_stage *out, hsd_error *err)
 {
     const hsdi_model *m = hsdi_weights_model(runner->weights);
-    if (options->exit_layer < 0 || options->exit_layer >= m->n_layers) {
-        return hsdi_fail(err, HSD_EINVAL, "exit_layer", "%d is not between 1 and %d",
-                         options->exit_layer, m->n_layers - 1);
-    }
     target *t = calloc(1, sizeof *t);
     if (!t) {
         return hsdi_fail(err, HSD_ENOMEM, "target", "stage");
@@ -214,8 +146,6 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
                                .proxies = target_proxies,
                                .suffix = target_suffix};
     t->n_vocab = m->n_vocab;
-    t->n_threads = options->n_threads;
-    t->combiner = &runner->combiner;
     hsd_status status =
         hsdi_sampler_create(&options->sampling, m->n_vocab, runner->kernels, &t->sampler, err);
     if (status == HSD_OK) {
@@ -228,13 +158,12 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
         status = t->p ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "target", "distribution");
     }
     if (status == HSD_OK) {
-        status = hsdi_seat_take(t->combiner, options->is_steady, &t->seat, err);
-    }
-    if (status == HSD_OK) {
-        status = target_memory(runner, options, t, err);
-    }
-    if (status == HSD_OK) {
-        status = compile_target(runner, options->exit_layer, t, err);
+        const hsdi_passes_options passes = {.exit_layer = options->exit_layer,
+                                            .n_cells = options->n_cells,
+                                            .n_threads = options->n_threads,
+                                            .n_alone = options->n_alone,
+                                            .is_steady = options->is_steady};
+        status = hsdi_passes_open(runner, &passes, &t->passes, err);
     }
     if (status != HSD_OK) {
         hsdi_target_stage_close(out);
@@ -246,11 +175,7 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
 {
     target *t = stage->self;
     if (t) {
-        hsdi_seat_leave(t->combiner, &t->seat);
-        hsdi_cache_destroy(&t->cache);
-        hsdi_buffer_destroy(&t->hidden);
-        hsdi_buffer_destroy(&t->exit_logits);
-        hsdi_buffer_destroy(&t->logits);
+        hsdi_passes_close(&t->passes);
         hsdi_sampler_destroy(&t->sampler);
         hsdi_rules_destroy(&t->rules);
         free(t->p);
@@ -261,7 +186,7 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
 
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
 {
-    return hsdi_buffer_map(((const target *)stage->self)->logits);
+    return hsdi_passes_logits(((const target *)stage->self)->passes);
 }
 
 typedef struct draft {
@@ -280,7 +205,8 @@ static hsd_status draft_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_
                              hsd_error *err)
 {
     draft *d = self;
-    hsdi_job job = job_of(rows, d->cache, 0);
+    hsdi_job job = job_of(rows);
+    job.cache = d->cache;
     hsdi_rules_note(d->rules, rows);
     if (n_top == 0) {
         return hsdi_combiner_run(d->combiner, d->seat, d->fill, &job, err);

@@ -18,6 +18,7 @@ typedef struct layer {
 
 struct hsdi_weights {
     const hsdi_model *model;
+    int begin, end; ///< layers that are here
     hsdi_weight *token_embd, *pos_embd;
     linear output_norm, output; ///< output.w is token_embd when the head is tied
     layer *layers;
@@ -34,7 +35,8 @@ static hsd_status put(hsdi_weights *ws, hsdi_device *device, const hsdi_gguf_ten
     hsd_status status = hsdi_weight_create(device, (hsdi_type)t->type, (int)t->ne[1], (int)t->ne[0],
                                            t->data, uses, out, &detail);
     if (status != HSD_OK) {
-        (void)hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s", detail.message);
+        (void)hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s: %s", detail.where,
+                           detail.message);
         if (err) {
             err->vendor_code = detail.vendor_code;
         }
@@ -79,33 +81,52 @@ static hsd_status put_layer(hsdi_weights *ws, hsdi_device *device, const hsdi_la
     return status;
 }
 
-static hsd_status put_all(hsdi_weights *ws, hsdi_device *device, hsd_error *err)
+static hsd_status put_embedding(hsdi_weights *ws, hsdi_device *device, bool is_head, hsd_error *err)
 {
     const hsdi_model *m = ws->model;
-    int embd_uses = HSDI_USE_ROWS | (m->tied_head ? HSDI_USE_MATMUL : 0);
-    hsd_status status;
-    if ((status = put(ws, device, m->token_embd, embd_uses, &ws->token_embd, err)) != HSD_OK ||
-        (status = put(ws, device, m->pos_embd, HSDI_USE_ROWS, &ws->pos_embd, err)) != HSD_OK ||
-        (status = put_linear(ws, device, &m->output_norm, HSDI_USE_VECTOR, &ws->output_norm,
-                             err)) != HSD_OK ||
-        (status = put(ws, device, m->output.b, HSDI_USE_VECTOR, &ws->output.b, err)) != HSD_OK) {
-        return status;
+    int uses = HSDI_USE_ROWS | (is_head ? HSDI_USE_MATMUL : 0);
+    hsd_status status = put(ws, device, m->token_embd, uses, &ws->token_embd, err);
+    return status == HSD_OK ? put(ws, device, m->pos_embd, HSDI_USE_ROWS, &ws->pos_embd, err)
+                            : status;
+}
+
+static hsd_status put_head(hsdi_weights *ws, hsdi_device *device, hsd_error *err)
+{
+    const hsdi_model *m = ws->model;
+    hsd_status status =
+        put_linear(ws, device, &m->output_norm, HSDI_USE_VECTOR, &ws->output_norm, err);
+    if (status == HSD_OK) {
+        status = put(ws, device, m->output.b, HSDI_USE_VECTOR, &ws->output.b, err);
     }
-    if (m->tied_head) {
+    if (m->tied_head && ws->token_embd) {
         ws->output.w = ws->token_embd;
-    } else if ((status = put(ws, device, m->output.w, HSDI_USE_MATMUL, &ws->output.w, err)) !=
-               HSD_OK) {
-        return status;
-    }
-    for (int i = 0; i < m->n_layers && status == HSD_OK; i++) {
-        status = put_layer(ws, device, &m->layers[i], &ws->layers[i], err);
+    } else if (status == HSD_OK) {
+        status = put(ws, device, m->tied_head ? m->token_embd : m->output.w, HSDI_USE_MATMUL,
+                     &ws->output.w, err);
     }
     return status;
 }
 
-hsd_status hsdi_weights_create(const hsdi_model *model, hsdi_device *device, hsdi_weights **out,
-                               hsd_error *err)
+static hsd_status put_all(hsdi_weights *ws, hsdi_device *device, hsd_error *err)
 {
+    const hsdi_model *m = ws->model;
+    bool has_head = ws->end == m->n_layers;
+    hsd_status status = HSD_OK;
+    if (ws->begin == 0) {
+        status = put_embedding(ws, device, has_head && m->tied_head, err);
+    }
+    for (int i = ws->begin; i < ws->end && status == HSD_OK; i++) {
+        status = put_layer(ws, device, &m->layers[i], &ws->layers[i], err);
+    }
+    return status == HSD_OK && has_head ? put_head(ws, device, err) : status;
+}
+
+hsd_status hsdi_weights_create(const hsdi_model *model, int begin, int end, hsdi_device *device,
+                               hsdi_weights **out, hsd_error *err)
+{
+    if (begin < 0 || begin >= end || end > model->n_layers) {
+        return hsdi_fail(err, HSD_EINVAL, "layers", "%d to %d of %d", begin, end, model->n_layers);
+    }
     hsdi_weights *ws = calloc(1, sizeof *ws);
     layer *layers = calloc((size_t)model->n_layers, sizeof *layers);
     if (!ws || !layers) {
@@ -113,8 +134,7 @@ hsd_status hsdi_weights_create(const hsdi_model *model, hsdi_device *device, hsd
         free(layers);
         return hsdi_fail(err, HSD_ENOMEM, "weights", "%d layers", model->n_layers);
     }
-    ws->model = model;
-    ws->layers = layers;
+    *ws = (hsdi_weights){.model = model, .begin = begin, .end = end, .layers = layers};
     hsd_status status = put_all(ws, device, err);
     if (status != HSD_OK) {
         hsdi_weights_destroy(&ws);
@@ -164,6 +184,16 @@ size_t hsdi_weights_bytes(const hsdi_weights *weights)
 const hsdi_model *hsdi_weights_model(const hsdi_weights *weights)
 {
     return weights->model;
+}
+
+int hsdi_weights_begin(const hsdi_weights *weights)
+{
+    return weights->begin;
+}
+
+int hsdi_weights_end(const hsdi_weights *weights)
+{
+    return weights->end;
 }
 
 // ---- graph building ----
@@ -238,7 +268,7 @@ static void add_qkv(builder *b, int i)
     add(b, (hsdi_op){.kind = HSDI_OP_STORE,
                      .x = view(VALUE_QKV, d_q, d_kv),
                      .y = view(VALUE_QKV, d_q + d_kv, d_kv),
-                     .layer = i});
+                     .layer = i - b->ws->begin});
 }
 
 static void add_rest(builder *b, int i)
@@ -250,7 +280,7 @@ static void add_rest(builder *b, int i)
     add(b, (hsdi_op){.kind = HSDI_OP_ATTN,
                      .x = view(VALUE_QKV, 0, d_q),
                      .y = view(VALUE_ATTN, 0, d_q),
-                     .layer = i});
+                     .layer = i - b->ws->begin});
     add_part(add(b, (hsdi_op){.kind = HSDI_OP_MATMUL,
                               .x = view(VALUE_ATTN, 0, d_q),
                               .y = resid,
@@ -281,6 +311,8 @@ static void add_all(builder *b, const hsdi_graph_range *r)
             op = add(b, (hsdi_op){.kind = HSDI_OP_EMBED_POS, .y = resid});
             add_part(op, &(linear){.w = b->ws->pos_embd}, 0);
         }
+    } else if (b->resid == HSDI_VALUE_OUT) {
+        add(b, (hsdi_op){.kind = HSDI_OP_COPY, .x = view(HSDI_VALUE_IN, 0, m->n_embd), .y = resid});
     }
     for (int i = r->begin; i < r->end; i++) {
         add_qkv(b, i);
@@ -298,19 +330,24 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
                                 const hsdi_graph_range *range, hsdi_graph **out, hsd_error *err)
 {
     const hsdi_model *m = weights->model;
+    bool is_empty = range->begin == range->end; // any empty range will do for a head alone
     if (range->begin < 0 || range->end > m->n_layers || range->begin > range->end ||
+        (!is_empty && (range->begin < weights->begin || range->end > weights->end)) ||
+        (range->from_tokens && weights->begin > 0) || (range->head && !weights->output_norm.w) ||
         range->n_ctx < 1 || range->n_ctx > hsdi_model_max_ctx(m) ||
         (range->head && range->fill_only)) {
-        return hsdi_fail(err, HSD_EINVAL, "layers", "%d to %d of %d, context %d of %d",
-                         range->begin, range->end, m->n_layers, range->n_ctx, m->n_ctx);
+        return hsdi_fail(err, HSD_EINVAL, "layers",
+                         "%d to %d of %d, of which %d to %d are here, context %d of %d",
+                         range->begin, range->end, m->n_layers, weights->begin, weights->end,
+                         range->n_ctx, m->n_ctx);
     }
     builder b = {.ws = weights, .m = m};
-    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 4, sizeof *b.ops);
+    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 5, sizeof *b.ops);
     if (!b.ops) {
         return hsdi_fail(err, HSD_ENOMEM, "graph", "layers %d to %d", range->begin, range->end);
     }
     bool to_hidden = !range->head && !range->fill_only;
-    b.resid = !range->from_tokens ? HSDI_VALUE_IN : to_hidden ? HSDI_VALUE_OUT : VALUE_RESID;
+    b.resid = to_hidden ? HSDI_VALUE_OUT : !range->from_tokens ? HSDI_VALUE_IN : VALUE_RESID;
     add_all(&b, range);
     const int widths[N_VALUES] = {
         [VALUE_RESID] = m->n_embd,
@@ -326,9 +363,9 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
         .n_values = N_VALUES,
         .value_width = widths,
         .in_width = range->from_tokens ? 0 : m->n_embd,
-        .out_width = range->head                         ? m->n_vocab
-                     : (to_hidden && range->from_tokens) ? m->n_embd
-                                                         : 0,
+        .out_width = range->head ? m->n_vocab
+                     : to_hidden ? m->n_embd
+                                 : 0,
         .n_ops = b.n_ops,
         .ops = b.ops,
         .heads = {.n_head = m->n_head,

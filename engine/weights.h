@@ -7,13 +7,17 @@
 
 typedef struct hsdi_weights hsdi_weights;
 
-/// Put all tensors of a model on a device. The model must outlive the weights. Graphs on other
-/// devices of the same backend may use them too.
-HSD_NODISCARD hsd_status hsdi_weights_create(const hsdi_model *model, hsdi_device *device,
-                                             hsdi_weights **out, hsd_error *err);
+/// Put layers [begin, end) of a model on a device, and with the first layer the embedding, with the
+/// last one final norm and LM head. The model must outlive the weights. Graphs on other devices of
+/// the same backend may use them too, but for OpenCL.
+HSD_NODISCARD hsd_status hsdi_weights_create(const hsdi_model *model, int begin, int end,
+                                             hsdi_device *device, hsdi_weights **out,
+                                             hsd_error *err);
 void hsdi_weights_destroy(hsdi_weights **weights);
 size_t hsdi_weights_bytes(const hsdi_weights *weights);
 const hsdi_model *hsdi_weights_model(const hsdi_weights *weights);
+int hsdi_weights_begin(const hsdi_weights *weights); ///< first layer that is there
+int hsdi_weights_end(const hsdi_weights *weights);   ///< last one plus one
 
 /// Which part of a model a graph computes.
 typedef struct hsdi_graph_range {
@@ -24,7 +28,8 @@ typedef struct hsdi_graph_range {
     int n_rows_max, n_ctx;
 } hsdi_graph_range;
 
-/// Compile a range of layers for a device. Layer i of the model uses layer i of the cache.
+/// Compile a range of layers for a device. The first layer of the weights uses layer 0 of the
+/// cache. A range without layers is the head alone.
 ///
 /// Errors : HSD_EINVAL; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device,

@@ -289,7 +289,8 @@ void hsdi_draft_roots_in(const hsdi_draft *draft, bool with_proxies, hsdi_roots_
     }
 }
 
-/// Follow the commit through the tree. True when its root has a branch.
+/// Follow the commit through the tree. True when its root has a branch: at least the token that
+/// goes on from it is known.
 static bool follow(hsdi_draft *draft, int row, int32_t next)
 {
     hsdi_tree *tree = &draft->tree;
@@ -301,8 +302,9 @@ static bool follow(hsdi_draft *draft, int row, int32_t next)
     }
     int child = n_known == n ? hsdi_tree_child(tree, draft->row_node[row], next) : -1;
     if (child >= 0) {
+        bool is_ready = hsdi_tree_is_evaluated(tree, child);
         hsdi_tree_promote(tree, child);
-        return true;
+        return is_ready;
     }
     if (n_known > 0) {
         hsdi_tree_harvest(tree, draft->row_node[path[n_known - 1]]);
@@ -382,9 +384,35 @@ hsd_status hsdi_draft_commit(hsdi_draft *draft, uint32_t step, int row, int32_t 
     return HSD_OK;
 }
 
+hsd_status hsdi_draft_alone(hsdi_draft *draft, uint32_t step, const int32_t *tokens, int n_tokens,
+                            int n_committed, int want, hsd_error *err)
+{
+    const hsdi_window nothing = {0};
+    const hsdi_draft_share share = draft->share;
+    if (draft->n_text == 0 || n_tokens < 1 || n_committed - n_tokens != draft->n_text) {
+        return hsdi_fail(err, HSD_EPROTOCOL, "alone",
+                         "ALONE %u (%d tokens, %d committed) does not follow step %u with %d", step,
+                         n_tokens, n_committed, draft->step, draft->n_text);
+    }
+    hsd_status status = HSD_OK;
+    for (int i = 0; i < n_tokens && status == HSD_OK; i++, step++) {
+        status = hsdi_draft_step(draft, step, &nothing, &share, err);
+        if (status == HSD_OK) {
+            status = hsdi_draft_commit(draft, step, 0, tokens[i], n_committed - n_tokens + i + 1,
+                                       i + 1 < n_tokens ? 0 : want, err);
+        }
+    }
+    return status;
+}
+
 bool hsdi_draft_has_work(const hsdi_draft *draft)
 {
     return !draft->is_idle;
+}
+
+bool hsdi_draft_is_wanted(const hsdi_draft *draft)
+{
+    return draft->want > 0;
 }
 
 bool hsdi_draft_is_awaited(const hsdi_draft *draft)

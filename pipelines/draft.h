@@ -94,8 +94,18 @@ HSD_NODISCARD hsd_status hsdi_draft_proxies(hsdi_draft *draft, uint32_t step, in
 HSD_NODISCARD hsd_status hsdi_draft_commit(hsdi_draft *draft, uint32_t step, int row, int32_t next,
                                            int n_committed, int want, hsd_error *err);
 
+/// Passes `step` .. step + n_tokens - 1 had no window and nothing was told of them: each accepted
+/// one token. As n_tokens times STEP with an empty window and COMMIT; `want` is the last one's.
+///
+/// Errors : HSD_EPROTOCOL out of step, out of range, or n_committed is not what it must be.
+HSD_NODISCARD hsd_status hsdi_draft_alone(hsdi_draft *draft, uint32_t step, const int32_t *tokens,
+                                          int n_tokens, int n_committed, int want, hsd_error *err);
+
 /// Is there something to compute?
 bool hsdi_draft_has_work(const hsdi_draft *draft);
+
+/// Are windows wanted? Else the target goes alone, and tells nothing until that changes.
+bool hsdi_draft_is_wanted(const hsdi_draft *draft);
 
 /// Does the target wait for what is being computed?
 bool hsdi_draft_is_awaited(const hsdi_draft *draft);

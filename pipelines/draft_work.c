@@ -255,11 +255,20 @@ static hsd_status work_on_answer(hsdi_draft *draft, hsd_error *err)
     return status;
 }
 
+/// How far to run ahead: the pass that runs yields its window and a token more, and `want` tokens
+/// behind these are the next window.
+static int depth_ahead(const hsdi_draft *draft)
+{
+    int n = draft->want > 0 ? hsdi_window_height(&draft->window) + 1 + draft->want : 0;
+    int most = draft->config.rule == HSD_RULE_RATIO ? HSDI_WINDOW_MAX : HSDI_TREE_MAX;
+    return n < most ? n : most;
+}
+
 /// The draft runs ahead of the target and offers what it has after every call.
 static hsd_status work_ahead(hsdi_draft *draft, hsd_error *err)
 {
     hsd_status status = HSD_OK;
-    int n_deep = draft->want > 0 ? hsdi_window_height(&draft->window) + draft->want : 0;
+    int n_deep = depth_ahead(draft);
     int n_more = draft->config.tree - draft->config.window;
     if (draft->is_exhausted || n_deep == 0) {
         draft->is_idle = true;
@@ -308,11 +317,21 @@ static bool is_mine(const hsdi_draft *draft, int rank)
            (point < draft->share.high || draft->share.high == HSDI_SHARE_ALL);
 }
 
-/// Roots that need not wait for proxies: the own candidates' part of what hits.
+static bool uses_proxies(const hsdi_draft *draft)
+{
+    return draft->n_proxies_due > 0 && draft->config.sources & HSDI_SOURCES_PROXY;
+}
+
+/// Roots that need not wait for proxies: the own candidates' part of what hits, and none when the
+/// proxies are here already. Workers that share a step must count ranks alike, whenever the proxies
+/// reach each of them.
 static int early_budget(const hsdi_draft *draft)
 {
-    bool has_proxies = draft->n_proxies_due > 0 && draft->config.sources & HSDI_SOURCES_PROXY;
-    float part = has_proxies ? hsdi_calibration_own_weight(&draft->calibration) : 1.0f;
+    bool is_alone = draft->share.low == 0 && draft->share.high == HSDI_SHARE_ALL;
+    float part = !uses_proxies(draft) ? 1.0f
+                 : is_alone && draft->n_proxies > 0
+                     ? 0.0f
+                     : hsdi_calibration_own_weight(&draft->calibration);
     return draft->config.sources & HSDI_SOURCES_OWN
                ? (int)((float)draft->config.roots * part + 0.5f)
                : 0;
@@ -398,7 +417,8 @@ static hsd_status work_on_branches(hsdi_draft *draft, hsd_error *err)
     if (draft->n_rows > 0) {
         return eval_rows(draft, &hsdi_span_glue, err);
     }
-    if (!draft->own_done) {
+    bool is_early = draft->n_proxies == 0 && uses_proxies(draft);
+    if (!draft->own_done && !(is_early && draft->config.is_audited)) {
         select_own(draft);
     }
     if (draft->n_proxies > 0 && !draft->proxies_done) {

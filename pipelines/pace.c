@@ -2,13 +2,16 @@
 #include <pipelines/pace.h>
 
 static const float DECAY = 0.97f;     ///< of what past windows taught
-static const float TIME_STEP = 0.15f; ///< weight of a new time
-static const float OUTLIER = 3.0f;    ///< a time counts as at most so many times its average
-static const float PRIOR = 2.0f;      ///< tokens that the prior acceptance counts for
+static const float TIME_STEP = 0.15f; ///< weight of a new time,
+static const float STALE_STEP =
+    0.5f; ///< of one after STALE other steps, and of a trial's: machines change
+static const int STALE = 16;
+static const float OUTLIER = 3.0f; ///< a time counts as at most so many times its average
+static const float PRIOR = 2.0f;   ///< tokens that the prior acceptance counts for
 static const float PRIOR_ACCEPT = 0.6f;
 static const float PAUSE_MARGIN = 1.03f; ///< what the target alone must be faster by
 static const int FIRST_GAP = 16, LAST_GAP = 64, MOST_GAP = 2000;
-static const float TRIAL_PART = 0.03f; ///< of the time, that trials may cost
+static const float TRIAL_PART = 0.015f; ///< of the time, that trials may cost
 
 void hsdi_pace_init(hsdi_pace *pace, int n_most, bool is_fixed, bool may_pause)
 {
@@ -22,25 +25,9 @@ void hsdi_pace_init(hsdi_pace *pace, int n_most, bool is_fixed, bool may_pause)
     pace->next_trial = FIRST_GAP;
 }
 
-void hsdi_pace_observe(hsdi_pace *pace, int want, int n_deep, int n_accepted, int64_t step_ns)
+void hsdi_pace_begin(hsdi_pace *pace)
 {
-    float time = (float)step_ns, *average = &pace->step_ns[want];
-    for (int depth = 1; depth <= n_deep && depth <= n_accepted + 1; depth++) {
-        pace->tried[depth] = DECAY * pace->tried[depth] + 1.0f;
-        pace->accepted[depth] = DECAY * pace->accepted[depth] + (depth <= n_accepted ? 1.0f : 0.0f);
-    }
-    if (step_ns <= 0) {
-        return;
-    }
-    if (want > 0) {
-        pace->fill += (1.0f - DECAY) * ((float)n_deep / (float)want - pace->fill);
-    }
-    if (pace->n_steps[want]++ < 2) {
-        *average = time; // the first steps of a length pay for cold caches
-    } else {
-        time = time < OUTLIER * *average ? time : OUTLIER * *average;
-        *average += TIME_STEP * (time - *average);
-    }
+    pace->last = 0;
 }
 
 float hsdi_pace_tokens(const hsdi_pace *pace, int n)
@@ -98,7 +85,7 @@ static int best_length(const hsdi_pace *pace)
     return best;
 }
 
-/// Of the neighbours and the ends, the one least often used.
+/// Of the neighbours, the middle and the least, the one that was not seen for longest.
 static int trial(const hsdi_pace *pace, int best)
 {
     int least = pace->may_pause ? 0 : 1;
@@ -107,21 +94,72 @@ static int trial(const hsdi_pace *pace, int best)
     for (int i = 0; i < 4; i++) {
         int n = options[i];
         if (n >= least && n <= pace->n_most && n != best &&
-            (chosen == best || pace->n_steps[n] < pace->n_steps[chosen])) {
+            (chosen == best || pace->seen[n] < pace->seen[chosen])) {
             chosen = n;
         }
     }
     return chosen;
 }
 
-/// Steps until the next trial: what this one costs more than the best must stay a small part.
-static int gap_after(const hsdi_pace *pace, int tried, int best)
+/// Until the next trial: what this one costs more than the best must stay a small part.
+static void observe_trial(hsdi_pace *pace, float step_ns)
 {
-    float time = time_of(pace, best), extra = time_of(pace, tried) - time;
-    float gap = time > 0.0f ? extra / (TRIAL_PART * time) : 0.0f;
-    return gap > (float)MOST_GAP          ? MOST_GAP
-           : gap > (float)pace->trial_gap ? (int)gap
-                                          : pace->trial_gap;
+    float time = time_of(pace, best_length(pace));
+    pace->n_unseen--;
+    pace->trial_ns += step_ns - time;
+    float gap = time > 0.0f ? pace->trial_ns / (TRIAL_PART * time) : 0.0f;
+    int at = pace->trial_at + (int)(gap < (float)MOST_GAP ? gap : (float)MOST_GAP);
+    pace->next_trial = at > pace->next_trial ? at : pace->next_trial;
+}
+
+void hsdi_pace_observe(hsdi_pace *pace, int want, int n_deep, int n_accepted, int64_t step_ns)
+{
+    float time = (float)step_ns, *average = &pace->step_ns[want];
+    // At the end of a pause the draft catches up, at its beginning it ends what it was at: that is
+    // no time of this length.
+    bool is_turn = (pace->last == 0) != (want == 0);
+    pace->last = want;
+    for (int depth = 1; depth <= n_deep && depth <= n_accepted + 1; depth++) {
+        pace->tried[depth] = DECAY * pace->tried[depth] + 1.0f;
+        pace->accepted[depth] = DECAY * pace->accepted[depth] + (depth <= n_accepted ? 1.0f : 0.0f);
+    }
+    if (step_ns <= 0) {
+        return;
+    }
+    if (want > 0) {
+        pace->fill += (1.0f - DECAY) * ((float)n_deep / (float)want - pace->fill);
+    }
+    bool is_trial = want == pace->trial && pace->n_unseen > 0;
+    if (is_trial) {
+        observe_trial(pace, time);
+    }
+    if (is_turn) {
+        return;
+    }
+    if (pace->n_steps[want]++ < 2) {
+        *average = time; // the first steps of a length pay for cold caches
+    } else {
+        time = time < OUTLIER * *average ? time : OUTLIER * *average;
+        bool is_stale = pace->n_decided - pace->seen[want] > STALE;
+        *average += (is_stale || is_trial ? STALE_STEP : TIME_STEP) * (time - *average);
+    }
+    pace->seen[want] = pace->n_decided;
+}
+
+/// A trial that begins or ends a pause has more than one step, the first of which is not typical;
+/// to go alone is worth several, since it is cheap, and its weights may first have to come back
+/// into the caches.
+static int begin_trial(hsdi_pace *pace, int best)
+{
+    int n = pace->n_decided - 1;
+    pace->trial = trial(pace, best);
+    pace->trial_at = n;
+    pace->trial_ns = 0.0f;
+    pace->n_trial = pace->trial == 0 ? 3 : best == 0 ? 1 : 0;
+    pace->n_unseen = pace->n_trial + 1;
+    pace->next_trial = n + pace->trial_gap;
+    pace->trial_gap = pace->trial_gap * 2 < LAST_GAP ? pace->trial_gap * 2 : LAST_GAP;
+    return pace->trial;
 }
 
 int hsdi_pace_choose(hsdi_pace *pace)
@@ -129,19 +167,19 @@ int hsdi_pace_choose(hsdi_pace *pace)
     if (pace->is_fixed) {
         return pace->n_most;
     }
-    // The first steps see each kind of length twice.
-    const int first[] = {pace->n_most, pace->n_most, (pace->n_most + 1) / 2, 1,
-                         pace->may_pause ? 0 : 1};
+    // The first steps see each kind of length twice; once the target alone is known to be faster,
+    // no more of them.
+    int least = pace->may_pause ? 0 : 1, half = (pace->n_most + 1) / 2;
+    const int first[] = {pace->n_most, pace->n_most, least, least, 1, 1, half, half};
+    const int n_first = sizeof first / sizeof first[0];
     int n = pace->n_decided++;
-    if (n < 10) {
-        return first[n / 2];
+    if (n < n_first && (n <= 4 || best_length(pace) > 0)) {
+        return first[n];
+    }
+    if (pace->n_trial > 0) {
+        pace->n_trial--;
+        return pace->trial;
     }
     int best = best_length(pace);
-    if (n >= pace->next_trial) {
-        int tried = trial(pace, best);
-        pace->trial_gap = pace->trial_gap * 2 < LAST_GAP ? pace->trial_gap * 2 : LAST_GAP;
-        pace->next_trial = n + gap_after(pace, tried, best);
-        return tried;
-    }
-    return best;
+    return n >= pace->next_trial ? begin_trial(pace, best) : best;
 }

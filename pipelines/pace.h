@@ -3,7 +3,8 @@
 /// A step with windows of length w brings 1 + a_1 + a_1 a_2 + .. + a_1 .. a_w tokens, a_d being the
 /// acceptance of the d-th token of a chain once its ancestors are accepted, and takes the time that
 /// such steps took. The w of the most tokens per time is best; 0 means that the target alone is
-/// faster. Lengths that were not used for long are tried again now and then.
+/// faster. Lengths that were not used for long are tried again now and then, the seldomer the more
+/// it costs.
 #ifndef HSDI_PIPELINES_PACE_H
 #define HSDI_PIPELINES_PACE_H
 
@@ -18,11 +19,19 @@ typedef struct hsdi_pace {
     float accepted[HSDI_WINDOW_MAX + 1], tried[HSDI_WINDOW_MAX + 1]; ///< per depth, decayed
     float step_ns[HSDI_WINDOW_MAX + 1]; ///< per length that was asked for; 0: never
     int n_steps[HSDI_WINDOW_MAX + 1];
+    int seen[HSDI_WINDOW_MAX + 1]; ///< decisions that had been made when it was last observed
     float fill; ///< height of windows over the length asked for, decayed: misses make it small
     int n_decided, next_trial, trial_gap;
+    int last;              ///< what the last observed step asked for
+    int trial, trial_at;   ///< length of the last trial, and which decision began it
+    int n_trial, n_unseen; ///< its steps that are still to be made, and to be observed
+    float trial_ns;        ///< what it has cost so far, beyond steps of the best length
 } hsdi_pace;
 
 void hsdi_pace_init(hsdi_pace *pace, int n_most, bool is_fixed, bool may_pause);
+
+/// A generation begins. What is known stays; the first step is not typical.
+void hsdi_pace_begin(hsdi_pace *pace);
 
 /// A step is over: a window of height n_deep was verified, n_accepted of its deepest path
 /// accepted, windows of `want` were asked for, and it took step_ns (0: not to be counted, since the

@@ -247,6 +247,25 @@ static void get_step(reader *in, hsdi_frame *out)
     get_tree(in, &out->step_.window);
 }
 
+static void get_alone(reader *in, hsdi_frame *out)
+{
+    out->step = (uint32_t)get(in, "step", 4, UINT32_MAX);
+    out->alone.n_committed = get_int(in, "n_committed", 4, 2, HSDI_OPEN_TOKENS_MAX);
+    out->alone.want = get_int(in, "want", 2, 0, HSDI_WINDOW_MAX);
+    (void)get(in, "zero", 2, 0);
+    out->alone.n_tokens = get_int(in, "n_tokens", 4, 1, HSDI_OPEN_TOKENS_MAX);
+    size_t at = in->at;
+    out->alone.tokens = get_bytes(in, "tokens", (size_t)out->alone.n_tokens, 4);
+    for (int i = 0; !in->bad_field && i < out->alone.n_tokens; i++) {
+        if (u32_at(out->alone.tokens + 4 * (size_t)i) > INT32_MAX) {
+            reject(in, "tokens", at + 4 * (size_t)i);
+        }
+    }
+    if (!in->bad_field && out->alone.n_tokens >= out->alone.n_committed) {
+        reject(in, "n_tokens", at - 4);
+    }
+}
+
 static void get_payload(reader *in, hsdi_frame *out)
 {
     switch (out->type) {
@@ -287,6 +306,9 @@ static void get_payload(reader *in, hsdi_frame *out)
         out->vocab.hash = get(in, "hash", 8, UINT64_MAX);
         get_text(in, HSDI_VOCAB_TEXT_MAX, out->vocab.text);
         break;
+    case HSDI_FRAME_ALONE:
+        get_alone(in, out);
+        break;
     case HSDI_FRAME_CLOSE:
         break;
     }
@@ -313,7 +335,7 @@ hsd_status hsdi_frame_decode(const void *bytes, size_t n_bytes, hsdi_frame *out,
     if (!in.bad_field && size != n_bytes) {
         reject(&in, "n_bytes", 8);
     }
-    if (!in.bad_field && (type < HSDI_FRAME_HELLO || type > HSDI_FRAME_VOCAB)) {
+    if (!in.bad_field && (type < HSDI_FRAME_HELLO || type > HSDI_FRAME_ALONE)) {
         reject(&in, "type", 6);
     }
     if (!in.bad_field) {
@@ -332,7 +354,9 @@ hsd_status hsdi_frame_decode(const void *bytes, size_t n_bytes, hsdi_frame *out,
 
 int32_t hsdi_frame_token(const hsdi_frame *frame, int i)
 {
-    return (int32_t)u32_at(frame->open.tokens + 4 * (size_t)i);
+    const uint8_t *tokens =
+        frame->type == HSDI_FRAME_ALONE ? frame->alone.tokens : frame->open.tokens;
+    return (int32_t)u32_at(tokens + 4 * (size_t)i);
 }
 
 hsdi_candidate hsdi_frame_proxy(const hsdi_frame *frame, int row, int i)
@@ -372,6 +396,14 @@ static void put_float(writer *out, float value)
     put(out, bits, 4);
 }
 
+static void put_tokens(writer *out, const int32_t *tokens, int n)
+{
+    put_int(out, n);
+    for (int i = 0; i < n; i++) {
+        put_int(out, tokens[i]);
+    }
+}
+
 static void put_open(writer *out, const hsdi_frame *frame, const int32_t *tokens)
 {
     const hsdi_draft_config *config = &frame->open.config;
@@ -398,10 +430,7 @@ static void put_open(writer *out, const hsdi_frame *frame, const int32_t *tokens
     put(out, (uint64_t)config->sources, 1);
     put(out, config->is_audited, 1);
     put_int(out, frame->open.n_vocab);
-    put_int(out, frame->open.n_tokens);
-    for (int i = 0; i < frame->open.n_tokens; i++) {
-        put_int(out, tokens[i]);
-    }
+    put_tokens(out, tokens, frame->open.n_tokens);
 }
 
 static void put_tree(writer *out, const hsdi_window *window)
@@ -507,6 +536,13 @@ static void put_payload(writer *out, const hsdi_frame *frame, const int32_t *tok
         put(out, frame->vocab.hash, 8);
         put_text(out, frame->vocab.text, HSDI_VOCAB_TEXT_MAX);
         break;
+    case HSDI_FRAME_ALONE:
+        put(out, frame->step, 4);
+        put_int(out, frame->alone.n_committed);
+        put(out, (uint64_t)frame->alone.want, 2);
+        put(out, 0, 2);
+        put_tokens(out, tokens, frame->alone.n_tokens);
+        break;
     case HSDI_FRAME_CLOSE:
         break;
     }
@@ -553,7 +589,7 @@ const char *hsdi_frame_type_name(hsdi_frame_type type)
 {
     static const char *const names[] = {"?",     "HELLO", "WELCOME", "OPEN",   "OPENED",
                                         "ERROR", "STEP",  "PROXIES", "COMMIT", "WINDOW",
-                                        "CLOSE", "ASK",   "VOCAB"};
+                                        "CLOSE", "ASK",   "VOCAB",   "ALONE"};
     size_t i = (size_t)type;
     return i < sizeof names / sizeof names[0] ? names[i] : "?";
 }

@@ -11,9 +11,9 @@
 #include <stddef.h>
 
 enum {
-    HSDI_PROTOCOL_VERSION = 2,
+    HSDI_PROTOCOL_VERSION = 3,
     HSDI_FRAME_HEADER_BYTES = 24,
-    HSDI_FRAME_SMALL_BYTES = 16384, ///< room for every frame but OPEN
+    HSDI_FRAME_SMALL_BYTES = 16384, ///< room for every frame but OPEN and ALONE
     HSDI_OPEN_FIXED_BYTES = 116,    ///< an OPEN frame without its tokens
     HSDI_OPEN_TOKENS_MAX = 1 << 20,
     HSDI_ERROR_TEXT_MAX = 255,
@@ -33,6 +33,7 @@ typedef enum hsdi_frame_type {
     HSDI_FRAME_CLOSE = 10,  ///< to the worker: forget the session
     HSDI_FRAME_ASK = 11,    ///< to the worker: what are your first n tokens?
     HSDI_FRAME_VOCAB = 12,  ///< from the worker: their hash, and the token behind them
+    HSDI_FRAME_ALONE = 13,  ///< to the worker: passes without a window, of which it was not told
 } hsdi_frame_type;
 
 typedef enum hsdi_error_code {
@@ -56,7 +57,7 @@ typedef struct hsdi_frame {
     hsdi_frame_type type;
     uint32_t epoch;   ///< generation of the session; frames of another one are stale
     uint64_t session; ///< chosen by the target side
-    uint32_t step;    ///< OPEN, OPENED, STEP, PROXIES, COMMIT, WINDOW
+    uint32_t step;    ///< OPEN, OPENED, STEP, PROXIES, COMMIT, WINDOW, ALONE: of the first pass
     union {
         hsdi_identity identity; ///< HELLO, WELCOME
         struct {
@@ -91,6 +92,11 @@ typedef struct hsdi_frame {
                       1]; ///< VOCAB: token n, printable; empty if there is none
         } vocab;
         hsdi_draft_window window; ///< its `step` is the one above
+        struct {
+            int n_committed, want; ///< after the last pass, as in COMMIT
+            int n_tokens;          ///< one of each pass
+            const uint8_t *tokens; ///< borrowed from the frame; read with hsdi_frame_token
+        } alone;
     };
 } hsdi_frame;
 
@@ -98,19 +104,19 @@ typedef struct hsdi_frame {
 ///
 /// Errors : HSD_EPROTOCOL for another version (out->type, epoch and session are then still set
 ///          when the header is whole); HSD_EFORMAT with field and byte offset for anything else.
-/// Owner  : *out borrows from `bytes` (OPEN, PROXIES).
+/// Owner  : *out borrows from `bytes` (OPEN, PROXIES, ALONE).
 /// Thread : pure, any thread.    Cost: O(n_bytes), no allocation.
 /// Proof  : tests/pipelines/test_protocol.c, tests/fuzz/fuzz_protocol.c
 HSD_NODISCARD hsd_status hsdi_frame_decode(const void *bytes, size_t n_bytes, hsdi_frame *out,
                                            hsd_error *err);
 
-/// Token i of an OPEN frame.
+/// Token i of an OPEN or ALONE frame.
 int32_t hsdi_frame_token(const hsdi_frame *frame, int i);
 
 /// Proxy i of row r.
 hsdi_candidate hsdi_frame_proxy(const hsdi_frame *frame, int row, int i);
 
-/// Write a frame. Fields must be in range; `tokens` [open.n_tokens] is for OPEN only and
+/// Write a frame. Fields must be in range; `tokens` [n_tokens] is for OPEN and ALONE only and
 /// `proxies` [n_rows, n_top] for PROXIES only.
 ///
 /// Result : number of bytes; 0 when `cap` is too small.

@@ -16,6 +16,7 @@ STEP_SPAN(take_window, .name = "take WINDOW", .text = "source", .values = {"toke
 STEP_SPAN(send_step, .name = "send STEP", .values = {"tokens"});
 STEP_SPAN(send_proxies, .name = "send PROXIES", .values = {"rows"});
 STEP_SPAN(send_commit, .name = "send COMMIT", .values = {"want"});
+STEP_SPAN(send_alone, .name = "send ALONE", .values = {"tokens"});
 
 STEP_SPAN(catch_up, .name = "catch up", .values = {"rows"});
 STEP_SPAN(fresh, .name = "fresh rollout", .values = {"rows"});
@@ -28,6 +29,7 @@ STEP_SPAN(take_open, .name = "take OPEN", .values = {"tokens"});
 STEP_SPAN(take_step, .name = "take STEP", .values = {"tokens"});
 STEP_SPAN(take_proxies, .name = "take PROXIES", .values = {"rows"});
 STEP_SPAN(take_commit, .name = "take COMMIT", .values = {"want"});
+STEP_SPAN(take_alone, .name = "take ALONE", .values = {"tokens"});
 STEP_SPAN(send_window, .name = "send WINDOW", .text = "source", .values = {"tokens"});
 const hsdi_span_kind hsdi_span_sleep = {.name = "sleep"};
 

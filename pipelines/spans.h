@@ -18,6 +18,7 @@ extern const hsdi_span_kind hsdi_span_commit;      ///< rows, accepted; source o
 extern const hsdi_span_kind hsdi_span_emit;        ///< tokens
 extern const hsdi_span_kind hsdi_span_take_window; ///< tokens that still fit; source
 extern const hsdi_span_kind hsdi_span_send_step, hsdi_span_send_proxies, hsdi_span_send_commit;
+extern const hsdi_span_kind hsdi_span_send_alone; ///< tokens
 
 /// Draft.
 extern const hsdi_span_kind hsdi_span_catch_up; ///< committed text that has no cells yet: rows
@@ -28,7 +29,7 @@ extern const hsdi_span_kind hsdi_span_roots;    ///< branches; whose candidates
 extern const hsdi_span_kind hsdi_span_branches; ///< rows, branches
 extern const hsdi_span_kind hsdi_span_ahead;    ///< mode async: rows
 extern const hsdi_span_kind hsdi_span_take_open, hsdi_span_take_step, hsdi_span_take_proxies,
-    hsdi_span_take_commit;
+    hsdi_span_take_commit, hsdi_span_take_alone;
 extern const hsdi_span_kind hsdi_span_send_window; ///< tokens; source
 extern const hsdi_span_kind hsdi_span_sleep;       ///< nothing to do
 

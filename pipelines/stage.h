@@ -33,6 +33,7 @@ typedef struct hsdi_rows {
     const int32_t *path;   ///< [n_rows, path_stride]
     const int32_t *n_path; ///< [n_rows]
     int path_stride;
+    bool is_alone; ///< target: no draft computes meanwhile, and no proxies will be asked for
 } hsdi_rows;
 
 /// A possible next token of a row.
@@ -106,7 +107,8 @@ typedef struct hsdi_draft_config {
     int top_k;
     uint64_t seed;
     int sources;          ///< hsdi_sources: whose candidates may become roots
-    bool is_audited;      ///< report at which rank of each source's roots a commit was
+    bool is_audited;      ///< report at which rank of each source's roots a commit was, and
+                          ///< complete the branches before looking at a commit
     float repeat_penalty; ///< as in hsd_sampling
     int repeat_last_n;    ///< resolved: 0 none, -1 all, else tokens
     int no_repeat_ngram;

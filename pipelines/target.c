@@ -132,6 +132,8 @@ hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *c
     status = alloc_all(target) ? HSD_OK
                                : hsdi_fail(err, HSD_ENOMEM, "target", "no memory for %d positions",
                                            target->n_ctx);
+    bool is_fixed = !config->adapts || config->mode == HSD_MODE_AR;
+    hsdi_pace_init(&target->pace, config->draft.window, is_fixed, true);
     if (status == HSD_OK) {
         status = hsdi_track_open(config->trace, "target", &target->track, err);
     }
@@ -307,7 +309,7 @@ static void drop_impossible(hsdi_target *target, int n)
 /// The early exit's candidates go to the workers while the suffix computes.
 static hsd_status send_proxies(hsdi_target *target, int n_rows, hsd_error *err)
 {
-    if (target->config.n_proxies == 0 || !hsdi_helpers_any(target)) {
+    if (target->config.n_proxies == 0 || target->want == 0 || !hsdi_helpers_any(target)) {
         return HSD_OK;
     }
     int64_t begin_ns = hsdi_now_ns();
@@ -351,10 +353,11 @@ static hsd_status run_pass(hsdi_target *target, int *row, int32_t *next, hsd_err
     target->row_tokens[0] = target->text[target->n_text - 1];
     memcpy(target->row_tokens + 1, window->tokens,
            (size_t)window->n_tokens * sizeof *target->row_tokens);
-    if (target->n_helpers > 0) {
+    if (target->n_helpers > 0 && target->want > 0) {
         tell_step(target);
     }
     hsdi_rows rows = make_rows(target, window, n_rows);
+    rows.is_alone = target->want == 0;
     int64_t begin_ns = hsdi_now_ns();
     hsd_status status = target->stage.prefix(target->stage.self, &rows, err);
     target->stage_ns += hsdi_now_ns() - begin_ns;
@@ -414,7 +417,8 @@ static hsd_status emit(hsdi_target *target, const hsdi_target_job *job, const in
     return goes_on ? HSD_OK : HSD_ECANCELED;
 }
 
-/// Tell the workers what the pass decided.
+/// Tell the workers what the pass decided. With want 0 it is the last that they are told until
+/// windows are wanted again.
 static void tell_commit(hsdi_target *target, int row, int32_t next)
 {
     hsdi_frame frame = {.type = HSDI_FRAME_COMMIT, .step = target->step};
@@ -424,6 +428,9 @@ static void tell_commit(hsdi_target *target, int row, int32_t next)
     frame.commit.n_committed = target->n_text;
     frame.commit.want = target->want;
     hsdi_helpers_tell(target, &frame);
+    for (int i = 0; i < target->n_helpers; i++) {
+        target->helpers[i].n_told = target->n_text;
+    }
     hsdi_target_span_end(target, &hsdi_span_send_commit, span_ns, target->step, target->want);
 }
 
@@ -456,13 +463,17 @@ static hsd_status commit(hsdi_target *target, const hsdi_target_job *job, int ro
     target->stats.drafted += window->n_tokens;
     target->stats.accepted += n_new - 1;
     int n_emit = n_to_emit(target, job, n_new, n_most, is_done);
+    bool was_alone = target->want == 0;
     if (!*is_done) {
         target->want = hsdi_pace_choose(&target->pace);
-        if (target->n_helpers > 0) {
+        if (target->n_helpers > 0 && !was_alone) {
             tell_commit(target, row, next);
         }
     }
     target->step++;
+    if (!*is_done && was_alone && target->want > 0) {
+        hsdi_helpers_tell_alone(target);
+    }
     hsdi_helpers_follow(target, n_new);
     put_outcome(target, &hsdi_span_commit, span_ns, target->step - 1, n_new - 1, 0);
     return emit(target, job, target->text + target->n_text - n_new, n_emit);
@@ -578,8 +589,8 @@ hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
     memcpy(target->text, job->prompt, (size_t)job->n_prompt * sizeof *target->text);
     target->n_text = job->n_prompt;
     target->step = 0;
-    target->want = target->config.draft.window;
-    hsdi_pace_init(&target->pace, target->config.draft.window, !target->config.adapts, true);
+    hsdi_pace_begin(&target->pace);
+    target->want = hsdi_pace_choose(&target->pace); // it keeps what earlier generations taught
     target->is_generating = true;
     publish(target);
 

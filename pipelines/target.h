@@ -70,6 +70,9 @@ typedef struct hsdi_target_stats {
     int64_t ranks_own[HSDI_ROOTS_MAX + 1];    ///< audited: commits at each rank of the own roots,
     int64_t ranks_proxy[HSDI_ROOTS_MAX + 1];  ///< of the proxies' and
     int64_t ranks_merged[HSDI_ROOTS_MAX + 1]; ///< of both; the last entry: not among them
+    /// Audited, entry i: commits among the first i + 1 of the one and not of the other.
+    int64_t merged_not_own[HSDI_ROOTS_MAX], own_not_merged[HSDI_ROOTS_MAX];
+    int64_t merged_not_proxy[HSDI_ROOTS_MAX], proxy_not_merged[HSDI_ROOTS_MAX];
     int64_t late, workers_lost;
     int64_t ignored;  ///< frames that did not fit: damaged, stale, out of range
     int64_t reopened; ///< times a worker was opened again in the middle of a generation

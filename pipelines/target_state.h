@@ -39,6 +39,7 @@ typedef struct hsdi_helper {
     int64_t next_call_ns;
     int draft_kind; ///< hsd_draft_kind
     uint32_t opened_step;
+    int n_told;         ///< length of the text that it was told
     int64_t answer_ns;  ///< how long its windows were waited for, decayed
     int64_t slowest_ns; ///< the longest such wait, decayed, doubled when late; 0: not known
     hsd_error refusal;  ///< why, in state REFUSED
@@ -78,6 +79,7 @@ struct hsdi_target {
     hsdi_target_stats stats; ///< the generating thread's own
     int64_t stage_ns, emit_ns;
     int64_t collect_ns; ///< when waiting for this step's windows began
+    int64_t looked_ns;  ///< when frames were last looked for
     uint32_t overhead[HSDI_OVERHEAD_BUCKETS];
     pthread_mutex_t published_lock;
     hsdi_target_stats published; ///< guarded by published_lock
@@ -88,8 +90,12 @@ HSD_NODISCARD hsd_status hsdi_helpers_connect(hsdi_target *target, hsdi_context 
                                               hsd_error *err);
 void hsdi_helpers_disconnect(hsdi_target *target);
 
-/// Begin a generation with every worker that answers; call those that did not.
+/// Begin a generation with every worker that answers, unless no windows are wanted; call those
+/// that did not.
 void hsdi_helpers_open(hsdi_target *target);
+
+/// After passes of which no worker was told: windows are wanted again.
+void hsdi_helpers_tell_alone(hsdi_target *target);
 
 /// Tell all open workers. One that cannot take the frame is lost.
 void hsdi_helpers_tell(hsdi_target *target, hsdi_frame *frame);

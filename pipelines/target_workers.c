@@ -57,8 +57,8 @@ static hsd_status send_frame(hsdi_target *target, hsdi_helper *helper, hsdi_fram
 {
     frame->session = target->session;
     frame->epoch = helper->epoch;
-    size_t n =
-        hsdi_frame_encode(frame, target->text, target->proxies, target->out, target->out_cap);
+    const int32_t *tokens = target->text + (frame->type == HSDI_FRAME_ALONE ? helper->n_told : 0);
+    size_t n = hsdi_frame_encode(frame, tokens, target->proxies, target->out, target->out_cap);
     return hsdi_link_send(helper->link, target->out, n);
 }
 
@@ -114,6 +114,7 @@ static void open_session(hsdi_target *target, hsdi_helper *helper, bool is_await
     helper->n_late = 0; // not n_silent: generations may be shorter than a deadline
     helper->slowest_ns = 0;
     helper->opened_step = target->step;
+    helper->n_told = target->n_text;
     helper->offer.window.n_tokens = 0;
 }
 
@@ -127,7 +128,9 @@ void hsdi_helpers_open(hsdi_target *target)
         }
         if (helper->state == HSDI_PEER_OPEN || helper->state == HSDI_PEER_READY) {
             helper->state = HSDI_PEER_READY;
-            open_session(target, helper, true);
+            if (target->want > 0) {
+                open_session(target, helper, true);
+            }
         } else if (helper->state == HSDI_PEER_CALLING) {
             helper->next_call_ns = 0;
         }
@@ -147,6 +150,28 @@ void hsdi_helpers_tell(hsdi_target *target, hsdi_frame *frame)
     for (int i = 0; i < target->n_helpers; i++) {
         hsdi_helpers_tell_one(target, i, frame);
     }
+}
+
+void hsdi_helpers_tell_alone(hsdi_target *target)
+{
+    int64_t span_ns = hsdi_span_begin(target->track);
+    int n_most = 0;
+    for (int i = 0; i < target->n_helpers; i++) {
+        hsdi_helper *helper = &target->helpers[i];
+        int n_new = target->n_text - helper->n_told;
+        hsdi_frame frame = {.type = HSDI_FRAME_ALONE, .step = target->step - (uint32_t)n_new};
+        frame.alone.n_committed = target->n_text;
+        frame.alone.want = target->want;
+        frame.alone.n_tokens = n_new;
+        if (helper->state == HSDI_PEER_READY) {
+            open_session(target, helper, true);
+        } else if (helper->state == HSDI_PEER_OPEN) {
+            hsdi_helpers_tell_one(target, i, &frame);
+            helper->n_told = target->n_text;
+            n_most = n_new > n_most ? n_new : n_most;
+        }
+    }
+    hsdi_target_span_end(target, &hsdi_span_send_alone, span_ns, target->step, n_most);
 }
 
 static bool has_other_vocabulary(const hsdi_target *target, const hsdi_identity *peer)
@@ -261,6 +286,15 @@ static void on_error(hsdi_target *target, hsdi_helper *helper, const hsdi_frame 
     }
 }
 
+/// A commit at these ranks, for every budget: was it among one source's roots and not the other's?
+static void count_pair(int first, int second, int64_t *only_first, int64_t *only_second)
+{
+    for (int i = 0; i < HSDI_ROOTS_MAX; i++) {
+        only_first[i] += first <= i && second > i;
+        only_second[i] += second <= i && first > i;
+    }
+}
+
 /// A worker's speed and an audited session's ranks.
 static void learn_from(hsdi_target *target, hsdi_helper *helper, const hsdi_draft_window *window)
 {
@@ -275,6 +309,10 @@ static void learn_from(hsdi_target *target, hsdi_helper *helper, const hsdi_draf
         target->stats.ranks_own[ranks->own < most ? ranks->own : most]++;
         target->stats.ranks_proxy[ranks->proxy < most ? ranks->proxy : most]++;
         target->stats.ranks_merged[ranks->merged < most ? ranks->merged : most]++;
+        count_pair(ranks->merged, ranks->own, target->stats.merged_not_own,
+                   target->stats.own_not_merged);
+        count_pair(ranks->merged, ranks->proxy, target->stats.merged_not_proxy,
+                   target->stats.proxy_not_merged);
     }
 }
 
@@ -485,6 +523,11 @@ void hsdi_helpers_collect(hsdi_target *target, int deadline_ms)
 {
     int64_t start_ns = hsdi_now_ns();
     int64_t spin_ns = target->config.spin_us * INT64_C(1000);
+    // Asking a socket costs a system call: alone, the target looks for signs of life now and then.
+    if (target->want == 0 && start_ns - target->looked_ns < MS) {
+        return;
+    }
+    target->looked_ns = start_ns;
     target->collect_ns = 0; // what is there already was not waited for
     for (int i = 0; i < target->n_helpers; i++) {
         target->helpers[i].has_answered = false;

@@ -49,7 +49,7 @@ struct hsdi_worker {
     int i_next; ///< session that computes next
     int n_sessions;
     served *sessions; ///< [config.n_sessions_max]
-    int32_t *tokens;  ///< [n_tokens_cap] of the OPEN at hand
+    int32_t *tokens;  ///< [n_tokens_cap] of the frame at hand
     int n_tokens_cap;
     uint8_t out[HSDI_FRAME_SMALL_BYTES];
 };
@@ -256,17 +256,18 @@ static bool can_keep(const served *session, const hsdi_frame *frame)
            session->n_proxies == frame->open.n_proxies;
 }
 
-static bool copy_tokens(hsdi_worker *worker, const hsdi_frame *frame)
+/// worker->tokens become the n tokens of an OPEN or ALONE. OPEN makes `room` for those of ALONE.
+static bool copy_tokens(hsdi_worker *worker, const hsdi_frame *frame, int n, int room)
 {
-    if (frame->open.n_tokens > worker->n_tokens_cap) {
-        int32_t *grown = realloc(worker->tokens, (size_t)frame->open.n_tokens * sizeof *grown);
+    if (room > worker->n_tokens_cap) {
+        int32_t *grown = realloc(worker->tokens, (size_t)room * sizeof *grown);
         if (!grown) {
             return false;
         }
         worker->tokens = grown;
-        worker->n_tokens_cap = frame->open.n_tokens;
+        worker->n_tokens_cap = room;
     }
-    for (int i = 0; i < frame->open.n_tokens; i++) {
+    for (int i = 0; i < n; i++) {
         worker->tokens[i] = hsdi_frame_token(frame, i);
     }
     return true;
@@ -323,7 +324,7 @@ static void on_open(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame
     session->peer = *from;
     session->heard_ns = hsdi_now_ns();
     if (status == HSD_OK) {
-        status = copy_tokens(worker, frame)
+        status = copy_tokens(worker, frame, frame->open.n_tokens, frame->open.config.n_ctx)
                      ? hsdi_draft_open(session->draft, frame->step, worker->tokens,
                                        frame->open.n_tokens, &err)
                      : hsdi_fail(&err, HSD_ENOMEM, "tokens", "no memory");
@@ -352,7 +353,30 @@ static hsd_status on_proxies(hsdi_draft *draft, const hsdi_frame *frame, hsd_err
     return hsdi_draft_proxies(draft, frame->step, n_rows, n_top, proxies, err);
 }
 
-/// STEP, PROXIES, COMMIT and CLOSE belong to an open session.
+/// An audited draft completes its branches before it looks at a commit, so that its hits and its
+/// ranks hardly depend on the clock (a window may still be late).
+static hsd_status finish_branches(served *session, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    bool finishes = session->config.is_audited && session->config.mode == HSD_MODE_MIRROR;
+    while (status == HSD_OK && finishes && hsdi_draft_has_work(session->draft)) {
+        status = hsdi_draft_work(session->draft, err);
+    }
+    return status;
+}
+
+static hsd_status on_alone(hsdi_worker *worker, hsdi_draft *draft, const hsdi_frame *frame,
+                           hsd_error *err)
+{
+    int n = frame->alone.n_tokens; // one that is beyond the session's context fails as out of step
+    if (!copy_tokens(worker, frame, n, n)) {
+        return hsdi_fail(err, HSD_ENOMEM, "tokens", "no memory");
+    }
+    return hsdi_draft_alone(draft, frame->step, worker->tokens, frame->alone.n_tokens,
+                            frame->alone.n_committed, frame->alone.want, err);
+}
+
+/// STEP, PROXIES, COMMIT, ALONE and CLOSE belong to an open session.
 static void on_session_frame(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame *frame)
 {
     hsd_error err = {0};
@@ -376,6 +400,11 @@ static void on_session_frame(hsdi_worker *worker, const hsdi_peer *from, const h
                                  &frame->step_.share, &err);
     } else if (frame->type == HSDI_FRAME_PROXIES) {
         status = on_proxies(session->draft, frame, &err);
+    } else if (frame->type == HSDI_FRAME_ALONE) {
+        status = on_alone(worker, session->draft, frame, &err);
+    } else if (finish_branches(session, &err) != HSD_OK) {
+        fail_session(worker, session, HSDI_ERROR_STAGE, &err);
+        return;
     } else {
         status =
             hsdi_draft_commit(session->draft, frame->step, frame->commit.row, frame->commit.next,
@@ -408,6 +437,8 @@ static void put_taken(const hsdi_worker *worker, int64_t begin_ns, const hsdi_fr
         put_span(worker, &hsdi_span_take_proxies, begin_ns, frame, frame->proxies.n_rows, NULL);
     } else if (frame->type == HSDI_FRAME_COMMIT) {
         put_span(worker, &hsdi_span_take_commit, begin_ns, frame, frame->commit.want, NULL);
+    } else if (frame->type == HSDI_FRAME_ALONE) {
+        put_span(worker, &hsdi_span_take_alone, begin_ns, frame, frame->alone.n_tokens, NULL);
     }
 }
 
@@ -435,6 +466,7 @@ static void on_frame(hsdi_worker *worker, const hsdi_peer *from, const void *byt
     case HSDI_FRAME_STEP:
     case HSDI_FRAME_PROXIES:
     case HSDI_FRAME_COMMIT:
+    case HSDI_FRAME_ALONE:
     case HSDI_FRAME_CLOSE:
         on_session_frame(worker, from, &frame);
         break;
@@ -523,8 +555,8 @@ static void sweep(hsdi_worker *worker, int64_t now_ns)
     }
 }
 
-/// Looking for messages without sleeping helps a mirror session; while one drafts serially, its
-/// target may want this very core.
+/// Looking for messages without sleeping helps a mirror session; while one drafts serially, or goes
+/// alone, its target may want this very core.
 static int64_t spin_ns(const hsdi_worker *worker)
 {
     bool any = false;
@@ -533,7 +565,7 @@ static int64_t spin_ns(const hsdi_worker *worker)
         if (session->is_used && session->config.mode == HSD_MODE_SERIAL) {
             return 0;
         }
-        any |= session->is_used;
+        any |= session->is_used && hsdi_draft_is_wanted(session->draft);
     }
     return any ? worker->config.spin_us * INT64_C(1000) : 0;
 }

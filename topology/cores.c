@@ -6,6 +6,7 @@
 #include <hwloc.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <string.h>
 
 /// Append the i_th allowed processor of a core; false when the core has fewer.
 static bool take(hsdi_cores *out, hwloc_const_bitmap_t core, const cpu_set_t *mine, int i_th)
@@ -21,17 +22,22 @@ static bool take(hsdi_cores *out, hwloc_const_bitmap_t core, const cpu_set_t *mi
     return false;
 }
 
+static void allowed(cpu_set_t *mine)
+{
+    CPU_ZERO(mine);
+    if (sched_getaffinity(0, sizeof *mine, mine) != 0) {
+        for (int i = 0; i < CPU_SETSIZE; i++) {
+            CPU_SET((size_t)i, mine);
+        }
+    }
+}
+
 hsd_status hsdi_cores_discover(hsdi_cores *out, hsd_error *err)
 {
     hwloc_topology_t topology;
     cpu_set_t mine;
     *out = (hsdi_cores){0};
-    CPU_ZERO(&mine);
-    if (sched_getaffinity(0, sizeof mine, &mine) != 0) {
-        for (int i = 0; i < CPU_SETSIZE; i++) {
-            CPU_SET((size_t)i, &mine);
-        }
-    }
+    allowed(&mine);
     if (hwloc_topology_init(&topology) != 0) {
         return hsdi_fail(err, HSD_EDEVICE, "hwloc", "the topology could not be made");
     }
@@ -62,4 +68,53 @@ hsd_status hsdi_cores_discover(hsdi_cores *out, hsd_error *err)
         return hsdi_fail(err, HSD_EDEVICE, "hwloc", "no processor is allowed to this process");
     }
     return HSD_OK;
+}
+
+/// Numbers below 10,000 and ranges with commas between them. hwloc takes more than that: "3-" is
+/// "from 3 on", and a huge number a huge set.
+static bool is_list(const char *s)
+{
+    static const char digits[] = "0123456789";
+    for (;; s++) {
+        size_t n = strspn(s, digits);
+        s += n;
+        if (n > 0 && n <= 4 && *s == '-') {
+            n = strspn(++s, digits);
+            s += n;
+        }
+        if (n == 0 || n > 4 || (*s && *s != ',')) {
+            return false;
+        }
+        if (!*s) {
+            return true;
+        }
+    }
+}
+
+hsd_status hsdi_cores_parse(const char *list, int *out, int *n_out, hsd_error *err)
+{
+    cpu_set_t mine;
+    allowed(&mine);
+    *n_out = 0;
+    hwloc_bitmap_t set = hwloc_bitmap_alloc();
+    if (!set) {
+        return hsdi_fail(err, HSD_ENOMEM, "processors", "list");
+    }
+    hsd_status status = HSD_OK;
+    bool is_read = is_list(list) && hwloc_bitmap_list_sscanf(set, list) == 0 &&
+                   !hwloc_bitmap_iszero(set); // a range from high to low is empty
+    if (!is_read) {
+        status = hsdi_fail(err, HSD_EINVAL, "processors", "\"%.64s\" is no list like 0-3,8", list);
+    }
+    for (int os = is_read ? hwloc_bitmap_first(set) : -1; os >= 0 && status == HSD_OK;
+         os = hwloc_bitmap_next(set, os)) {
+        if (os >= CPU_SETSIZE || !CPU_ISSET((size_t)os, &mine) || *n_out == HSDI_CORES_MAX) {
+            status = hsdi_fail(err, HSD_ENODEVICE, "processors",
+                               "this process may not use processor %d", os);
+        } else {
+            out[(*n_out)++] = os;
+        }
+    }
+    hwloc_bitmap_free(set);
+    return status;
 }

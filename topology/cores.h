@@ -19,4 +19,11 @@ typedef struct hsdi_cores {
 /// Errors : HSD_EDEVICE when the topology cannot be read.
 HSD_NODISCARD hsd_status hsdi_cores_discover(hsdi_cores *out, hsd_error *err);
 
+/// Processors by a list of OS indices: "0-3,8".
+///
+/// Shapes : out [HSDI_CORES_MAX], ascending.
+/// Errors : HSD_EINVAL for a list that is none; HSD_ENODEVICE for a processor that this process may
+///          not use.
+HSD_NODISCARD hsd_status hsdi_cores_parse(const char *list, int *out, int *n_out, hsd_error *err);
+
 #endif

@@ -1,5 +1,7 @@
 /// See buffer.h.
 #include "devices/launch/buffer.h"
+
+#include "base/arena.h"
 #include "base/error.h"
 
 #include <stdlib.h>
@@ -117,7 +119,13 @@ hsd_status hsdi_launch_buffer_create(hsdi_device *device, const struct hsdi_buff
     b->serial = atomic_fetch_add(&b->device->n_made, 1) + 1;
     size_t size = (size_t)shape->n_rows * (size_t)shape->width * sizeof(float);
     void *rows = NULL;
-    hsd_status status = b->device->driver->host_create(b->device, size, &b->memory, &rows, err);
+    hsd_status status = HSD_OK;
+    if (b->device->driver->host_create) {
+        status = b->device->driver->host_create(b->device, size, &b->memory, &rows, err);
+    } else if (!(rows = hsdi_aligned_alloc(size))) {
+        status = hsdi_fail(err, HSD_ENOMEM, "buffer", "%d rows of %d elements", shape->n_rows,
+                           shape->width);
+    }
     if (status != HSD_OK) {
         free(b);
         return status;
@@ -131,6 +139,9 @@ hsd_status hsdi_launch_buffer_create(hsdi_device *device, const struct hsdi_buff
 void hsdi_launch_buffer_destroy(hsdi_buffer *buffer)
 {
     hsdi_launch_buffer *b = (hsdi_launch_buffer *)buffer;
+    if (!b->memory && !atomic_load(&b->device->hung)) {
+        free(b->host.data);
+    }
     destroy(b->device, b->memory);
     free(b);
 }

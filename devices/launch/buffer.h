@@ -22,12 +22,12 @@ typedef struct hsdi_launch_cache {
     hsdi_launch_memory **layers; ///< owned [n_layers]; each [2, n_cells, width]: keys, then values
 } hsdi_launch_cache;
 
-/// Rows in memory that the driver's `host_create` gave.
+/// Rows in memory that the driver's `host_create` gave, or in the host's own.
 typedef struct hsdi_launch_buffer {
     hsdi_host_buffer host;
     hsdi_launch_device *device;
     int64_t serial;
-    hsdi_launch_memory *memory; ///< owned
+    hsdi_launch_memory *memory; ///< owned; NULL: the host's own, owned
 } hsdi_launch_buffer;
 
 hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
@@ -38,7 +38,6 @@ hsd_status hsdi_launch_weight_read(hsdi_device *device, const hsdi_weight *weigh
 hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
                                     hsdi_cache **out, hsd_error *err);
 void hsdi_launch_cache_destroy(hsdi_cache *cache);
-/// For drivers with `host_create`; for others devices/host_buffer.h.
 hsd_status hsdi_launch_buffer_create(hsdi_device *device, const struct hsdi_buffer *shape,
                                      hsdi_buffer **out, hsd_error *err);
 void hsdi_launch_buffer_destroy(hsdi_buffer *buffer);

@@ -23,10 +23,15 @@ typedef struct hsdi_launch_device {
     const hsdi_launch_driver *driver; ///< static
     bool shares;                      ///< kernels work on what `host_create` gives: no copies
     bool profiles;                    ///< launches are timed; the driver calls hsdi_launch_timed
-    _Atomic int64_t n_made;           ///< caches and buffers so far: their serial numbers
+    _Atomic bool hung;      ///< may still use what it was given, which therefore is never freed
+    uint64_t timeout_ns;    ///< longest wait for the device: hsdi_launch_timeout
+    _Atomic int64_t n_made; ///< caches and buffers so far: their serial numbers
     int n_times;
     hsdi_device_time times[HSDI_LAUNCH_MAX_TIMES]; ///< guarded by the device's turn
 } hsdi_launch_device;
+
+/// The time of HSD_DEVICE_TIMEOUT_S, or ten minutes: long passes on slow devices end before.
+HSD_NODISCARD hsd_status hsdi_launch_timeout(uint64_t *ns, hsd_error *err);
 
 /// A launch of a kernel took so long on the device.
 void hsdi_launch_timed(hsdi_launch_device *device, const char *name, int64_t ns);
@@ -52,7 +57,7 @@ struct hsdi_launch_driver {
     /// width (a multiple of HSDI_OPENCL_GROUP) times height work-items.
     hsd_status (*start)(hsdi_launch_device *device, hsdi_launch_kernel *kernel, size_t width,
                         int height, hsd_error *err);
-    /// Wait for all of it.
+    /// Wait for all of it, but not for ever: a device that does not answer is `hung`.
     hsd_status (*finish)(hsdi_launch_device *device, hsd_error *err);
 
     /// Optional: memory that the host sees at *host; `send` and `fetch` reach it quickly.

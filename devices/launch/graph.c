@@ -193,6 +193,9 @@ void hsdi_launch_graph_destroy(hsdi_graph *graph)
 {
     hsdi_launch_graph *g = (hsdi_launch_graph *)graph;
     const hsdi_launch_driver *driver = g->device->driver;
+    if (atomic_load(&g->device->hung)) {
+        return;
+    }
     for (int i = 0; i < HSDI_LAUNCH_N_KEPT && driver->record; i++) {
         driver->record_destroy(g->device, g->kept[i].record);
     }

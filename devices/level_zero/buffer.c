@@ -71,8 +71,9 @@ hsd_status hsdi_ze_mover_wait(hsdi_ze_device *ze, hsdi_ze_mover *mover, hsd_erro
         hsdi_ze_done(ze, "zeCommandListAppendBarrier",
                      ze->api->CommandListAppendBarrier(mover->list, mover->done, 0, NULL), err);
     if (status == HSD_OK) {
-        status = hsdi_ze_waited(ze, "zeEventHostSynchronize",
-                                ze->api->EventHostSynchronize(mover->done, ze->timeout_ns), err);
+        status =
+            hsdi_ze_waited(ze, "zeEventHostSynchronize",
+                           ze->api->EventHostSynchronize(mover->done, ze->launch.timeout_ns), err);
     }
     return status == HSD_OK
                ? hsdi_ze_done(ze, "zeEventHostReset", ze->api->EventHostReset(mover->done), err)
@@ -124,7 +125,7 @@ hsd_status hsdi_ze_host_create(hsdi_launch_device *device, size_t size_bytes,
 void hsdi_ze_memory_destroy(hsdi_launch_device *device, hsdi_launch_memory *memory)
 {
     hsdi_ze_device *ze = ze_of(device);
-    if (memory && !atomic_load(&ze->hung)) {
+    if (memory && !atomic_load(&ze->launch.hung)) {
         (void)ze->api->MemFree(ze->context, memory);
     }
 }

@@ -26,10 +26,10 @@ hsd_status hsdi_ze_waited(hsdi_ze_device *ze, const char *call, ze_result_t code
     if (code != ZE_RESULT_NOT_READY) {
         return hsdi_ze_done(ze, call, code, err);
     }
-    atomic_store(&ze->hung, true);
+    atomic_store(&ze->launch.hung, true);
     atomic_store(&ze->lost, (unsigned)code);
     (void)hsdi_fail(err, HSD_EDEVICE, call, "no answer for %g s: %s (0x%x)",
-                    (double)ze->timeout_ns / 1e9, hsdi_ze_code_name(code), (unsigned)code);
+                    (double)ze->launch.timeout_ns / 1e9, hsdi_ze_code_name(code), (unsigned)code);
     if (err) {
         err->vendor_code = (int)code;
     }
@@ -83,7 +83,8 @@ hsd_status hsdi_ze_build(const hsdi_ze_device *ze, const unsigned char *spirv, s
                                    .pBuildFlags = ""};
     ze_module_build_log_handle_t log = NULL;
     ze_module_handle_t module = NULL;
-    ze_result_t code = ze->api->ModuleCreate(ze->context, ze->id, &desc, &module, &log);
+    ze_result_t code =
+        ze->api->ModuleCreate(ze->context, ze->id, &desc, &module, ze->wrapped ? NULL : &log);
     hsd_status status = HSD_OK;
     if (code == ZE_RESULT_SUCCESS) {
         *out = module;
@@ -120,7 +121,7 @@ static void close_objects(hsdi_ze_device *ze)
 static void ze_close(hsdi_device *device)
 {
     hsdi_ze_device *ze = (hsdi_ze_device *)device;
-    if (!atomic_load(&ze->hung)) {
+    if (!atomic_load(&ze->launch.hung)) {
         close_objects(ze);
     }
     pthread_mutex_destroy(&ze->load_turn);
@@ -172,6 +173,9 @@ static hsd_status choose(int index, hsdi_ze_device *ze, ze_driver_handle_t *driv
         return hsdi_fail(err, HSD_ENODEVICE, "level_zero", "there is no device %d, only 0 to %d",
                          index, found.n - 1);
     }
+    // Loader 1.8.12 wraps the handles of several drivers, but not the log of a module that failed,
+    // and crashes when that is read.
+    ze->wrapped = found.n_drivers > 1 || getenv("ZE_ENABLE_LOADER_INTERCEPT");
     index = index < 0 ? best_of(ze->api, &found) : index;
     *driver = found.drivers[index];
     ze->id = found.ids[index];
@@ -212,21 +216,6 @@ static hsd_status inspect(hsdi_ze_device *ze, hsd_error *err)
     return hsdi_fail(err, HSD_EUNSUPPORTED, ze->launch.base.info.name, "no queue takes kernels");
 }
 
-/// HSD_DEVICE_TIMEOUT_S, or ten minutes: long passes on slow devices end before.
-static hsd_status set_timeout(hsdi_ze_device *ze, hsd_error *err)
-{
-    static const char name[] = "HSD_DEVICE_TIMEOUT_S";
-    const char *text = getenv(name);
-    char *end = NULL;
-    double seconds = text ? strtod(text, &end) : 600.0;
-    if (text && (end == text || *end || !(seconds > 0.0 && seconds <= 1e6))) {
-        return hsdi_fail(err, HSD_EINVAL, name, "\"%.32s\" is no number of seconds up to 1000000",
-                         text);
-    }
-    ze->timeout_ns = (uint64_t)(seconds * 1e9);
-    return HSD_OK;
-}
-
 static hsd_status make_queue(hsdi_ze_device *ze, hsd_error *err)
 {
     const ze_command_queue_desc_t queue = {.stype = ZE_STRUCTURE_TYPE_COMMAND_QUEUE_DESC,
@@ -260,7 +249,7 @@ static hsd_status make(hsdi_ze_device *ze, int index, hsd_error *err)
     const ze_context_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_CONTEXT_DESC};
     ze_driver_handle_t driver = NULL;
     hsd_status status;
-    if ((status = set_timeout(ze, err)) != HSD_OK ||
+    if ((status = hsdi_launch_timeout(&ze->launch.timeout_ns, err)) != HSD_OK ||
         (status = choose(index, ze, &driver, err)) != HSD_OK ||
         (status = inspect(ze, err)) != HSD_OK) {
         return status;

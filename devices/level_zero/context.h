@@ -20,6 +20,7 @@ typedef struct hsdi_ze_device {
     const hsdi_ze_api *api; ///< static
     ze_device_handle_t id;
     uint32_t ordinal; ///< the group of queues that takes kernels
+    bool wrapped;     ///< the loader wraps handles: build logs cannot be read
     ze_context_handle_t context;
     ze_module_handle_t module;
     ze_event_pool_handle_t pool; ///< of the movers' events
@@ -29,16 +30,14 @@ typedef struct hsdi_ze_device {
     hsdi_ze_mover moves;                        ///< rows and tables; guarded by the device's turn
     hsdi_ze_mover loads;                        ///< weights; guarded by load_turn
     pthread_mutex_t load_turn;
-    uint64_t timeout_ns;         ///< longest wait for the device
     uint64_t tick_ns, tick_mask; ///< of kernel timestamps
     _Atomic unsigned lost;       ///< the code after which nothing is sent any more; 0: none
-    _Atomic bool hung;           ///< it may still use its memory, which therefore is never freed
 } hsdi_ze_device;
 
 /// Every device of every driver, in the loader's order. That order gives "level_zero:N" its N.
 enum { HSDI_ZE_MAX_DEVICES = 64 };
 typedef struct hsdi_ze_found {
-    int n;
+    int n, n_drivers;
     ze_driver_handle_t drivers[HSDI_ZE_MAX_DEVICES];
     ze_device_handle_t ids[HSDI_ZE_MAX_DEVICES];
 } hsdi_ze_found;

@@ -13,11 +13,12 @@ hsd_status hsdi_ze_find(const hsdi_ze_api *api, hsdi_ze_found *out, hsd_error *e
 {
     ze_driver_handle_t drivers[MAX_DRIVERS];
     uint32_t n_drivers = MAX_DRIVERS;
-    out->n = 0;
+    out->n = out->n_drivers = 0;
     ze_result_t code = api->DriverGet(&n_drivers, drivers);
     if (code != ZE_RESULT_SUCCESS) {
         return hsdi_ze_fail(err, "zeDriverGet", code);
     }
+    out->n_drivers = (int)n_drivers;
     for (uint32_t d = 0; d < n_drivers && out->n < HSDI_ZE_MAX_DEVICES; d++) {
         uint32_t n = (uint32_t)(HSDI_ZE_MAX_DEVICES - out->n);
         code = api->DeviceGet(drivers[d], &n, out->ids + out->n);

@@ -43,7 +43,7 @@ static void kernel_destroy(hsdi_launch_device *device, hsdi_launch_kernel *kerne
 {
     hsdi_ze_device *ze = ze_of(device);
     ze_kernel *k = (ze_kernel *)kernel;
-    if (k && k->handle && !atomic_load(&ze->hung)) {
+    if (k && k->handle && !atomic_load(&ze->launch.hung)) {
         (void)ze->api->KernelDestroy(k->handle);
     }
     free(k);
@@ -172,7 +172,7 @@ static void record_destroy(hsdi_launch_device *device, hsdi_launch_record *recor
     if (!r) {
         return;
     }
-    if (!atomic_load(&ze->hung)) {
+    if (!atomic_load(&ze->launch.hung)) {
         if (r->list) {
             (void)ze->api->CommandListDestroy(r->list);
         }
@@ -266,7 +266,7 @@ static hsd_status wait(hsdi_ze_device *ze, hsd_error *err)
     }
     hsd_status status =
         hsdi_ze_waited(ze, "zeFenceHostSynchronize",
-                       ze->api->FenceHostSynchronize(ze->fence, ze->timeout_ns), err);
+                       ze->api->FenceHostSynchronize(ze->fence, ze->launch.timeout_ns), err);
     if (status == HSD_OK) {
         status = hsdi_ze_done(ze, "zeFenceReset", ze->api->FenceReset(ze->fence), err);
     }

@@ -18,10 +18,12 @@
     X(CreateKernel)                                                                                \
     X(CreateProgramWithBinary)                                                                     \
     X(CreateProgramWithSource)                                                                     \
+    X(EnqueueMarkerWithWaitList)                                                                   \
     X(EnqueueNDRangeKernel)                                                                        \
     X(EnqueueReadBuffer)                                                                           \
     X(EnqueueWriteBuffer)                                                                          \
     X(Finish)                                                                                      \
+    X(Flush)                                                                                       \
     X(GetDeviceIDs)                                                                                \
     X(GetDeviceInfo)                                                                               \
     X(GetEventProfilingInfo)                                                                       \
@@ -36,6 +38,7 @@
     X(ReleaseKernel)                                                                               \
     X(ReleaseMemObject)                                                                            \
     X(ReleaseProgram)                                                                              \
+    X(SetEventCallback)                                                                            \
     X(SetKernelArg)
 
 /// The functions of OpenCL by their names without "cl".

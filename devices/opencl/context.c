@@ -25,7 +25,7 @@ hsd_status hsdi_ocl_memory(const hsdi_ocl_device *ocl, size_t size_bytes, const 
 
 void hsdi_ocl_memory_free(const hsdi_ocl_device *ocl, cl_mem memory)
 {
-    if (memory) {
+    if (memory && !atomic_load(&ocl->launch.hung)) {
         (void)ocl->api->ReleaseMemObject(memory);
     }
 }
@@ -33,6 +33,9 @@ void hsdi_ocl_memory_free(const hsdi_ocl_device *ocl, cl_mem memory)
 static void ocl_close(hsdi_device *device)
 {
     hsdi_ocl_device *ocl = (hsdi_ocl_device *)device;
+    if (atomic_load(&ocl->launch.hung)) {
+        return; // its answer may still come, and is counted in here
+    }
     if (ocl->program) {
         (void)ocl->api->ReleaseProgram(ocl->program);
     }
@@ -55,8 +58,8 @@ static const hsdi_backend ocl_backend = {
     .weight_read = hsdi_launch_weight_read,
     .cache_create = hsdi_launch_cache_create,
     .cache_destroy = hsdi_launch_cache_destroy,
-    .buffer_create = hsdi_host_buffer_create,
-    .buffer_destroy = hsdi_host_buffer_destroy,
+    .buffer_create = hsdi_launch_buffer_create,
+    .buffer_destroy = hsdi_launch_buffer_destroy,
     .buffer_map = hsdi_host_buffer_map,
     .graph_compile = hsdi_launch_graph_compile,
     .graph_destroy = hsdi_launch_graph_destroy,
@@ -70,6 +73,10 @@ static const hsdi_backend ocl_backend = {
 static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index, hsd_error *err)
 {
     cl_int code;
+    hsd_status status = hsdi_launch_timeout(&ocl->launch.timeout_ns, err);
+    if (status != HSD_OK) {
+        return status;
+    }
     char name[512] = "";
     ocl->id = f->ids[index];
     (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_NAME, sizeof name, name, NULL);

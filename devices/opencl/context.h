@@ -2,6 +2,7 @@
 #ifndef HSDI_DEVICES_OPENCL_CONTEXT_H
 #define HSDI_DEVICES_OPENCL_CONTEXT_H
 
+#include "base/futex.h"
 #include "devices/launch/driver.h"
 #include "devices/opencl/api.h"
 
@@ -17,6 +18,8 @@ typedef struct hsdi_ocl_device {
     cl_program program;
     struct hsdi_ocl_event *events; ///< owned [HSDI_OCL_MAX_EVENTS]; NULL: no times are taken
     int n_events;                  ///< of launches since the last wait
+    hsdi_gate ended;               ///< counts what was waited for
+    _Atomic cl_int state;          ///< of the last of it
 } hsdi_ocl_device;
 
 enum { HSDI_OCL_MAX_EVENTS = 64 };

@@ -3,6 +3,7 @@
 #include "devices/opencl/context.h"
 #include "kernels/opencl/source.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "devices/launch/profile.h"
 
@@ -32,6 +33,9 @@ static hsd_status send(hsdi_launch_device *device, hsdi_launch_memory *to, size_
                        size_t size_bytes, const void *from, hsd_error *err)
 {
     const hsdi_ocl_device *ocl = ocl_of(device);
+    if (atomic_load(&device->hung)) { // a submission begins with its table
+        return hsdi_fail(err, HSD_EDEVICE, device->base.info.name, "the device was lost before");
+    }
     return hsdi_ocl_check(err, "clEnqueueWriteBuffer",
                           ocl->api->EnqueueWriteBuffer(ocl->queue, (cl_mem)to, CL_FALSE, at,
                                                        size_bytes, from, 0, NULL, NULL));
@@ -57,7 +61,7 @@ static hsd_status kernel_create(hsdi_launch_device *device, const char *name,
 
 static void kernel_destroy(hsdi_launch_device *device, hsdi_launch_kernel *kernel)
 {
-    if (kernel) {
+    if (kernel && !atomic_load(&device->hung)) {
         (void)ocl_of(device)->api->ReleaseKernel((cl_kernel)kernel);
     }
 }
@@ -67,6 +71,49 @@ static hsd_status kernel_set(hsdi_launch_device *device, hsdi_launch_kernel *ker
 {
     cl_int code = ocl_of(device)->api->SetKernelArg((cl_kernel)kernel, index, size_bytes, value);
     return hsdi_ocl_check(err, "clSetKernelArg", code);
+}
+
+static void CL_CALLBACK ended(cl_event event, cl_int state, void *user)
+{
+    hsdi_ocl_device *ocl = user;
+    (void)event;
+    atomic_store(&ocl->state, state);
+    hsdi_gate_add(&ocl->ended);
+}
+
+/// Nothing is known of what was sent: it may run still. The device is given up.
+static hsd_status hang(hsdi_ocl_device *ocl, hsd_status status)
+{
+    atomic_store(&ocl->launch.hung, true);
+    return status;
+}
+
+/// clFinish has no limit of time, so a marker's event is waited for.
+static hsd_status wait(hsdi_ocl_device *ocl, hsd_error *err)
+{
+    const hsdi_ocl_api *api = ocl->api;
+    uint32_t seen = atomic_load(&ocl->ended.value);
+    cl_event event = NULL;
+    hsd_status status = hsdi_ocl_check(err, "clEnqueueMarkerWithWaitList",
+                                       api->EnqueueMarkerWithWaitList(ocl->queue, 0, NULL, &event));
+    if (status == HSD_OK) {
+        status = hsdi_ocl_check(err, "clSetEventCallback",
+                                api->SetEventCallback(event, CL_COMPLETE, ended, ocl));
+    }
+    if (status == HSD_OK) {
+        status = hsdi_ocl_check(err, "clFlush", api->Flush(ocl->queue));
+    }
+    if (status != HSD_OK) {
+        return hang(ocl, status);
+    }
+    int64_t timeout_ns = (int64_t)ocl->launch.timeout_ns;
+    if (hsdi_gate_wait_until(&ocl->ended, seen, hsdi_now_ns() + timeout_ns) == seen) {
+        return hang(ocl, hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "no answer for %g s",
+                                   (double)timeout_ns / 1e9));
+    }
+    (void)api->ReleaseEvent(event);
+    cl_int state = atomic_load(&ocl->state);
+    return state < 0 ? hang(ocl, hsdi_ocl_fail(err, "clEnqueueMarkerWithWaitList", state)) : HSD_OK;
 }
 
 // ---- times ----
@@ -89,12 +136,12 @@ static void take_time(hsdi_ocl_device *ocl, const hsdi_ocl_event *e)
 
 hsd_status hsdi_ocl_finish(hsdi_ocl_device *ocl, hsd_error *err)
 {
-    cl_int code = ocl->api->Finish(ocl->queue);
-    for (int i = 0; i < ocl->n_events; i++) {
+    hsd_status status = wait(ocl, err);
+    for (int i = 0; i < ocl->n_events && status == HSD_OK; i++) {
         take_time(ocl, &ocl->events[i]);
     }
-    ocl->n_events = 0;
-    return hsdi_ocl_check(err, "clFinish", code);
+    ocl->n_events = 0; // those of a device that hangs are left alone
+    return status;
 }
 
 hsd_status hsdi_ocl_profile(hsdi_device *device, bool on, hsd_error *err)

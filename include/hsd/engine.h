@@ -56,10 +56,13 @@ typedef void (*hsd_log_fn)(void *user, int level, const char *text);
 typedef struct hsd_engine_options {
     const char *target_path; ///< GGUF file; NULL: the shipped target
     const char *draft_path; ///< GGUF file; NULL: none, or the shipped draft with the shipped target
-    const char *target_device; ///< "cpu", "opencl" (the first GPU, else the first device),
-                               ///< "opencl:1" (of hsd_device_list), the same with "level_zero";
-                               ///< NULL: "cpu"
-    const char *draft_device;  ///< the same for the draft
+    const char *target_device; ///< "cpu", "cpu:0-3,8" (these processors), "opencl" (the first GPU,
+                               ///< else the first device), "opencl:1" (of hsd_device_list), the
+                               ///< same with "level_zero"; NULL: "cpu"
+    const char *suffix_device; ///< the same for the target's last layers and LM head; NULL: all
+                               ///< layers are on target_device
+    int split_layer;           ///< first layer on suffix_device, 1..n_layers-1; 0: half of them
+    const char *draft_device;  ///< device of the draft; NULL: "cpu"
     int n_threads;             ///< threads of the target where it is on the CPU; 0: by the engine
     int n_draft_threads;       ///< threads of the draft where it is on the CPU; 0: by the engine
     int n_ctx; ///< tokens per session; 0: what the model was trained on, up to 4096.
@@ -73,6 +76,7 @@ typedef struct hsd_engine_options {
     hsd_log_fn log;                      ///< may be NULL; called from any thread
     void *log_user;
     hsd_trace *trace; ///< records what sessions and their drafts in this process do; NULL: nothing.
+                      ///< With one, devices that can time their kernels, and the log gets the sums
                       ///< Must outlive the engine
 } hsd_engine_options;
 
@@ -127,7 +131,10 @@ typedef struct hsd_session_options {
     int exit_layer; ///< early-exit layer, 1..n_layers-1; 0: by the engine
     bool with_ngram; ///< a lookup in prompt and output drafts beside the draft
     hsd_roots_from roots_from;
-    bool audit_roots; ///< count where commits were among the roots: see hsd_session_coverage
+    /// Count where commits were among the roots (see hsd_session_coverage). For that the draft
+    /// waits for the early exit and completes its branches before it looks at a commit, so hits
+    /// and coverage hardly depend on the clock; the tokens are the same, the speed is not.
+    bool audit_roots;
     hsd_sampling sampling;
     int n_tokens;          ///< most tokens to generate; 0: until the context is full
     bool ignore_eos;       ///< go on after an end-of-text token
@@ -266,6 +273,8 @@ typedef struct hsd_coverage {
     int64_t draft[65]; ///< of the draft's own candidates
     int64_t exit[65];  ///< of the early exit's
     int64_t both[65];  ///< of both, merged
+    /// Entry i: commits among the first i + 1 roots of the one and not of the other.
+    int64_t both_not_draft[64], draft_not_both[64], both_not_exit[64], exit_not_both[64];
 } hsd_coverage;
 
 /// Copy of the counters; all zero unless audit_roots is set. Any thread.

@@ -5,6 +5,7 @@
 
 #include <hsd/engine.h>
 #include <hsd/model.h>
+#include <hsd/network.h>
 #include <hsd/status.h>
 #include <hsd/trace.h>
 

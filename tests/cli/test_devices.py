@@ -39,7 +39,7 @@ class Devices(CliCase):
     def test_a_name_that_is_no_device_is_refused(self):
         line = self.failure("run", "--device", "gpu", "--prompt", "x")
         self.assertIn("target_device", line)
-        self.assertIn('"gpu" is none of cpu, opencl, opencl:0, .., level_zero', line)
+        self.assertIn('"gpu" is none of cpu, cpu:0-3, opencl, opencl:0, .., level_zero', line)
         line = self.failure("bench", "--draft-device", "opencl:x", "--modes", "none")
         self.assertIn("draft_device", line)
 

@@ -4,11 +4,12 @@
 Does not prove: that any figure is good: timings are printed, never judged.
 """
 import json
+import math
 import os
 import tempfile
 import unittest
 
-from cli_case import DRAFT, OTHER, ROOT, TARGET, CliCase
+from cli_case import DRAFT, OTHER, ROOT, TARGET, CliCase, hsd
 
 QUICK = ["bench", "--repeats", 1, "--tokens", 12, "--prefill", 16, "--rendezvous", 50]
 
@@ -71,22 +72,77 @@ class Bench(CliCase):
                           ("serial", "coupled", True), ("serial", "ratio", False)])
         self.assertIn("--temp", self.usage_error(*QUICK, "--with-ratio"))
 
-    def test_coverage_is_a_share_that_grows_with_the_roots(self):
-        lines = [{"prompt": "Once upon a time", "family": "a"}, {"prompt": "The old man"}]
+    def coverage(self, lines, *args):
+        """The object that --coverage prints, and the exit code, which must be 0 or 4."""
         with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines))
             file.flush()
-            result = self.json("bench", "--coverage", file.name, "--tokens", 32)
-            self.assertEqual([item["family"] for item in result["coverage"]],
-                             ["a", "all", "all families"])
-            for item in result["coverage"]:
-                for source in ["exit", "draft", "both"]:
-                    shares = [item[source][str(2 ** i)] for i in range(7)]
-                    self.assertEqual(shares, sorted(shares))
-                    self.assertLessEqual(shares[-1], 1)
-            file.write("nonsense\n")
+            done = hsd("bench", "--coverage", file.name, "--json", *args)
+        self.assertIn(done.returncode, [0, 4], done.stderr)
+        return json.loads(done.stdout), done.returncode
+
+    def test_coverage_is_a_share_that_grows_with_the_roots(self):
+        lines = [{"prompt": "Once upon a time", "family": "a"}, {"prompt": "The old man"}]
+        result, _ = self.coverage(lines, "--tokens", 32, "--hits", "none")
+        self.assertEqual([item["family"] for item in result["coverage"]],
+                         ["a", "all", "all families"])
+        for item in result["coverage"]:
+            self.assertGreater(item["commits"], 0)
+            for source in ["exit", "draft", "both"]:
+                shares = [item[source][str(2 ** i)] for i in range(7)]
+                self.assertEqual(shares, sorted(shares))
+                self.assertLessEqual(shares[-1], 1)
+                self.assertEqual(item["hit_rate"][source], {})
+        result, _ = self.coverage(lines, "--tokens", 8, "--hits", "none", "--families", "b,a")
+        self.assertEqual([item["family"] for item in result["coverage"]], ["a"])
+
+    def test_the_verdict_follows_from_the_counts(self):
+        lines = [{"prompt": f"{start} {who}", "family": start}
+                 for start in ["Once there was", "The old"] for who in ["a king", "man", "dog and"]]
+        for kind in ["model", "ngram"]:
+            result, code = self.coverage(lines, "--tokens", 64, "--hits", "none", "--draft-kind",
+                                         kind)
+            listed = {(item["family"], str(item["roots"]), item["source"])
+                      for item in result["losses"]}
+            self.assertEqual(listed, {(item["family"], n, source) for item in result["coverage"]
+                                      for source in ["exit", "draft"] for n in item["both"]
+                                      if item["both"][n] < item[source][n]})
+            self.assertEqual(result["comparisons"], 2 * 7 * 2)
+            for item in result["losses"]:
+                n, lost = item["gained"] + item["lost"], item["lost"]
+                p = sum(math.comb(n, k) for k in range(lost, n + 1)) / 2 ** n
+                self.assertAlmostEqual(item["p"], p, places=9)
+                self.assertGreater(lost, item["gained"])
+                self.assertEqual(item["worse"], item["family"] == "all families" or
+                                 p * result["comparisons"] < 0.05)
+            self.assertEqual(result["worse"], any(item["worse"] for item in result["losses"]))
+            self.assertEqual(code, 4 if result["worse"] else 0)
+
+    def test_hits_are_counted_by_source_and_budget(self):
+        lines = [{"prompt": "Once upon a time"}, {"prompt": "The old man opened the door"}]
+        result, _ = self.coverage(lines, "--tokens", 48, "--hits", "1,32")
+        item = result["coverage"][0]
+        for key in ["hit_rate", "hit_rate_completed"]:
+            self.assertEqual(sorted(item[key]), ["both", "draft", "exit"])
+            for rates in item[key].values():
+                self.assertEqual(sorted(rates), ["1", "32"])
+                self.assertTrue(all(0 <= rate <= 1 for rate in rates.values()))
+        for source, rates in item["hit_rate_completed"].items():
+            self.assertLess(rates["1"], rates["32"], source)  # far apart in every run
+        self.assertGreater(item["hit_rate_completed"]["both"]["32"], 0.5)
+        self.assertIn("--hits", self.usage_error("bench", "--hits", "0"))
+
+    def test_a_damaged_file_of_prompts_is_refused_with_its_place(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
+            file.write('{"prompt": "a", "family": "b"}\nnonsense\n')
             file.flush()
-            self.assertIn("line 3", self.failure("bench", "--coverage", file.name))
+            args = ["bench", "--coverage", file.name, "--tokens", 2, "--hits", "none"]
+            self.assertIn("line 2", self.failure(*args))
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
+            file.write('{"prompt": "a", "family": "b"}\n')
+            file.flush()
+            self.assertIn("families c", self.failure("bench", "--coverage", file.name, "--families",
+                                                     "c"))
         with tempfile.NamedTemporaryFile("wb", suffix=".jsonl") as file:
             file.write(b'{"prompt": "a"}\0\n')
             file.flush()

@@ -26,7 +26,7 @@ TOKENS = 250
 PROMPTS = ["Once upon a time there was a little girl who", "The old man", "One day, a big dog",
            "Lily and Tom went to the park", "The sea"]
 GENERATIONS = 4  # with faults, per setting
-RETURNS_MOST = 60
+RETURN_S = 60  # a worker that has come back is used within
 
 
 class Batch:
@@ -153,7 +153,8 @@ class Soak(CliCase):
             counts["generations"] += 1
             counts["tokens"] += len(got["tokens"])
             n_lost += got["stats"]["workers_lost"]
-        for _ in range(RETURNS_MOST):
+        end = time.monotonic() + RETURN_S
+        while time.monotonic() < end:
             line = {"prompt": PROMPTS[0], "mode": "mirror", "window": 5}
             got = batch.generate(line)
             self.check(got, line, reference)

@@ -95,8 +95,11 @@ class TraceCase(CliCase):
             self.assertEqual(sum(e["args"]["accepted"] for e in events), stats["accepted"])
             self.assertEqual(sum(e["args"]["rows"] - 1 for e in events), stats["drafted"])
         self.assertEqual(sum(e["args"]["tokens"] for e in named(spans, "emit")), stats["n_tokens"])
-        self.assertEqual(len(named(spans, "send COMMIT")),
-                         stats["steps"] - 1 if stats["mode"] != "ar" else 0)
+        wants = [e["args"]["want"] if stats["mode"] != "ar" else 0 for e in steps]
+        self.assertEqual(len(named(spans, "send STEP")), sum(w > 0 for w in wants))
+        self.assertEqual(len(named(spans, "send COMMIT")), sum(w > 0 for w in wants[:-1]))
+        self.assertEqual(len(named(spans, "send ALONE")),
+                         sum(a == 0 and b > 0 for a, b in zip(wants, wants[1:])))
         if stats["mode"] == "mirror":
             sources = collections.Counter(e["args"].get("source") for e in commits[1:])
             self.assertEqual(sources["own"], stats["own_hits"])
@@ -118,7 +121,8 @@ class Runs(TraceCase):
                 self.check_nesting(trace)
                 self.check_steps(spans, stats["steps"])
                 self.check_sums(spans, stats)
-                n_exit = stats["steps"] if stats["mode"] == "mirror" else 0
+                n_exit = sum(e["args"]["want"] > 0 for e in named(spans, "step")) \
+                    if stats["mode"] == "mirror" else 0
                 self.assertEqual(len(named(spans, "exit head")), n_exit)
                 self.assertEqual(len(named(spans, "send PROXIES")), n_exit)
 
@@ -140,6 +144,22 @@ class Runs(TraceCase):
                 self.assertGreaterEqual(e["ts"], out[e["args"]["step"]]["ts"])
             self.assertGreater(n_taken, 0)
             self.assertLessEqual(n_taken, stats["steps"])
+
+    def test_a_target_that_goes_alone_tells_nothing(self):
+        # The first steps of a session try every kind of length, also none.
+        trace, stats = self.run_traced("--tokens", 100, "--mode", "serial", "--ignore-eos")
+        target, draft = spans_of(trace, "target"), spans_of(trace, "draft worker")
+        wants = {e["args"]["step"]: e["args"]["want"] for e in named(target, "step")}
+        told = {e["args"]["step"] for name in ["send STEP", "send COMMIT"]
+                for e in named(target, name)}
+        self.assertGreater(list(wants.values()).count(0), 0)
+        self.assertFalse([step for step in told if wants[step] == 0])
+        self.assertGreater(len(named(target, "send ALONE")), 0)
+        taken = named(draft, "take ALONE")
+        self.assertTrue(taken)
+        for e in taken:
+            first, n = e["args"]["step"], e["args"]["tokens"]
+            self.assertEqual([wants[i] for i in range(first, first + n)], [0] * n)
 
     def test_the_text_is_the_same_with_and_without(self):
         args = ["run", "--prompt", PROMPT, "--tokens", 40, "--mode", "mirror"]

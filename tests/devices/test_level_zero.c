@@ -164,7 +164,8 @@ static void kernels_that_do_not_build_show_the_log(void **state)
     check_code(status, &err, ZE_RESULT_ERROR_MODULE_BUILD_FAILURE);
     assert_string_equal(err.where, "zeModuleCreate");
     print_message("%s\n", err.message);
-    assert_null(strstr(err.message, ": no log"));
+    bool wrapped = getenv("ZE_ENABLE_LOADER_INTERCEPT"); // the loader cannot give the log then
+    assert_true((strstr(err.message, ": no log") != NULL) == wrapped);
     assert_null(r.device);
 }
 
@@ -407,6 +408,13 @@ static void every_listed_device_opens_or_is_refused_with_its_reason(void **state
 }
 
 #define CASE(f) cmocka_unit_test_teardown(f, forget_faults)
+
+/// For LeakSanitizer: what a kernel that hangs may still use is never given back.
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:hsd_ze_driver";
+}
 
 int main(void)
 {

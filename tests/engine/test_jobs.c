@@ -1,6 +1,6 @@
 /// Proves: for every model of the fixtures (all tensor types, all architectures), rows of random
 ///           texts of several caches in one submission have the logits that each job has alone,
-///           bit for bit, in one graph and cut in two with the hidden rows between.
+///           bit for bit, in one graph and cut in three with the hidden rows between.
 /// Does not prove: who puts the jobs together, see test_combiner.c.
 #include "base/rng.h"
 #include "tests/engine/fixture.h"
@@ -19,14 +19,14 @@ enum { N_TEXTS = 6, N_CELLS = 48, N_REPEATS = 6, ROWS_MAX = 12 };
 /// A text with a cache of its own, whose position p lies in cell cells[p].
 typedef struct text {
     hsdi_cache *cache;
-    hsdi_buffer *hidden, *logits;
+    hsdi_buffer *hidden, *later, *logits;
     int32_t tokens[N_CELLS], pos[N_CELLS], cells[N_CELLS];
     int32_t path[ROWS_MAX * ROWS_MAX], n_path[ROWS_MAX];
     float *want; ///< [ROWS_MAX, n_vocab]
 } text;
 
 typedef struct graphs {
-    hsdi_graph *fill, *full, *prefix, *suffix;
+    hsdi_graph *fill, *full, *prefix, *middle, *suffix;
 } graphs;
 
 static int n_cells; ///< of each text, at most N_CELLS and the model's context
@@ -52,14 +52,16 @@ static void compile(fixture *f, graphs *g)
                             .from_tokens = true,
                             .n_rows_max = HSDI_STAGE_ROWS,
                             .n_ctx = f->n_ctx};
-    hsdi_graph_range fill = all, full = all, prefix = all, suffix = all;
+    hsdi_graph_range fill = all, full = all, prefix = all, middle = all, suffix = all;
     fill.fill_only = true;
     full.head = suffix.head = true;
-    prefix.end = suffix.begin = f->model->n_layers / 2;
-    suffix.from_tokens = false;
+    prefix.end = middle.begin = f->model->n_layers / 3;
+    middle.end = suffix.begin = f->model->n_layers * 2 / 3;
+    middle.from_tokens = suffix.from_tokens = false;
     must(hsdi_runner_graph(&f->runner, fill, &g->fill, &err), &err);
     must(hsdi_runner_graph(&f->runner, full, &g->full, &err), &err);
     must(hsdi_runner_graph(&f->runner, prefix, &g->prefix, &err), &err);
+    must(hsdi_runner_graph(&f->runner, middle, &g->middle, &err), &err);
     must(hsdi_runner_graph(&f->runner, suffix, &g->suffix, &err), &err);
 }
 
@@ -90,6 +92,7 @@ static void text_open(text *t, fixture *f, const graphs *g)
     must(hsdi_cache_create(f->device, m->n_layers, n_cells, m->n_kv * m->d_head, &t->cache, &err),
          &err);
     must(hsdi_buffer_create(f->device, ROWS_MAX, m->n_embd, &t->hidden, &err), &err);
+    must(hsdi_buffer_create(f->device, ROWS_MAX, m->n_embd, &t->later, &err), &err);
     must(hsdi_buffer_create(f->device, ROWS_MAX, m->n_vocab, &t->logits, &err), &err);
     t->want = calloc((size_t)ROWS_MAX * (size_t)m->n_vocab, sizeof *t->want);
     for (int i = 0; i < n_cells; i++) {
@@ -107,6 +110,7 @@ static void text_close(text *t)
 {
     hsdi_cache_destroy(&t->cache);
     hsdi_buffer_destroy(&t->hidden);
+    hsdi_buffer_destroy(&t->later);
     hsdi_buffer_destroy(&t->logits);
     free(t->want);
 }
@@ -148,7 +152,7 @@ static void compare(text *texts, const fixture *f, const hsdi_job *jobs, int n_j
     }
 }
 
-static void run_in_two(const graphs *g, text *texts, hsdi_job *jobs, int n_jobs)
+static void run_in_three(const graphs *g, text *texts, hsdi_job *jobs, int n_jobs)
 {
     hsd_error err = {0};
     for (int i = 0; i < n_jobs; i++) {
@@ -157,6 +161,11 @@ static void run_in_two(const graphs *g, text *texts, hsdi_job *jobs, int n_jobs)
     must(hsdi_graph_run_all(g->prefix, jobs, n_jobs, &err), &err);
     for (int i = 0; i < n_jobs; i++) {
         jobs[i].in = texts[i].hidden;
+        jobs[i].out = texts[i].later;
+    }
+    must(hsdi_graph_run_all(g->middle, jobs, n_jobs, &err), &err);
+    for (int i = 0; i < n_jobs; i++) {
+        jobs[i].in = texts[i].later;
         jobs[i].out = texts[i].logits;
     }
     must(hsdi_graph_run_all(g->suffix, jobs, n_jobs, &err), &err);
@@ -180,7 +189,7 @@ static void compare_model(const char *path, int n_threads)
         int n_jobs = draw_jobs(texts, &f, &g, jobs);
         must(hsdi_graph_run_all(g.full, jobs, n_jobs, &err), &err);
         compare(texts, &f, jobs, n_jobs, path);
-        run_in_two(&g, texts, jobs, n_jobs);
+        run_in_three(&g, texts, jobs, n_jobs);
         compare(texts, &f, jobs, n_jobs, path);
     }
     for (int i = 0; i < N_TEXTS; i++) {

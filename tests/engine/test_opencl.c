@@ -180,7 +180,7 @@ static void target_and_draft_may_both_be_there(void **state)
 static void names_that_are_no_device_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",        "gpu",          "CPU",           "cpu:0",
+    static const char *const bad[] = {"",        "gpu",          "CPU",           "cpu0",
                                       "opencl:", "opencl:-1",    "opencl:1x",     "opencl: 1",
                                       "openclx", "opencl:99999", "level_zero:",   "level_zero:-1",
                                       "level",   "level_zero1",  "level_zero:1:1"};

@@ -51,6 +51,12 @@ static void encode_again(const hsdi_frame *frame, const uint8_t *bytes, size_t n
             tokens[i] = hsdi_frame_token(frame, i);
             must(tokens[i] >= 0 && tokens[i] < frame->open.n_vocab);
         }
+    } else if (frame->type == HSDI_FRAME_ALONE) {
+        tokens = malloc((size_t)frame->alone.n_tokens * sizeof *tokens);
+        for (int i = 0; i < frame->alone.n_tokens; i++) {
+            tokens[i] = hsdi_frame_token(frame, i);
+            must(tokens[i] >= 0);
+        }
     } else if (frame->type == HSDI_FRAME_PROXIES) {
         for (int i = 0; i < frame->proxies.n_rows * frame->proxies.n_top; i++) {
             proxies[i] = hsdi_frame_proxy(frame, 0, i);
@@ -107,6 +113,16 @@ static void tell(hsdi_draft **draft, const hsdi_frame *frame)
     } else if (frame->type == HSDI_FRAME_COMMIT) {
         (void)!hsdi_draft_commit(*draft, frame->step, frame->commit.row, frame->commit.next,
                                  frame->commit.n_committed, frame->commit.want, &err);
+    } else if (frame->type == HSDI_FRAME_ALONE) {
+        int32_t tokens[N_CTX_MAX];
+        int n = frame->alone.n_tokens;
+        for (int i = 0; i < n && n <= N_CTX_MAX; i++) {
+            tokens[i] = hsdi_frame_token(frame, i);
+        }
+        if (n <= N_CTX_MAX) {
+            (void)!hsdi_draft_alone(*draft, frame->step, tokens, n, frame->alone.n_committed,
+                                    frame->alone.want, &err);
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 /// Writes the seed corpus of fuzz_protocol into a folder: one frame of every type, and for every
-/// mode sessions of OPEN, STEP, PROXIES and COMMIT that fit together.
+/// mode sessions of OPEN, STEP, PROXIES, COMMIT and ALONE that fit together.
 ///
 ///     build/fuzz/fuzz/make_protocol_corpus tests/fuzz/corpus/protocol
 #include "../pipelines/frames.h"
@@ -77,6 +77,11 @@ static void put_session(FILE *file, int mode, bool is_tree)
         next.commit.want = (int)step % 5;
         put(file, &next, NULL, NULL);
     }
+    hsdi_frame alone = {.type = HSDI_FRAME_ALONE, .epoch = 30, .session = 1, .step = N_STEPS};
+    alone.alone.n_tokens = 3;
+    alone.alone.n_committed = n_text + 3;
+    alone.alone.want = 2;
+    put(file, &alone, frames_tokens, NULL);
 }
 
 int main(int argc, char **argv)

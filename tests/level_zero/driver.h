@@ -8,7 +8,7 @@
 
 #define CL_TARGET_OPENCL_VERSION 200
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS
-#include <CL/cl.h>
+#include <CL/cl_icd.h>
 #include <level_zero/ze_api.h>
 
 #include <pthread.h>
@@ -212,6 +212,7 @@ typedef struct lz_state {
     uint64_t n_ids, used_bytes;
     lz_memory *memories; ///< by address
     int n_memories, cap_memories;
+    const cl_icd_dispatch *cl; ///< PoCL's functions; static, like these two once they are there
     cl_context context;
     cl_device_id device;
 } lz_state;

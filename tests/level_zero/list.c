@@ -138,6 +138,9 @@ ze_result_t ZE_APICALL zeCommandListCreateImmediate(ze_context_handle_t context,
 static ze_result_t empty(ze_command_list_handle_t list)
 {
     pthread_mutex_lock(&lz.lock);
+    while (list->n_running > 0 && lz.lost) { // being dropped
+        pthread_cond_wait(&lz.changed, &lz.lock);
+    }
     bool running = list->n_running > 0;
     pthread_mutex_unlock(&lz.lock);
     if (running) {

@@ -25,10 +25,10 @@ static void set_log(ze_context_handle_t context, ze_module_build_log_handle_t *o
 static char *program_log(cl_program program)
 {
     size_t n = 0;
-    (void)clGetProgramBuildInfo(program, lz.device, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
+    (void)lz.cl->clGetProgramBuildInfo(program, lz.device, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
     char *text = calloc(n + 1, 1);
     if (text) {
-        (void)clGetProgramBuildInfo(program, lz.device, CL_PROGRAM_BUILD_LOG, n, text, NULL);
+        (void)lz.cl->clGetProgramBuildInfo(program, lz.device, CL_PROGRAM_BUILD_LOG, n, text, NULL);
     }
     return text;
 }
@@ -39,20 +39,23 @@ static ze_result_t build(ze_module_handle_t m, char **log)
     size_t n_bitcode = 0;
     cl_int code, state;
     pthread_mutex_lock(&lz.lock);
-    bool spoil = lz.faults.fail_build && m->n_code > 64;
+    bool spoil = lz.faults.fail_build;
     pthread_mutex_unlock(&lz.lock);
-    // Injected: the translator gets a torn module, so failure and log are its own.
-    unsigned char *bitcode =
-        lz_translate(m->code, spoil ? m->n_code / 2 & ~(size_t)3 : m->n_code, &n_bitcode, log);
+    if (spoil) { // injected: a version of SPIR-V yet to come; failure and log are the translator's
+        const uint32_t version = 0x00090000;
+        memcpy(m->code + sizeof version, &version, sizeof version);
+    }
+    unsigned char *bitcode = lz_translate(m->code, m->n_code, &n_bitcode, log);
     if (!bitcode) {
         return ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
     }
     const unsigned char *binary = bitcode;
-    m->program =
-        clCreateProgramWithBinary(lz.context, 1, &lz.device, &n_bitcode, &binary, &state, &code);
+    m->program = lz.cl->clCreateProgramWithBinary(lz.context, 1, &lz.device, &n_bitcode, &binary,
+                                                  &state, &code);
     free(bitcode);
     if (code == CL_SUCCESS) {
-        code = clBuildProgram(m->program, 1, &lz.device, "-x spir -spir-std=1.2", NULL, NULL);
+        code =
+            lz.cl->clBuildProgram(m->program, 1, &lz.device, "-x spir -spir-std=1.2", NULL, NULL);
     }
     *log = m->program ? program_log(m->program) : strdup("PoCL refused the translated module");
     return code == CL_SUCCESS ? ZE_RESULT_SUCCESS : ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
@@ -61,7 +64,7 @@ static ze_result_t build(ze_module_handle_t m, char **log)
 static void module_free(ze_module_handle_t m)
 {
     if (m->program) {
-        (void)clReleaseProgram(m->program);
+        (void)lz.cl->clReleaseProgram(m->program);
     }
     lz_spirv_free(&m->spirv);
     free(m->code);
@@ -137,7 +140,7 @@ ze_result_t ZE_APICALL zeModuleCreate(ze_context_handle_t context, ze_device_han
         result = build(m, &log);
     } else {
         result = ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
-        log = strdup("not a SPIR-V module of kernels");
+        log = strdup("no SPIR-V module of kernels, of version 1.2 at most");
     }
     set_log(context, build_log, log);
     if (result != ZE_RESULT_SUCCESS) {
@@ -247,7 +250,7 @@ ze_result_t ZE_APICALL zeKernelCreate(ze_module_handle_t m, const ze_kernel_desc
         free(k);
         return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
     }
-    k->kernel = clCreateKernel(m->program, entry->name, &code);
+    k->kernel = lz.cl->clCreateKernel(m->program, entry->name, &code);
     if (code != CL_SUCCESS) {
         free(k->args);
         free(k);
@@ -271,7 +274,7 @@ ze_result_t ZE_APICALL zeKernelDestroy(ze_kernel_handle_t k)
 {
     LZ_HANDLE(k, LZ_KERNEL);
     pthread_mutex_lock(&lz.cl_lock);
-    (void)clReleaseKernel(k->kernel);
+    (void)lz.cl->clReleaseKernel(k->kernel);
     pthread_mutex_unlock(&lz.cl_lock);
     lz_died(k->module->context, LZ_KERNEL);
     pthread_mutex_lock(&lz.lock);
@@ -397,10 +400,10 @@ ze_result_t ZE_APICALL zeKernelGetProperties(ze_kernel_handle_t k, ze_kernel_pro
     LZ_POINTER_ARG(out);
     cl_ulong local = 0, private = 0;
     pthread_mutex_lock(&lz.cl_lock);
-    (void)clGetKernelWorkGroupInfo(k->kernel, lz.device, CL_KERNEL_LOCAL_MEM_SIZE, sizeof local,
-                                   &local, NULL);
-    (void)clGetKernelWorkGroupInfo(k->kernel, lz.device, CL_KERNEL_PRIVATE_MEM_SIZE, sizeof private,
-                                   &private, NULL);
+    (void)lz.cl->clGetKernelWorkGroupInfo(k->kernel, lz.device, CL_KERNEL_LOCAL_MEM_SIZE,
+                                          sizeof local, &local, NULL);
+    (void)lz.cl->clGetKernelWorkGroupInfo(k->kernel, lz.device, CL_KERNEL_PRIVATE_MEM_SIZE,
+                                          sizeof private, &private, NULL);
     pthread_mutex_unlock(&lz.cl_lock);
     *out = (ze_kernel_properties_t){
         .stype = out->stype,

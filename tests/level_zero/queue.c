@@ -107,7 +107,7 @@ void lz_queue_destroy(ze_command_queue_handle_t queue)
     }
     pthread_mutex_unlock(&lz.lock);
     if (queue->commands) {
-        (void)clReleaseCommandQueue(queue->commands);
+        (void)lz.cl->clReleaseCommandQueue(queue->commands);
     }
     queue->kind = 0;
     free(queue);
@@ -128,9 +128,9 @@ static void push(ze_command_queue_handle_t queue, lz_submission *s)
 static ze_result_t wait_idle(ze_command_queue_handle_t queue, uint64_t timeout)
 {
     uint64_t begin = lz_now_ns();
-    while (queue->n_pending > 0 && !lz.lost) {
+    while (queue->n_pending > 0) { // a lost device drops them soon
         if (!lz_wait(begin, timeout)) {
-            return ZE_RESULT_NOT_READY;
+            return lz.lost ? ZE_RESULT_ERROR_DEVICE_LOST : ZE_RESULT_NOT_READY;
         }
     }
     return lz.lost ? ZE_RESULT_ERROR_DEVICE_LOST : ZE_RESULT_SUCCESS;

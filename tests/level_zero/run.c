@@ -8,7 +8,7 @@
 static void finish(ze_command_queue_handle_t queue)
 {
     if (queue->commands) {
-        (void)clFinish(queue->commands);
+        (void)lz.cl->clFinish(queue->commands);
     }
 }
 
@@ -80,13 +80,14 @@ static cl_int set_args(const lz_command *c, void *const *pointers)
         cl_uint at = (cl_uint)i;
         switch (c->kernel->entry->params[i].what) {
         case LZ_POINTER:
-            code = clSetKernelArgSVMPointer(c->kernel->kernel, at, pointers[i]);
+            code = lz.cl->clSetKernelArgSVMPointer(c->kernel->kernel, at, pointers[i]);
             break;
         case LZ_LOCAL:
-            code = clSetKernelArg(c->kernel->kernel, at, a->size, NULL);
+            code = lz.cl->clSetKernelArg(c->kernel->kernel, at, a->size, NULL);
             break;
         default:
-            code = clSetKernelArg(c->kernel->kernel, at, a->size, a->large ? a->large : a->raw);
+            code =
+                lz.cl->clSetKernelArg(c->kernel->kernel, at, a->size, a->large ? a->large : a->raw);
         }
     }
     return code;
@@ -106,14 +107,14 @@ static bool launch(ze_command_queue_handle_t queue, const lz_command *c)
     }
     pthread_mutex_lock(&lz.cl_lock);
     if (!queue->commands) {
-        queue->commands = clCreateCommandQueue(lz.context, lz.device, 0, &code);
+        queue->commands = lz.cl->clCreateCommandQueue(lz.context, lz.device, 0, &code);
     }
     if (code == CL_SUCCESS) {
         code = set_args(c, pointers);
     }
     if (code == CL_SUCCESS) {
-        code = clEnqueueNDRangeKernel(queue->commands, c->kernel->kernel, 3, NULL, c->global,
-                                      c->local, 0, NULL, NULL);
+        code = lz.cl->clEnqueueNDRangeKernel(queue->commands, c->kernel->kernel, 3, NULL, c->global,
+                                             c->local, 0, NULL, NULL);
     }
     pthread_mutex_unlock(&lz.cl_lock);
     return code == CL_SUCCESS || lose("%s: PoCL's error %d", name, code);
@@ -172,8 +173,8 @@ static void set_event(ze_event_handle_t event, bool signalled, uint64_t start)
 static bool run_one(ze_command_queue_handle_t queue, const lz_command *c)
 {
     bool good = wait_events(queue, c);
-    if (good && (c->op != LZ_OP_LAUNCH || c->signal)) {
-        finish(queue); // the host's part comes after the kernels before it
+    if (good && (c->signal || (c->op != LZ_OP_LAUNCH && c->op != LZ_OP_BARRIER))) {
+        finish(queue); // the host's part comes after the kernels; these are in order anyway
     }
     uint64_t start = lz_ticks();
     if (good) {

@@ -15,6 +15,7 @@ extern char **environ;
 
 enum {
     MAGIC = 0x07230203,
+    VERSION = 0x00010200, // 1.2, as the properties of the device say
     OP_ENTRY_POINT = 15,
     OP_EXECUTION_MODE = 16,
     OP_TYPE_BOOL = 20,
@@ -163,7 +164,7 @@ bool lz_spirv_read(lz_spirv *out, const uint8_t *code, size_t n_bytes)
     }
     memcpy(words, code, n_bytes);
     reader r = {.words = words, .n_words = n_bytes / 4, .bound = words[3]};
-    bool good = words[0] == MAGIC && r.bound <= n_bytes;
+    bool good = words[0] == MAGIC && words[1] <= VERSION && r.bound <= n_bytes;
     r.at = good ? calloc(r.bound ? r.bound : 1, sizeof *r.at) : NULL;
     good = r.at != NULL;
     for (size_t i = 5, n; good && i < r.n_words; i += n) {

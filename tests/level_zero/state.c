@@ -1,10 +1,10 @@
 /// The state of the driver, time, faults to inject, and the OpenCL device beneath.
 #include "driver.h"
 
+#include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -112,23 +112,26 @@ void lz_lose(const char *why)
     pthread_cond_broadcast(&lz.changed);
 }
 
-static bool pocl_device(cl_device_id *out)
+/// PoCL itself, without the loader of OpenCL: whatever that is told to show, and whatever other
+/// drivers do when they are loaded, kernels run here.
+static bool pocl_device(void)
 {
-    cl_platform_id platforms[16];
+    typedef void *address_fn(const char *);
+    cl_platform_id platform;
     cl_uint n = 0;
-    char name[256];
-    if (clGetPlatformIDs(16, platforms, &n) != CL_SUCCESS) {
+    void *library = dlopen("libpocl.so.2", RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
         return false;
     }
-    for (cl_uint i = 0; i < n && i < 16; i++) {
-        if (clGetPlatformInfo(platforms[i], CL_PLATFORM_NAME, sizeof name, name, NULL) ==
-                CL_SUCCESS &&
-            strstr(name, "Portable Computing Language") &&
-            clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_CPU, 1, out, NULL) == CL_SUCCESS) {
-            return true;
-        }
+    address_fn *address;
+    clIcdGetPlatformIDsKHR_fn platforms;
+    *(void **)&address = dlsym(library, "clGetExtensionFunctionAddress");
+    *(void **)&platforms = address ? address("clIcdGetPlatformIDsKHR") : NULL;
+    if (!platforms || platforms(1, &platform, &n) != CL_SUCCESS || n == 0) {
+        return false;
     }
-    return false;
+    lz.cl = *(const cl_icd_dispatch **)platform; // cl_khr_icd: an object begins with its table
+    return lz.cl->clGetDeviceIDs(platform, CL_DEVICE_TYPE_CPU, 1, &lz.device, NULL) == CL_SUCCESS;
 }
 
 ze_result_t lz_opencl(void)
@@ -136,13 +139,13 @@ ze_result_t lz_opencl(void)
     static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
     cl_int code;
     pthread_mutex_lock(&once);
-    if (!lz.context && pocl_device(&lz.device)) {
-        lz.context = clCreateContext(NULL, 1, &lz.device, NULL, NULL, &code);
+    if (!lz.context && pocl_device()) {
+        lz.context = lz.cl->clCreateContext(NULL, 1, &lz.device, NULL, NULL, &code);
     }
     bool there = lz.context != NULL;
     pthread_mutex_unlock(&once);
     if (!there) {
-        lz_say("no OpenCL device of PoCL to run kernels on");
+        lz_say("no device of PoCL (libpocl.so.2) to run kernels on");
     }
     return there ? ZE_RESULT_SUCCESS : ZE_RESULT_ERROR_DEPENDENCY_UNAVAILABLE;
 }

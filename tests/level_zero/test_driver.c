@@ -45,6 +45,19 @@ static void a_gpu_and_an_npu_are_listed(void **state)
     close_all(&f);
 }
 
+/// The driver takes any flags of a context: it is the layer that knows there is only one.
+static void the_validation_layer_looks_on(void **state)
+{
+    (void)state;
+    fixture f = {0};
+    open_device(&f);
+    const ze_context_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_CONTEXT_DESC, .flags = 0x80};
+    ze_context_handle_t context;
+    assert_int_equal(zeContextCreate(f.driver, &desc, &context),
+                     ZE_RESULT_ERROR_INVALID_ENUMERATION);
+    close_all(&f);
+}
+
 static void the_npu_refuses_spirv(void **state)
 {
     (void)state;
@@ -265,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_gpu_and_an_npu_are_listed),
+        cmocka_unit_test(the_validation_layer_looks_on),
         cmocka_unit_test(the_npu_refuses_spirv),
         cmocka_unit_test(every_kernel_of_the_source_is_in_the_module),
         cmocka_unit_test(a_product_with_device_memory_equals_plain_c),

@@ -88,9 +88,7 @@ static void device_lost(const char *name, bool at_submission)
     assert_int_equal(zeDeviceGetStatus(f.gpu), ZE_RESULT_ERROR_DEVICE_LOST);
     assert_int_equal(allocate(&f, ZE_MEMORY_TYPE_DEVICE, 100, &p), ZE_RESULT_ERROR_DEVICE_LOST);
     OK(zeMemFree(f.context, x));
-    OK(zeCommandQueueDestroy(f.queue));
-    f.queue = NULL;
-    OK(zeCommandListDestroy(list));
+    OK(zeCommandListDestroy(list)); // no submission of a lost device keeps it
     OK(zeKernelDestroy(kernel));
     close_all(&f);
     open_device(&f); // a new context: well again
@@ -166,26 +164,8 @@ static void modules_that_do_not_build_have_a_log(void **state)
     open_device(&f);
     static uint32_t code[1024];
     load_fails(&f, code, sizeof code); // no SPIR-V at all
-    uint32_t *copy = malloc(hsdi_opencl_spirv_bytes);
-    assert_non_null(copy);
-    uint32_t seed = 1;
-    for (int i = 0; i < 20; i++) { // damaged: must not harm the process, whatever it says
-        ze_module_handle_t module = NULL;
-        memcpy(copy, hsdi_opencl_spirv, hsdi_opencl_spirv_bytes);
-        for (int k = 0; k < 8; k++) {
-            seed = seed * 1664525u + 1013904223u;
-            // The interface at the beginning, which the driver itself reads; PoCL trusts the rest.
-            copy[5 + (seed >> 8) % 600] = seed & 0xffff;
-        }
-        copy[0] = i % 2 ? copy[0] : 1; // half of them with a wrong mark
-        if (copy[0] == 1) {
-            load_fails(&f, copy, hsdi_opencl_spirv_bytes);
-        } else {
-            load_fails(&f, copy, hsdi_opencl_spirv_bytes / 3 & ~(size_t)3);
-        }
-        assert_null(module);
-    }
-    free(copy);
+    load_fails(&f, hsdi_opencl_spirv, 8);
+    load_fails(&f, hsdi_opencl_spirv, hsdi_opencl_spirv_bytes - 3); // torn
     close_all(&f);
 }
 

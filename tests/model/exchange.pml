@@ -40,6 +40,9 @@
 #ifndef RETURN      /* steps after which a worker must be in use again */
 #define RETURN 99
 #endif
+#ifndef PAUSES      /* 1: the target may go alone, and tell nothing meanwhile */
+#define PAUSES 0
+#endif
 /* A check that is left out; nothing is left out by default. */
 #define NOTHING 0
 #define TARGET_EPOCH 1  /* the target takes windows of other epochs */
@@ -54,7 +57,7 @@
 #define WITHOUT NOTHING
 #endif
 
-mtype = { HELLO, WELCOME, OPEN, STEP, COMMIT, WINDOW, UNKNOWN, ORDER, VOCABULARY, CLOSE };
+mtype = { HELLO, WELCOME, OPEN, STEP, COMMIT, ALONE, WINDOW, UNKNOWN, ORDER, VOCABULARY, CLOSE };
 
 /* type, epoch, step, window or row and next, n_committed, text or ghost text */
 chan to_worker[WORKERS] = [QUEUE] of { mtype, byte, byte, byte, byte, short };
@@ -73,6 +76,7 @@ typedef helper {
     bit has_served;    /* a window came since it was opened */
     byte n_failures;
     byte n_ghost;      /* failures that should count */
+    byte n_told;       /* length of the text that it was told; kept with PAUSES only */
     byte offer;        /* 1: none */
     short offer_ghost; /* the text that it continues */
 };
@@ -162,6 +166,7 @@ inline open_session(i, awaited)
     peers[i].has_answered = 0;
     peers[i].has_served = 0;
     clear_offer(i);
+    peers[i].n_told = PAUSES * n_text;
     tell(i, OPEN, 1, n_text, text)
 }
 
@@ -376,6 +381,48 @@ inline tell_all(type, what, n, ghost)
     i = 0
 }
 
+/* Passes of which nothing was told, to every worker that knows the text before them. The step in
+ * the frame is that of the first. */
+inline tell_alone()
+{
+    i = 0;
+    do
+    :: i < WORKERS ->
+        if
+        :: peers[i].state == OPENED ->
+            k = n_text - peers[i].n_told;
+            peers[i].n_told = n_text;
+            step = step - k;
+            tell(i, ALONE, (1 << k) | (text & ((1 << k) - 1)), n_text, text);
+            step = step + k
+        :: else
+        fi;
+        i++
+    :: else -> break
+    od;
+    i = 0; k = 0
+}
+
+inline note_told()
+{
+    i = 0;
+    do
+    :: i < WORKERS -> peers[i].n_told = PAUSES * n_text; i++
+    :: else -> break
+    od;
+    i = 0
+}
+
+/* Afterwards windows may be wanted, or not. */
+inline decide()
+{
+    was_alone = is_alone;
+    if
+    :: is_alone = 0
+    :: PAUSES && !is_calm -> is_alone = 1
+    fi
+}
+
 inline commit()
 {
     k = 0;
@@ -390,11 +437,17 @@ inline commit()
     n_text = n_text + row + 1;
     n_out = n_out + row + 1;
     assert(text == truth);
+    decide();
     if
-    :: n_out < TOKENS -> tell_all(COMMIT, row * 2 + next, n_text, text)
+    :: n_out < TOKENS && !was_alone -> tell_all(COMMIT, row * 2 + next, n_text, text); note_told()
     :: else
     fi;
     step++;
+    if
+    :: n_out < TOKENS && was_alone && !is_alone -> tell_alone()
+    :: else
+    fi;
+    was_alone = 0;
     is_calm = step >= CALM;
     i = 0;
     do
@@ -416,6 +469,7 @@ inline begin_generation()
     n_text = 1;
     n_out = 0;
     step = 0;
+    is_alone = 0;
     i = 0;
     do
     :: i < WORKERS ->
@@ -437,7 +491,7 @@ proctype target()
     byte i, k, generation, n_out, n_offer, n_new, first, window, n_window, row, next;
     byte f_epoch, f_step, f_what, f_n;
     short f_text, truth;
-    bit is_now, is_taken, is_current;
+    bit is_now, is_taken, is_current, is_alone, was_alone;
     mtype type;
 
     atomic {
@@ -459,10 +513,15 @@ proctype target()
         do
         :: n_out < TOKENS ->
             if
-            :: n_out < TOKENS - 1 -> collect()
+            :: n_out < TOKENS - 1 -> collect() /* alone too: signs of life */
             :: else
             fi;
-            atomic { choose(); tell_all(STEP, window, 0, text) }
+            atomic {
+                if
+                :: is_alone -> window = 1; n_window = 0
+                :: else -> choose(); tell_all(STEP, window, 0, text)
+                fi
+            }
             atomic { verify(); commit() }
         :: n_out == TOKENS -> break
         :: n_out > 0 && CALM == 99 -> break /* the caller stops it */
@@ -537,6 +596,22 @@ inline on_commit()
     fi
 }
 
+inline on_alone()
+{
+    set_length(n_offered, f_what);
+    check(f_step == at && !is_stepped && f_n == w_n + n_offered);
+    if
+    :: is_good ->
+        w_text = (w_text << n_offered) | (f_what & ((1 << n_offered) - 1));
+        w_n = f_n;
+        assert(w_text == f_text);
+        at = f_step + n_offered;
+        offered = 1;
+        is_busy[id] = 1
+    :: else
+    fi
+}
+
 proctype worker(byte id)
 {
     bit is_open, is_stepped, is_good, is_other;
@@ -558,6 +633,7 @@ end:
             offered = 1; is_stepped = 0; is_busy[id] = 1
         :: !is_other && type == STEP -> on_step()
         :: !is_other && type == COMMIT -> on_commit()
+        :: !is_other && type == ALONE -> on_alone()
         :: type == CLOSE -> forget()
         fi;
         type = 0; f_epoch = 0; f_step = 0; f_what = 0; f_n = 0; f_text = 0; is_good = 0;

@@ -66,6 +66,8 @@ fi
 check "two generations" holds safety -DTOKENS=2 -DFAULTS=1 -DQUEUE=2
 check "late windows" holds safety -DGENERATIONS=1 -DTOKENS=3 -DFAULTS=1 -DQUEUE=2
 check "two workers" holds safety -DGENERATIONS=1 -DWORKERS=2 -DTOKENS=2 -DLENGTH=1 -DFAULTS=1 -DQUEUE=2
+check "passes that nobody is told of" holds safety -DGENERATIONS=1 -DTOKENS=4 -DLENGTH=1 -DFAULTS=1 -DQUEUE=2 \
+    -DPAUSES=1
 check "a worker that lives is used again" holds safety -DGENERATIONS=1 -DTOKENS=7 -DLENGTH=1 -DQUEUE=3 \
     -DFAULTS=2 -DFAILURES=2 -DCALM=2 -DRETURN=2
 check "the generation finishes" holds liveness -DGENERATIONS=1 -DCLOCK=1 -DTOKENS=2 -DLENGTH=1 -DFAULTS=1 \

@@ -5,7 +5,7 @@
 #include <pipelines/protocol.h>
 #include <string.h>
 
-enum { FRAMES_TYPES = 12, FRAMES_TOKENS = 5, FRAMES_PROXIES = 6 };
+enum { FRAMES_TYPES = 13, FRAMES_TOKENS = 5, FRAMES_PROXIES = 6 };
 
 static const int32_t frames_tokens[FRAMES_TOKENS] = {0, 1, 499, 7, 7};
 static const hsdi_candidate frames_proxies[FRAMES_PROXIES] = {{3, -0.5f},  {4, -1.0f},  {-1, 0.0f},
@@ -19,8 +19,10 @@ static inline hsdi_frame frames_make(int type)
     frame.type = (hsdi_frame_type)type;
     frame.epoch = 3;
     frame.session = 0x0123456789abcdefu;
-    frame.step =
-        type == HSDI_FRAME_OPEN || (type >= HSDI_FRAME_STEP && type <= HSDI_FRAME_WINDOW) ? 42 : 0;
+    frame.step = type == HSDI_FRAME_OPEN || type == HSDI_FRAME_ALONE ||
+                         (type >= HSDI_FRAME_STEP && type <= HSDI_FRAME_WINDOW)
+                     ? 42
+                     : 0;
     if (type == HSDI_FRAME_HELLO || type == HSDI_FRAME_WELCOME) {
         frame.identity = (hsdi_identity){0xfedcba9876543210u, 99, 500};
     } else if (type == HSDI_FRAME_OPEN) {
@@ -77,6 +79,10 @@ static inline hsdi_frame frames_make(int type)
         frame.vocab.n = 77;
         frame.vocab.hash = 0xabcdef0123456789u;
         strcpy(frame.vocab.text, "king");
+    } else if (type == HSDI_FRAME_ALONE) {
+        frame.alone.n_committed = 82;
+        frame.alone.want = 4;
+        frame.alone.n_tokens = FRAMES_TOKENS;
     }
     return frame;
 }

@@ -175,6 +175,36 @@ static void a_proxy_makes_the_hit_that_the_draft_could_not(void **state)
     bench_close(&b);
 }
 
+/// So its branches do not depend on whether the proxies come before the glue pass or after it.
+static void an_audited_draft_chooses_no_roots_before_the_proxies(void **state)
+{
+    (void)state;
+    for (int audited = 0; audited < 2; audited++) {
+        bench b = {0};
+        hsd_error err = {0};
+        bench_open_with(&b, 3, HSD_MODE_MIRROR, 0.5, 1);
+        hsdi_draft_destroy(&b.draft);
+        b.config.is_audited = audited == 1;
+        assert_int_equal(hsdi_draft_create(&b.stage, &b.config, 1, &b.draft, &err), HSD_OK);
+        assert_int_equal(hsdi_draft_open(b.draft, 0, b.text, b.n_text, &err), HSD_OK);
+        hsdi_draft_window window = answer_of(&b);
+        assert_int_equal(hsdi_draft_step(b.draft, 0, &window.window, &ALL, &err), HSD_OK);
+        long n_before = atomic_load(&scripted_n_evals);
+        work_until_idle(&b);
+        long n_evals = atomic_load(&scripted_n_evals) - n_before;
+        assert_true(audited ? n_evals <= 1 : n_evals > 1); // 1: the glue pass
+        hsdi_candidate proxies[6];
+        for (int row = 0; row < 6; row++) {
+            proxies[row] = (hsdi_candidate){(window.window.tokens[0] + 1 + row) % 50, -0.1f};
+        }
+        assert_int_equal(hsdi_draft_proxies(b.draft, 0, 6, 1, proxies, &err), HSD_OK);
+        n_before = atomic_load(&scripted_n_evals);
+        work_until_idle(&b);
+        assert_true(atomic_load(&scripted_n_evals) > n_before);
+        bench_close(&b);
+    }
+}
+
 static void serial_mode_computes_only_after_a_commit(void **state)
 {
     (void)state;
@@ -293,6 +323,7 @@ int main(void)
         cmocka_unit_test(a_hit_is_answered_without_computing),
         cmocka_unit_test(a_miss_is_answered_with_a_short_window),
         cmocka_unit_test(a_proxy_makes_the_hit_that_the_draft_could_not),
+        cmocka_unit_test(an_audited_draft_chooses_no_roots_before_the_proxies),
         cmocka_unit_test(serial_mode_computes_only_after_a_commit),
         cmocka_unit_test(a_backlog_is_answered_once),
         cmocka_unit_test(a_window_that_is_not_its_own_is_followed),

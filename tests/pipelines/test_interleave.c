@@ -29,7 +29,7 @@ typedef struct instance {
     int n_reopened;  ///< times that the session may be opened again, in all
     bool has_late;   ///< windows of earlier steps are verified too
     bool has_others; ///< another worker's window may be verified
-    bool has_pauses; ///< COMMIT may ask for no window
+    bool has_pauses; ///< COMMIT may ask for no window; nothing is told then until one is wanted
 } instance;
 
 /// All sequences of choices, in lexical order: a path is played from the start for each.
@@ -51,6 +51,7 @@ typedef struct play {
     int n_text;
     uint32_t epoch, step;
     int n_text_at[16]; ///< when step i began
+    int n_told;        ///< of the text, at the end of the last pass that was told
     int want;
     bool is_stepped;
     hsdi_window window; ///< of the running pass
@@ -172,8 +173,9 @@ static void take_window(play *p, const hsdi_draft_window *window)
     require(p, n > 0 && hsdi_frame_decode(bytes, n, &frame, &err) == HSD_OK, "a damaged WINDOW");
     window = &frame.window;
     require(p, hsdi_window_is_valid(&window->window, N_VOCAB), "an impossible window");
-    // A worker that has missed a COMMIT cannot know it yet.
-    require(p, window->step == p->step || (p->has_lost && window->step < p->step),
+    // A worker that has missed a COMMIT, or was not told of it, cannot know it yet.
+    bool is_behind = p->has_lost || p->n_told < p->n_text;
+    require(p, window->step == p->step || (is_behind && window->step < p->step),
             "a window is of another step");
     require(p, window->n_committed == p->n_text_at[window->step],
             "a window continues another text");
@@ -218,6 +220,12 @@ static hsd_status apply(play *p, const hsdi_frame *frame)
     case HSDI_FRAME_STEP:
         return hsdi_draft_step(p->draft, frame->step, &frame->step_.window, &frame->step_.share,
                                &err);
+    case HSDI_FRAME_ALONE:
+        for (int i = 0; i < frame->alone.n_tokens; i++) {
+            tokens[i] = hsdi_frame_token(frame, i);
+        }
+        return hsdi_draft_alone(p->draft, frame->step, tokens, frame->alone.n_tokens,
+                                frame->alone.n_committed, frame->alone.want, &err);
     case HSDI_FRAME_PROXIES:
         for (int i = 0; i < frame->proxies.n_rows * frame->proxies.n_top; i++) {
             proxies[i] =
@@ -239,10 +247,12 @@ static hsd_status deliver(play *p, hsdi_frame *frame, const hsdi_candidate *prox
     hsdi_frame got;
     frame->epoch = p->epoch;
     frame->session = SESSION;
-    frame->step = p->step;
-    size_t n = hsdi_frame_encode(frame, p->text, proxies, bytes, sizeof bytes);
+    bool is_alone = frame->type == HSDI_FRAME_ALONE; // it begins with the first pass of them
+    frame->step = p->step - (is_alone ? (uint32_t)frame->alone.n_tokens - 1 : 0);
+    size_t n = hsdi_frame_encode(frame, p->text + (is_alone ? p->n_told : 0), proxies, bytes,
+                                 sizeof bytes);
     require(p, n > 0 && hsdi_frame_decode(bytes, n, &got, &err) == HSD_OK, "a damaged frame");
-    require(p, got.epoch == p->epoch && got.session == SESSION && got.step == p->step,
+    require(p, got.epoch == p->epoch && got.session == SESSION && got.step == frame->step,
             "a frame's head has changed");
     return apply(p, &got);
 }
@@ -258,7 +268,10 @@ static void open_session(play *p)
     p->n_seen = 0; // windows of another epoch are stale
     p->has_lost = false;
     p->is_stepped = p->is_told = false;
-    p->want = p->config.window;
+    p->n_told = p->n_text;
+    if (p->step == 0 || !p->is->has_pauses) { // a pause goes on
+        p->want = p->config.window;
+    }
     require(p, deliver(p, &frame, NULL) == HSD_OK, "OPEN was refused");
 }
 
@@ -337,11 +350,14 @@ static bool begin_pass(play *p)
     hsdi_window offers[SEEN_MAX + 4];
     int n = windows_on_offer(p, offers);
     p->window = offers[choose(p, n)];
+    p->is_stepped = p->is_told = true;
+    if (p->want == 0) {
+        return true;
+    }
     hsdi_frame frame = {.type = HSDI_FRAME_STEP};
     frame.step_.window = p->window;
     frame.step_.share = (hsdi_draft_share){0, HSDI_SHARE_ALL};
     p->is_told = tell(p, &frame);
-    p->is_stepped = true;
     return p->is_told;
 }
 
@@ -377,13 +393,23 @@ static bool end_pass(play *p)
         p->text[p->n_text++] = p->window.tokens[path[i] - 1];
     }
     p->text[p->n_text++] = nexts[choose(p, n_next)];
+    bool was_alone = p->want == 0, is_known = true;
     p->want = p->is->has_pauses && choose(p, 2) == 1 ? 0 : p->config.window;
-    hsdi_frame frame = {.type = HSDI_FRAME_COMMIT};
-    frame.commit.row = row;
-    frame.commit.next = p->text[p->n_text - 1];
-    frame.commit.n_committed = p->n_text;
-    frame.commit.want = p->want;
-    bool is_known = tell(p, &frame);
+    if (!was_alone) {
+        hsdi_frame frame = {.type = HSDI_FRAME_COMMIT};
+        frame.commit.row = row;
+        frame.commit.next = p->text[p->n_text - 1];
+        frame.commit.n_committed = p->n_text;
+        frame.commit.want = p->want;
+        is_known = tell(p, &frame);
+    } else if (p->want > 0) {
+        hsdi_frame frame = {.type = HSDI_FRAME_ALONE};
+        frame.alone.n_committed = p->n_text;
+        frame.alone.want = p->want;
+        frame.alone.n_tokens = p->n_text - p->n_told;
+        is_known = tell(p, &frame);
+    }
+    p->n_told = !was_alone || p->want > 0 ? p->n_text : p->n_told;
     p->step++;
     p->n_text_at[p->step] = p->n_text;
     p->is_stepped = p->is_told = false;
@@ -471,8 +497,10 @@ static const instance INSTANCES[] = {
     {"serial, faults", HSD_MODE_SERIAL, 2, 2, 0, 2, 1, 1, true, false, true},
     {"serial, 3 steps", HSD_MODE_SERIAL, 2, 2, 0, 3, 0, 0, true, false, false},
     {"serial, others", HSD_MODE_SERIAL, 2, 2, 0, 2, 1, 0, true, true, true},
+    {"serial, pauses", HSD_MODE_SERIAL, 1, 1, 0, 3, 0, 0, false, false, true},
     {"serial, tree", HSD_MODE_SERIAL, 2, 4, 0, 2, 0, 0, true, true, false},
     {"mirror, faults", HSD_MODE_MIRROR, 1, 1, 0, 2, 1, 1, true, false, false},
+    {"mirror, pauses", HSD_MODE_MIRROR, 1, 1, 0, 2, 1, 0, false, false, true},
     {"mirror, others", HSD_MODE_MIRROR, 2, 2, 0, 2, 0, 0, true, true, false},
     {"mirror, proxies", HSD_MODE_MIRROR, 1, 1, 1, 2, 0, 0, false, false, false},
     {"mirror, tree", HSD_MODE_MIRROR, 2, 3, 0, 2, 0, 0, false, true, false},

@@ -104,6 +104,40 @@ static void lengths_follow_a_change(void **state)
     }
 }
 
+static void a_draft_that_is_never_right_costs_next_to_nothing(void **state)
+{
+    (void)state;
+    const world useless = {0.0, 1e6, 1e5, 3e5};
+    hsdi_pace pace;
+    hsdi_pace_init(&pace, 8, false, true);
+    double first = run(&pace, &useless, 2000) / best_rate(&useless, 8); // its second half
+    for (int i = 0; i < 20; i++) { // generations: what is known stays
+        hsdi_pace_begin(&pace);
+        double share = run(&pace, &useless, 2000) / best_rate(&useless, 8);
+        if (share < 0.97 || first < 0.97) {
+            fail_msg("generation %d: %.3f of the target alone, at first %.3f", i, share, first);
+        }
+    }
+}
+
+static void a_trial_that_costs_more_is_rarer(void **state)
+{
+    (void)state;
+    int n_trials[2] = {0};
+    for (int dear = 0; dear < 2; dear++) {
+        const world w = {0.0, 1e6, 1e5, dear ? 5e6 : 1e5};
+        hsdi_pace pace;
+        hsdi_pace_init(&pace, 8, false, true);
+        for (int step = 0; step < 3000; step++) {
+            int n = hsdi_pace_choose(&pace);
+            hsdi_pace_observe(&pace, n, n, 0, (int64_t)time_of(&w, n));
+            n_trials[dear] += step > 100 && n > 0;
+        }
+    }
+    assert_true(n_trials[0] > 0 && n_trials[1] > 0); // a text may change
+    assert_true(n_trials[1] < n_trials[0]);
+}
+
 static void a_fixed_length_stays(void **state)
 {
     (void)state;
@@ -132,6 +166,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lengths_settle_near_the_best),
         cmocka_unit_test(lengths_follow_a_change),
+        cmocka_unit_test(a_draft_that_is_never_right_costs_next_to_nothing),
+        cmocka_unit_test(a_trial_that_costs_more_is_rarer),
         cmocka_unit_test(a_fixed_length_stays),
         cmocka_unit_test(a_pace_that_may_not_pause_asks_for_one_token),
     };

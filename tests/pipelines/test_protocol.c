@@ -110,7 +110,7 @@ typedef struct field_case {
 
 static const field_case field_cases[] = {
     {1, 0, 4, {0x31445348}, {0, 0x31445349}, 1, 2, "magic"},
-    {1, 6, 2, {1, 2}, {0, 13, 65535}, 2, 3, "type"},
+    {1, 6, 2, {1, 2}, {0, 14, 65535}, 2, 3, "type"},
     {1, 8, 4, {44}, {43, 45, 0xffffffff}, 1, 3, "n_bytes"},
     {1, 40, 4, {0, 0x7fffffff}, {0x80000000, 0xffffffff}, 2, 2, "n_vocab"},
     {3, 28, 4, {0, 64}, {65, 0xffffffff}, 2, 2, "n_proxies"},
@@ -167,6 +167,13 @@ static const field_case field_cases[] = {
     {11, 24, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "n"},
     {12, 24, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "n"},
     {12, 36, 2, {4}, {64, 65535}, 1, 2, "n_text"},
+    {13, 28, 4, {6, 1048576}, {0, 1, 1048577}, 2, 3, "n_committed"},
+    {13, 28, 4, {6}, {5}, 1, 1, "n_tokens"},
+    {13, 32, 2, {0, 16}, {17}, 2, 1, "want"},
+    {13, 34, 2, {0}, {1}, 1, 1, "zero"},
+    {13, 36, 4, {5}, {0, 1048577}, 1, 2, "n_tokens"},
+    {13, 36, 4, {5}, {6}, 1, 1, "tokens"},
+    {13, 40, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "tokens"},
 };
 
 static hsd_status decode_with(const field_case *field, uint64_t value, hsd_error *err)
@@ -209,9 +216,9 @@ static void another_version_is_told_from_damage(void **state)
     hsdi_frame got;
     hsd_error err = {0};
     size_t n = frames_encode(HSDI_FRAME_HELLO, bytes, sizeof bytes);
-    bytes[4] = 3;
+    bytes[4] = HSDI_PROTOCOL_VERSION + 1;
     assert_int_equal(hsdi_frame_decode(bytes, n, &got, &err), HSD_EPROTOCOL);
-    assert_non_null(strstr(err.message, "version 3"));
+    assert_non_null(strstr(err.message, "version 4"));
     assert_true(got.session == 0x0123456789abcdefu);
 }
 

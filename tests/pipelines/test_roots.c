@@ -1,5 +1,7 @@
 /// Proves: the drafted token is no root but on the bonus row; own roots and proxies merge under
-/// one budget, best first; damaged scores do no harm; acceptance estimates learn.
+/// one budget, best first, spread over the rows by value; damaged scores do no harm; acceptance
+/// estimates learn, per confidence and per row; merging both sources gains, or
+/// costs next to nothing where one is useless.
 /// Does not prove: that the scores are good ones (benchmarks on models do).
 #include <math.h>
 #include <pipelines/roots.h>
@@ -154,7 +156,159 @@ static void the_better_source_gains_weight(void **state)
     }
     int n = hsdi_roots_select(&calibration, &in, 64, roots);
     assert_true(find(roots, n, 0, 77) < find(roots, n, 0, 11));
-    assert_true(calibration.proxy_mass > 10.0f * calibration.own_mass);
+    assert_true(hsdi_calibration_own_weight(&calibration) < 0.2f);
+}
+
+static void acceptance_is_learned_per_row(void **state)
+{
+    (void)state;
+    const hsdi_candidate proxies[] = {{10, -0.1f}, {11, -2.0f}, {20, -0.1f},
+                                      {21, -2.0f}, {30, -0.1f}, {20, -2.0f}};
+    for (int with_proxies = 0; with_proxies < 2; with_proxies++) {
+        hsdi_calibration calibration;
+        hsdi_root roots[64];
+        hsdi_roots_in in = plain_in();
+        hsdi_calibration_init(&calibration);
+        in.n_proxies = 2;
+        in.proxies = with_proxies ? proxies : NULL;
+        for (int i = 0; i < 300; i++) { // the first token is always right, the second never
+            hsdi_calibration_observe(&calibration, &in, 1, 21);
+        }
+        int n = hsdi_roots_select(&calibration, &in, 64, roots);
+        float of_row[3] = {0.0f};
+        for (int i = 0; i < n; i++) {
+            of_row[roots[i].row] += roots[i].score;
+        }
+        assert_true(of_row[1] > 0.7f);
+        assert_true(of_row[0] < 0.25f && of_row[2] < 0.15f);
+        assert_int_equal(roots[0].row, 1);
+        assert_int_equal(roots[0].token, 21);
+    }
+}
+
+static void the_budget_goes_to_rows_by_value(void **state)
+{
+    (void)state;
+    hsdi_calibration calibration;
+    hsdi_root roots[4];
+    const hsdi_candidate sure[] = {{10, -0.001f}, {11, -9.0f}, {12, -9.5f}};
+    const hsdi_candidate unsure[] = {{20, -1.1f}, {21, -1.2f}, {22, -1.3f}};
+    hsdi_roots_in in = plain_in();
+    hsdi_calibration_init(&calibration);
+    in.own[0] = sure;
+    in.own[1] = unsure;
+    int n = hsdi_roots_select(&calibration, &in, 4, roots), of_row[3] = {0};
+    for (int i = 0; i < n; i++) {
+        of_row[roots[i].row]++;
+    }
+    assert_int_equal(n, 4);
+    assert_int_equal(of_row[0], 0); // not a fixed number per row
+    assert_int_equal(of_row[1], 2);
+    assert_int_equal(of_row[2], 2);
+}
+
+/// A world in which both sources know something: of 12 tokens one happens, and each source scores
+/// the tokens by whether they will, with its own noise. `skill` is how far it tells them apart.
+typedef struct world {
+    uint32_t random;
+    hsdi_candidate own[12], proxies[12];
+    int32_t truth;
+} world;
+
+static float draw(world *w)
+{
+    w->random = w->random * 1664525u + 1013904223u;
+    return (float)(w->random >> 8) / 16777216.0f;
+}
+
+static void fill(world *w, hsdi_candidate *list, int n, float skill)
+{
+    for (int i = 0; i < n; i++) {
+        float noise = -logf(-logf(draw(w) * 0.999f + 0.0005f));
+        hsdi_candidate one = {i, noise + (i == w->truth ? skill : 0.0f)};
+        int at = i;
+        for (; at > 0 && list[at - 1].score < one.score; at--) {
+            list[at] = list[at - 1];
+        }
+        list[at] = one;
+    }
+}
+
+static int rank_of(const hsdi_calibration *calibration, hsdi_roots_in *in, int sources,
+                   int32_t token)
+{
+    hsdi_root roots[64];
+    in->sources = sources;
+    int n = hsdi_roots_select(calibration, in, 64, roots);
+    int at = find(roots, n, 0, token);
+    return at < 0 ? 64 : at;
+}
+
+/// Skills of both sources, of which either may know nothing at all.
+static void merging_gains_or_costs_next_to_nothing(void **state)
+{
+    (void)state;
+    static const float skills[][2] = {{2, 2}, {3, 1}, {1, 3}, {3, 0}, {0, 3}, {1.5f, 1.5f}};
+    static const hsdi_window none = {0};
+    for (size_t k = 0; k < sizeof skills / sizeof skills[0]; k++) {
+        world w = {.random = 7};
+        hsdi_calibration calibration;
+        int covered[4][3] = {{0}};
+        hsdi_calibration_init(&calibration);
+        for (int i = 0; i < 4000; i++) {
+            w.truth = (int32_t)(12 * draw(&w));
+            fill(&w, w.own, 12, skills[k][0]);
+            fill(&w, w.proxies, 12, skills[k][1]);
+            hsdi_roots_in in = {.window = &none,
+                                .n_own = 8,
+                                .own = {w.own},
+                                .n_proxies = 8,
+                                .proxies = w.proxies,
+                                .sources = HSDI_SOURCES_BOTH};
+            for (int s = HSDI_SOURCES_OWN; s <= HSDI_SOURCES_BOTH && i >= 1000; s++) {
+                int rank = rank_of(&calibration, &in, s, w.truth);
+                for (int b = 0; b < 3; b++) {
+                    covered[s][b] += rank < 1 << b;
+                }
+            }
+            hsdi_calibration_observe(&calibration, &in, 0, w.truth);
+        }
+        for (int b = 0; b < 3; b++) {
+            int own = covered[HSDI_SOURCES_OWN][b], proxy = covered[HSDI_SOURCES_PROXY][b];
+            int better = own > proxy ? own : proxy, both = covered[HSDI_SOURCES_BOTH][b];
+            // A source that knows nothing costs at most one commit in 100.
+            if (both < better - 30 || (skills[k][0] == skills[k][1] && both < better + 100)) {
+                fail_msg("skills %g and %g, %d roots: %d of 3000 covered, own %d, proxies %d",
+                         (double)skills[k][0], (double)skills[k][1], 1 << b, both, own, proxy);
+            }
+        }
+    }
+}
+
+static void damaged_proxies_do_no_harm_either(void **state)
+{
+    (void)state;
+    hsdi_calibration calibration;
+    hsdi_root roots[64];
+    const hsdi_candidate proxies[] = {{11, NAN},   {11, INFINITY},  {11, -1e29f},
+                                      {21, -0.1f}, {21, -0.2f},     {21, -0.3f},
+                                      {-1, 0.0f},  {30, -INFINITY}, {31, 0.0f}};
+    hsdi_roots_in in = plain_in();
+    hsdi_calibration_init(&calibration);
+    in.n_proxies = 3;
+    in.proxies = proxies;
+    for (int i = 0; i < 1000; i++) {
+        hsdi_calibration_observe(&calibration, &in, i % 3, i % 40);
+    }
+    int n = hsdi_roots_select(&calibration, &in, 64, roots);
+    assert_true(n > 0);
+    for (int i = 0; i < n; i++) {
+        assert_true(isfinite(roots[i].score));
+        assert_int_equal(find(roots, n, roots[i].row, roots[i].token), i); // none twice
+    }
+    for (int i = 0; i < HSDI_POOL_WEIGHTS; i++) {
+        assert_true(isfinite(calibration.weight[i]));
+    }
 }
 
 int main(void)
@@ -167,6 +321,10 @@ int main(void)
         cmocka_unit_test(damaged_scores_and_missing_rows_do_no_harm),
         cmocka_unit_test(acceptance_is_learned_per_confidence),
         cmocka_unit_test(the_better_source_gains_weight),
+        cmocka_unit_test(acceptance_is_learned_per_row),
+        cmocka_unit_test(the_budget_goes_to_rows_by_value),
+        cmocka_unit_test(merging_gains_or_costs_next_to_nothing),
+        cmocka_unit_test(damaged_proxies_do_no_harm_either),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

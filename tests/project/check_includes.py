@@ -38,6 +38,7 @@ ONLY_PLACE = [
     (r"jansson\.h", ["cli", "tests"]),
     (r"CL/.*", ["devices/opencl", "tests"]),
     (r"level_zero/.*", ["devices/level_zero", "tests"]),
+    (r"mxml\.h", ["devices/openvino", "tests"]),
     (r"cmocka\.h", ["tests"]),
     (r"(immintrin|cpuid|x86intrin)\.h", ["kernels", "tests"]),
 ]
@@ -155,6 +156,7 @@ BAD = {
     "pipelines/bad.c": '#include "engine/e.c"\n',
     "pipelines/bad2.c": "#include <zmq.h>\n",
     "pipelines/bad3.c": '#include "devices/d.h"\n',
+    "devices/opencl/bad.c": "#include <mxml.h>\n",
     "engine/bad.c": "#include <jansson.h>\n",
     "cli/bad.c": '#include "base/a.h"\n',
     "cli/bad2.c": "#include <pcre2.h>\n",

@@ -1,0 +1,315 @@
+/// See passes.h.
+///
+/// A pass is a list of pieces: ranges of layers that lie on one device and on one side of the exit.
+/// Pieces on one device share its cache and its seat in the combiner.
+#include "engine/passes.h"
+
+#include "base/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PLACES_MAX = 8, PIECES_MAX = PLACES_MAX + 1 };
+
+/// A device with some of the layers.
+typedef struct place {
+    hsdi_runner *runner;
+    hsdi_seat *seat;
+    hsdi_cache *cache;
+    hsdi_graph *fill, *whole; ///< all its layers, the second with what follows them
+    int n_threads, n_alone;
+    int first, last; ///< its pieces
+} place;
+
+typedef struct piece {
+    int begin, end;
+    place *place;
+    hsdi_graph *graph;
+    hsdi_buffer *in;  ///< hidden rows; not owned where the piece before is on the same device
+    hsdi_buffer *out; ///< hidden rows, or logits of the last piece
+} piece;
+
+struct hsdi_passes {
+    const hsdi_model *model;
+    int n_places, n_pieces;
+    int n_prefix; ///< pieces before the exit; 0: there is none
+    place places[PLACES_MAX];
+    piece pieces[PIECES_MAX];
+    hsdi_graph *exit_head; ///< on the last place
+    hsdi_buffer *exit_in;  ///< hidden rows there, where the piece behind the exit is elsewhere
+    hsdi_buffer *exit_logits;
+};
+
+static place *last_place(hsdi_passes *p)
+{
+    return &p->places[p->n_places - 1];
+}
+
+static hsd_status find_places(hsdi_passes *p, hsdi_runner *first, const hsdi_passes_options *o,
+                              hsd_error *err)
+{
+    int end = 0;
+    for (hsdi_runner *r = first; r; r = r->next) {
+        if (p->n_places == PLACES_MAX) {
+            return hsdi_fail(err, HSD_EUNSUPPORTED, "layers", "on more than %d devices",
+                             (int)PLACES_MAX);
+        }
+        if (hsdi_weights_begin(r->weights) != end) {
+            return hsdi_fail(err, HSD_EINVAL, "layers", "layer %d is on no device", end);
+        }
+        end = hsdi_weights_end(r->weights);
+        place *at = &p->places[p->n_places++];
+        *at = (place){.runner = r};
+        if (r == first) {
+            at->n_threads = o->n_threads;
+            at->n_alone = o->n_alone;
+        }
+    }
+    if (end != p->model->n_layers) {
+        return hsdi_fail(err, HSD_EINVAL, "layers", "layer %d is on no device", end);
+    }
+    return HSD_OK;
+}
+
+/// Cut the layers of each place at the exit.
+static void find_pieces(hsdi_passes *p, int exit_layer)
+{
+    for (int i = 0; i < p->n_places; i++) {
+        place *at = &p->places[i];
+        int begin = hsdi_weights_begin(at->runner->weights);
+        int end = hsdi_weights_end(at->runner->weights);
+        at->first = p->n_pieces;
+        if (begin < exit_layer && exit_layer < end) {
+            p->pieces[p->n_pieces++] = (piece){.begin = begin, .end = exit_layer, .place = at};
+            begin = exit_layer;
+        }
+        at->last = p->n_pieces;
+        p->pieces[p->n_pieces++] = (piece){.begin = begin, .end = end, .place = at};
+    }
+    while (p->n_prefix < p->n_pieces && p->pieces[p->n_prefix].end <= exit_layer) {
+        p->n_prefix++;
+    }
+}
+
+static hsdi_graph_range range_of(const place *at, int begin, int end)
+{
+    return (hsdi_graph_range){.begin = begin,
+                              .end = end,
+                              .from_tokens = begin == 0,
+                              .n_rows_max = HSDI_STAGE_ROWS,
+                              .n_ctx = at->runner->n_ctx};
+}
+
+static hsd_status rows_on(const place *at, int width, hsdi_buffer **out, hsd_error *err)
+{
+    return hsdi_buffer_create(at->runner->device, HSDI_STAGE_ROWS, width, out, err);
+}
+
+static hsd_status open_piece(hsdi_passes *p, int i, hsd_error *err)
+{
+    const hsdi_model *m = p->model;
+    piece *now = &p->pieces[i];
+    bool is_last = i == p->n_pieces - 1;
+    hsdi_graph_range range = range_of(now->place, now->begin, now->end);
+    range.head = is_last;
+    hsd_status status = hsdi_runner_graph(now->place->runner, range, &now->graph, err);
+    if (status == HSD_OK) {
+        status = rows_on(now->place, is_last ? m->n_vocab : m->n_embd, &now->out, err);
+    }
+    if (status == HSD_OK && i > 0) {
+        if (now[-1].place == now->place) {
+            now->in = now[-1].out;
+        } else {
+            status = rows_on(now->place, m->n_embd, &now->in, err);
+        }
+    }
+    return status;
+}
+
+static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_options *o,
+                             hsd_error *err)
+{
+    const hsdi_model *m = p->model;
+    const hsdi_weights *weights = at->runner->weights;
+    int begin = hsdi_weights_begin(weights), end = hsdi_weights_end(weights);
+    hsdi_graph_range whole = range_of(at, begin, end), fill = whole;
+    whole.head = fill.fill_only = end == m->n_layers;
+    hsd_status status = hsdi_seat_take(&at->runner->combiner, o->is_steady, &at->seat, err);
+    if (status == HSD_OK) {
+        status = hsdi_cache_create(at->runner->device, end - begin, o->n_cells, m->n_kv * m->d_head,
+                                   &at->cache, err);
+    }
+    if (status == HSD_OK) {
+        status = hsdi_runner_graph(at->runner, fill, &at->fill, err);
+    }
+    return status == HSD_OK ? hsdi_runner_graph(at->runner, whole, &at->whole, err) : status;
+}
+
+static hsd_status open_exit(hsdi_passes *p, int exit_layer, hsd_error *err)
+{
+    const place *at = last_place(p);
+    hsdi_graph_range head = range_of(at, exit_layer, exit_layer);
+    head.head = true;
+    hsd_status status = hsdi_runner_graph(at->runner, head, &p->exit_head, err);
+    if (status == HSD_OK) {
+        status = rows_on(at, p->model->n_vocab, &p->exit_logits, err);
+    }
+    if (status == HSD_OK && p->pieces[p->n_prefix].place != at) {
+        status = rows_on(at, p->model->n_embd, &p->exit_in, err);
+    }
+    return status;
+}
+
+static hsd_status open_all(hsdi_passes *p, hsdi_runner *first, const hsdi_passes_options *o,
+                           hsd_error *err)
+{
+    hsd_status status = find_places(p, first, o, err);
+    if (status == HSD_OK) {
+        find_pieces(p, o->exit_layer);
+    }
+    for (int i = 0; i < p->n_places && status == HSD_OK; i++) {
+        status = open_place(p, &p->places[i], o, err);
+    }
+    for (int i = 0; i < p->n_pieces && status == HSD_OK; i++) {
+        status = open_piece(p, i, err);
+    }
+    return status == HSD_OK && o->exit_layer > 0 ? open_exit(p, o->exit_layer, err) : status;
+}
+
+hsd_status hsdi_passes_open(hsdi_runner *first, const hsdi_passes_options *options,
+                            hsdi_passes **out, hsd_error *err)
+{
+    const hsdi_model *m = hsdi_weights_model(first->weights);
+    if (options->exit_layer < 0 || options->exit_layer >= m->n_layers) {
+        return hsdi_fail(err, HSD_EINVAL, "exit_layer", "%d is not between 1 and %d",
+                         options->exit_layer, m->n_layers - 1);
+    }
+    hsdi_passes *p = calloc(1, sizeof *p);
+    if (!p) {
+        return hsdi_fail(err, HSD_ENOMEM, "passes", "%d layers", m->n_layers);
+    }
+    p->model = m;
+    hsd_status status = open_all(p, first, options, err);
+    if (status != HSD_OK) {
+        hsdi_passes_close(&p);
+        return status;
+    }
+    *out = p;
+    return HSD_OK;
+}
+
+void hsdi_passes_close(hsdi_passes **passes)
+{
+    hsdi_passes *p = *passes;
+    if (!p) {
+        return;
+    }
+    for (int i = 0; i < p->n_pieces; i++) {
+        piece *now = &p->pieces[i];
+        if (i > 0 && now[-1].place != now->place) {
+            hsdi_buffer_destroy(&now->in);
+        }
+    }
+    for (int i = 0; i < p->n_pieces; i++) {
+        hsdi_buffer_destroy(&p->pieces[i].out);
+    }
+    for (int i = 0; i < p->n_places; i++) {
+        place *at = &p->places[i];
+        hsdi_seat_leave(&at->runner->combiner, &at->seat);
+        hsdi_cache_destroy(&at->cache);
+    }
+    hsdi_buffer_destroy(&p->exit_in);
+    hsdi_buffer_destroy(&p->exit_logits);
+    free(p);
+    *passes = NULL;
+}
+
+static hsd_status submit(const place *at, hsdi_graph *graph, const hsdi_job *rows, int n_threads,
+                         hsdi_buffer *in, hsdi_buffer *out, hsd_error *err)
+{
+    hsdi_job job = *rows;
+    job.n_threads = n_threads;
+    job.cache = at->cache;
+    job.in = in;
+    job.out = out;
+    return hsdi_combiner_run(&at->runner->combiner, at->seat, graph, &job, err);
+}
+
+static void copy_rows(const hsdi_passes *p, hsdi_buffer *from, hsdi_buffer *to, int n_rows)
+{
+    memcpy(hsdi_buffer_map(to), hsdi_buffer_map(from),
+           (size_t)n_rows * (size_t)p->model->n_embd * sizeof(float));
+}
+
+/// Hidden rows behind piece i go to the device of the next one.
+static void pass_on(hsdi_passes *p, int i, int n_rows)
+{
+    if (i + 1 < p->n_pieces && p->pieces[i].place != p->pieces[i + 1].place) {
+        copy_rows(p, p->pieces[i].out, p->pieces[i + 1].in, n_rows);
+    }
+}
+
+static hsd_status run(hsdi_passes *p, int first, int end, const hsdi_job *rows, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    for (int i = first; i < end && status == HSD_OK; i++) {
+        const piece *now = &p->pieces[i];
+        status =
+            submit(now->place, now->graph, rows, now->place->n_threads, now->in, now->out, err);
+        pass_on(p, i, rows->n_rows);
+    }
+    return status;
+}
+
+hsd_status hsdi_passes_fill(hsdi_passes *p, const hsdi_job *rows, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    for (int i = 0; i < p->n_places && status == HSD_OK; i++) {
+        const place *at = &p->places[i];
+        bool is_last = at == last_place(p);
+        status = submit(at, at->fill, rows, at->n_threads, p->pieces[at->first].in,
+                        is_last ? NULL : p->pieces[at->last].out, err);
+        pass_on(p, at->last, rows->n_rows);
+    }
+    return status;
+}
+
+hsd_status hsdi_passes_prefix(hsdi_passes *p, const hsdi_job *rows, hsd_error *err)
+{
+    return run(p, 0, p->n_prefix, rows, err);
+}
+
+hsd_status hsdi_passes_exit(hsdi_passes *p, const hsdi_job *rows, const float **logits,
+                            hsd_error *err)
+{
+    hsdi_buffer *in = p->pieces[p->n_prefix].in;
+    if (p->exit_in) {
+        copy_rows(p, in, p->exit_in, rows->n_rows);
+        in = p->exit_in;
+    }
+    *logits = hsdi_buffer_map(p->exit_logits);
+    return submit(last_place(p), p->exit_head, rows, last_place(p)->n_threads, in, p->exit_logits,
+                  err);
+}
+
+hsd_status hsdi_passes_suffix(hsdi_passes *p, const hsdi_job *rows, hsd_error *err)
+{
+    return run(p, p->n_prefix, p->n_pieces, rows, err);
+}
+
+hsd_status hsdi_passes_whole(hsdi_passes *p, const hsdi_job *rows, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    for (int i = 0; i < p->n_places && status == HSD_OK; i++) {
+        const place *at = &p->places[i];
+        status = submit(at, at->whole, rows, at->n_alone, p->pieces[at->first].in,
+                        p->pieces[at->last].out, err);
+        pass_on(p, at->last, rows->n_rows);
+    }
+    return status;
+}
+
+const float *hsdi_passes_logits(const hsdi_passes *p)
+{
+    return hsdi_buffer_map(p->pieces[p->n_pieces - 1].out);
+}

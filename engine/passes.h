@@ -1,0 +1,50 @@
+/// Passes through all layers of a model that may lie on several devices, cut at an early exit.
+///
+/// Runners are chained by `next`: each holds the layers behind those of the one before. Hidden rows
+/// go from device to device over the host. Submissions go through the runners' combiners, which
+/// join them with those of other sessions.
+#ifndef HSDI_ENGINE_PASSES_H
+#define HSDI_ENGINE_PASSES_H
+
+#include "engine/runner.h"
+
+#include <stdbool.h>
+
+typedef struct hsdi_passes hsdi_passes;
+
+typedef struct hsdi_passes_options {
+    int exit_layer; ///< 1..n_layers-1: passes are cut there; 0: not
+    int n_cells;
+    int n_threads;  ///< threads per submission on the first device; 0: all that it has
+    int n_alone;    ///< the same in hsdi_passes_whole
+    bool is_steady; ///< see hsdi_seat_take
+} hsdi_passes_options;
+
+/// Owner  : *out is owned by the caller; the runners must outlive it.
+/// Errors : HSD_EINVAL; HSD_ENOMEM; HSD_EDEVICE; HSD_EUNSUPPORTED for more than 8 devices.
+HSD_NODISCARD hsd_status hsdi_passes_open(hsdi_runner *first, const hsdi_passes_options *options,
+                                          hsdi_passes **out, hsd_error *err);
+void hsdi_passes_close(hsdi_passes **passes);
+
+/// Fill the caches and compute nothing else. A job names rows, not threads, cache or buffers.
+HSD_NODISCARD hsd_status hsdi_passes_fill(hsdi_passes *passes, const hsdi_job *rows,
+                                          hsd_error *err);
+/// Layers before the exit. Without one it does nothing.
+HSD_NODISCARD hsd_status hsdi_passes_prefix(hsdi_passes *passes, const hsdi_job *rows,
+                                            hsd_error *err);
+/// The LM head at the exit, on the device of the last layers. After hsdi_passes_prefix of the same
+/// rows.
+///
+/// Shapes : *logits [n_rows, n_vocab], valid until the next call.
+HSD_NODISCARD hsd_status hsdi_passes_exit(hsdi_passes *passes, const hsdi_job *rows,
+                                          const float **logits, hsd_error *err);
+/// The layers that are left, and the LM head.
+HSD_NODISCARD hsd_status hsdi_passes_suffix(hsdi_passes *passes, const hsdi_job *rows,
+                                            hsd_error *err);
+/// All layers and the LM head, not cut at the exit: the same bits as prefix and suffix.
+HSD_NODISCARD hsd_status hsdi_passes_whole(hsdi_passes *passes, const hsdi_job *rows,
+                                           hsd_error *err);
+/// Logits [n_rows, n_vocab] of the last suffix or whole pass; valid until the next call.
+const float *hsdi_passes_logits(const hsdi_passes *passes);
+
+#endif

@@ -1,0 +1,266 @@
+/// Proves: with the shipped pair, for every ordered pair of places (core sets of the CPU, every
+///           device of hsd_device_list that runs models): with the target on one and the draft on
+///           the other, each drafting mode gives the tokens of mode ar on that target, greedy and
+///           sampled; with the target's first layers on one and its last on the other, cut at
+///           several layers, each mode, draft kind and exit layer before, at and behind the cut
+///           gives the tokens of mode ar with the layers placed so.
+///         Between two CPU places these are the tokens of a target in one piece.
+///         Processors that are none, a cut that is none, and an early-exit draft beside a cut are
+///           refused by name.
+/// Does not prove: anything about speed, nor about devices that are not here.
+#include <hsd/hsd.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { N_TOKENS = 20, PLACES_MAX = 12 };
+
+static const char prompt[] = "Once upon a time there was a little girl who";
+
+static int n_places;
+static char places[PLACES_MAX][24];
+
+typedef struct text {
+    int n;
+    int32_t tokens[N_TOKENS];
+} text;
+
+static void must(hsd_status status, const hsd_error *err)
+{
+    if (status != HSD_OK) {
+        fail_msg("%s: %s: %s", hsd_status_name(status), err->where, err->message);
+    }
+}
+
+static bool is_cpu(int place)
+{
+    return strncmp(places[place], "cpu", 3) == 0;
+}
+
+static int find_places(void **state)
+{
+    (void)state;
+    hsd_error err = {0};
+    hsd_device_info found[PLACES_MAX];
+    int n = 0;
+    must(hsd_device_list(found, PLACES_MAX, &n, &err), &err);
+    cpu_set_t mine;
+    assert_int_equal(sched_getaffinity(0, sizeof mine, &mine), 0);
+    for (int cpu = 0; cpu < CPU_SETSIZE && n_places < 2; cpu++) {
+        if (CPU_ISSET((size_t)cpu, &mine)) {
+            snprintf(places[n_places++], sizeof places[0], "cpu:%d", cpu);
+        }
+    }
+    for (int i = 1; i < n && n_places < PLACES_MAX; i++) { // number 0 is the whole CPU
+        if (!found[i].unusable[0]) {
+            memcpy(places[n_places++], found[i].id, sizeof found[i].id);
+        }
+    }
+    return 0;
+}
+
+static hsd_engine *open_engine(const char *target, const char *suffix, int split_layer,
+                               const char *draft)
+{
+    hsd_engine *engine = NULL;
+    hsd_error err = {0};
+    hsd_engine_options options;
+    hsd_engine_options_init(&options);
+    options.target_device = target;
+    options.suffix_device = suffix;
+    options.split_layer = split_layer;
+    options.draft_device = draft;
+    options.n_threads = options.n_draft_threads = 1;
+    must(hsd_engine_open(&options, &engine, &err), &err);
+    return engine;
+}
+
+static hsd_session_options options_of(hsd_mode mode, float temperature)
+{
+    hsd_session_options options;
+    hsd_session_options_init(&options);
+    options.mode = mode;
+    options.n_tokens = N_TOKENS;
+    options.window = mode == HSD_MODE_AR ? 0 : 4;
+    options.ignore_eos = true;
+    options.sampling.temperature = temperature;
+    options.sampling.seed = 7;
+    return options;
+}
+
+static void generate(hsd_engine *engine, const hsd_session_options *options, text *out,
+                     int64_t *accepted)
+{
+    hsd_session *session = NULL;
+    hsd_error err = {0};
+    hsd_token token;
+    hsd_status status;
+    hsd_stats stats;
+    *out = (text){0};
+    must(hsd_session_open(engine, options, &session, &err), &err);
+    must(hsd_session_submit(session, prompt, strlen(prompt), &err), &err);
+    while ((status = hsd_session_next(session, -1, &token, &err)) == HSD_OK) {
+        if (token.id >= 0) {
+            assert_in_range(out->n, 0, N_TOKENS - 1);
+            out->tokens[out->n++] = token.id;
+        }
+    }
+    must(status == HSD_EEND ? HSD_OK : status, &err);
+    hsd_session_stats(session, &stats);
+    *accepted += stats.accepted;
+    hsd_session_close(&session);
+}
+
+static bool same(const text *a, const text *b)
+{
+    return a->n == b->n && memcmp(a->tokens, b->tokens, sizeof a->tokens) == 0;
+}
+
+/// The text of mode ar, and that of the other modes with these settings, on one engine.
+static void modes_agree(hsd_engine *engine, const hsd_session_options *others, const char *what,
+                        text *ar)
+{
+    int64_t accepted = 0;
+    hsd_session_options options = options_of(HSD_MODE_AR, others->sampling.temperature);
+    generate(engine, &options, ar, &accepted);
+    for (int mode = HSD_MODE_SERIAL; mode <= HSD_MODE_ASYNC; mode++) {
+        text got;
+        options = *others;
+        options.mode = (hsd_mode)mode;
+        generate(engine, &options, &got, &accepted);
+        if (!same(&got, ar)) {
+            fail_msg("%s, mode %s, exit %d, temperature %g: other tokens than mode ar", what,
+                     hsd_mode_name(options.mode), options.exit_layer,
+                     (double)options.sampling.temperature);
+        }
+    }
+    assert_true(accepted > 0);
+}
+
+static void a_draft_anywhere_changes_nothing(void **state)
+{
+    (void)state;
+    for (int target = 0; target < n_places; target++) {
+        for (int draft = 0; draft < n_places; draft++) {
+            char what[640];
+            snprintf(what, sizeof what, "target on %s, draft on %s", places[target], places[draft]);
+            hsd_engine *engine = open_engine(places[target], NULL, 0, places[draft]);
+            for (int i = 0; i < 2; i++) {
+                text ar;
+                hsd_session_options options = options_of(HSD_MODE_SERIAL, i ? 0.8f : 0.0f);
+                modes_agree(engine, &options, what, &ar);
+            }
+            hsd_engine_close(&engine);
+        }
+    }
+}
+
+static void a_target_on_two_places_says_the_same_in_every_mode(void **state)
+{
+    (void)state;
+    static const int cuts[] = {0, 1, 5, 7};
+    int64_t accepted = 0;
+    text whole;
+    hsd_engine *engine = open_engine("cpu", NULL, 0, "cpu");
+    hsd_session_options alone = options_of(HSD_MODE_AR, 0.0f);
+    generate(engine, &alone, &whole, &accepted);
+    hsd_engine_close(&engine);
+    for (int first = 0; first < n_places; first++) {
+        for (int last = 0; last < n_places; last++) {
+            // Every cut between CPUs; elsewhere one each, in turn.
+            bool both = is_cpu(first) && is_cpu(last);
+            for (int k = both ? 0 : (first + last) % 4; k < 4; k += both ? 1 : 4) {
+                char what[640];
+                snprintf(what, sizeof what, "layers on %s and %s, cut at %d", places[first],
+                         places[last], cuts[k]);
+                engine = open_engine(places[first], places[last], cuts[k], "cpu");
+                for (int exit = 3; exit <= 5; exit++) {
+                    text ar;
+                    hsd_session_options options = options_of(HSD_MODE_SERIAL, 0.0f);
+                    options.exit_layer = exit;
+                    options.tree = exit == 5 ? 9 : 0;
+                    options.draft_kind = exit == 3 ? HSD_DRAFT_NGRAM : HSD_DRAFT_MODEL;
+                    options.roots_from = exit == 4 ? HSD_ROOTS_FROM_EXIT : HSD_ROOTS_FROM_BOTH;
+                    modes_agree(engine, &options, what, &ar);
+                    assert_true(!both || same(&ar, &whole));
+                }
+                hsd_engine_close(&engine);
+            }
+        }
+    }
+}
+
+static void processors_that_are_none_are_refused(void **state)
+{
+    (void)state;
+    const struct {
+        const char *name;
+        hsd_status status;
+    } cases[] = {{"cpu:", HSD_EINVAL},        {"cpu:x", HSD_EINVAL},
+                 {"cpu:0,x", HSD_EINVAL},     {"cpu:-1", HSD_EINVAL},
+                 {"cpu: 0", HSD_EINVAL},      {"cpu:0-", HSD_EINVAL},
+                 {"cpu:0-0-0", HSD_EINVAL},   {"cpu:0,,0", HSD_EINVAL},
+                 {"cpu:3-0", HSD_EINVAL},     {"cpu:99999999999", HSD_EINVAL},
+                 {"cpu:9999", HSD_ENODEVICE}, {"cpu0", HSD_EINVAL},
+                 {"opencl:", HSD_EINVAL},     {"opencl:1x", HSD_EINVAL},
+                 {"opencl:-1", HSD_EINVAL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        hsd_engine *engine = NULL;
+        hsd_error err = {0};
+        hsd_engine_options options;
+        hsd_engine_options_init(&options);
+        options.suffix_device = cases[i].name;
+        if (hsd_engine_open(&options, &engine, &err) != cases[i].status) {
+            fail_msg("%s: %s: %s", cases[i].name, err.where, err.message);
+        }
+        assert_string_equal(err.where, "suffix_device");
+        assert_null(engine);
+    }
+}
+
+static void cuts_that_are_none_are_refused(void **state)
+{
+    (void)state;
+    const struct {
+        const char *device;
+        int layer;
+        hsd_status status;
+    } cases[] = {{"cpu", 8, HSD_EINVAL},
+                 {"cpu", 1000000, HSD_EINVAL},
+                 {"cpu", -1, HSD_EINVAL},
+                 {NULL, 4, HSD_EINVAL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        hsd_engine *engine = NULL;
+        hsd_error err = {0};
+        hsd_engine_options options;
+        hsd_engine_options_init(&options);
+        options.suffix_device = cases[i].device;
+        options.split_layer = cases[i].layer;
+        assert_int_equal(hsd_engine_open(&options, &engine, &err), cases[i].status);
+        assert_non_null(strstr(err.where, "split_layer"));
+        assert_null(engine);
+    }
+    hsd_engine *engine = open_engine("cpu", "cpu", 4, "cpu");
+    hsd_session *session = NULL;
+    hsd_error err = {0};
+    hsd_session_options options = options_of(HSD_MODE_SERIAL, 0.0f);
+    options.draft_kind = HSD_DRAFT_EARLY_EXIT;
+    assert_int_equal(hsd_session_open(engine, &options, &session, &err), HSD_EUNSUPPORTED);
+    assert_string_equal(err.where, "draft_kind");
+    hsd_engine_close(&engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_draft_anywhere_changes_nothing),
+        cmocka_unit_test(a_target_on_two_places_says_the_same_in_every_mode),
+        cmocka_unit_test(processors_that_are_none_are_refused),
+        cmocka_unit_test(cuts_that_are_none_are_refused),
+    };
+    return cmocka_run_group_tests(tests, find_places, NULL);
+}
