@@ -18,6 +18,7 @@ enum {
     KEY_WITH_TREE,
     KEY_WITH_RATIO,
     KEY_PER_FAMILY,
+    KEY_KERNELS,
     KEY_FAMILIES,
     KEY_HITS,
 };
@@ -53,6 +54,10 @@ static const struct argp_option options[] = {
      "the prompts of a JSON lines file (prompt, family)",
      0},
     {"per-family", KEY_PER_FAMILY, "N", 0, "prompts of each family for --coverage; default 8", 0},
+    {"kernels", KEY_KERNELS, 0, 0,
+     "only measure products of a 1.1B model's shape beside plain reading, on --device or on every "
+     "device",
+     0},
     {"families", KEY_FAMILIES, "LIST", 0, "only these families for --coverage; default all", 0},
     {"hits", KEY_HITS, "LIST", 0,
      "budgets of roots whose hits --coverage counts, or none; default 1,2,4,8,16,32", 0},
@@ -75,6 +80,7 @@ static const char doc[] =
     "  hsd bench --modes ar,mirror --window 7 --roots 16 --json\n"
     "  hsd bench --modes ar --prefill 0 --rendezvous 0 --sessions 1,2,4,8,16\n"
     "  hsd bench --modes none --prefill 0 --rendezvous 0 --rows 1,2,4,8,16\n"
+    "  hsd bench --kernels --device opencl\n"
     "\n" CLI_EXIT_CODES " With --coverage: 4 both sources of roots are worse than one.";
 
 static void parse_modes(bench *b, struct argp_state *state, const char *arg)
@@ -215,6 +221,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_COVERAGE:
         b->coverage_path = arg;
         return 0;
+    case KEY_KERNELS:
+        b->kernels = true;
+        return 0;
     case KEY_FAMILIES:
         b->families = arg;
         return 0;
@@ -326,8 +335,8 @@ int cli_bench(int argc, char **argv)
     b.modes[b.n_modes++].mode = HSD_MODE_ASYNC;
     cli_signals_init();
     argp_parse(&argp, argc, argv, 0, NULL, &b);
-    int code = measure(&b);
-    if (code == CLI_OK && !b.coverage_path) {
+    int code = b.kernels ? bench_kernels(&b) : measure(&b);
+    if (code == CLI_OK && !b.coverage_path && !b.kernels) {
         code = bench_print(&b);
     }
     bench_fini(&b);

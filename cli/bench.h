@@ -60,6 +60,7 @@ typedef struct bench {
     int n_prefill;    ///< length of the measured prefill, 0: none
     int n_rendezvous; ///< steps, 0: none
     bool json;
+    bool kernels;               ///< measure only products, on one device or all
     const char *coverage_path;  ///< measure only the coverage of roots, on this file's prompts
     int n_per_family;           ///< prompts of each family
     const char *families;       ///< of these only, with commas; NULL: all
@@ -103,6 +104,9 @@ int bench_print(const bench *b);
 
 /// Measures and prints the coverage of roots on the prompts of coverage_path.
 int bench_coverage(const bench *b, hsd_engine *engine);
+
+/// Measures and prints kernels on --device, or on all devices.
+int bench_kernels(const bench *b);
 
 /// Median of x [n]; reorders x. 0 when n is 0.
 double bench_median(double *x, int n);

@@ -20,7 +20,7 @@ function(hsd_spirv out)
   # The macros that devices/opencl/context.c gives the compiler, from the same enums.
   set(header ${PROJECT_SOURCE_DIR}/kernels/opencl/source.h)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
-  file(STRINGS ${header} lines REGEX "HSDI_(OPENCL_GROUP|JOB_[A-Z_]+) = [0-9]+")
+  file(STRINGS ${header} lines REGEX "HSDI_(OPENCL|JOB)_[A-Z_]+ = [0-9]+")
   set(macros "")
   foreach(line ${lines})
     string(REGEX MATCH "HSDI_(OPENCL_)?([A-Z_]+) = ([0-9]+)" found "${line}")

@@ -65,6 +65,9 @@ struct hsdi_backend {
     /// Optional, both: times of kernels. The device's turn is held.
     hsd_status (*profile)(hsdi_device *device, bool on, hsd_error *err);
     int (*times)(hsdi_device *device, hsdi_device_time *out, int cap);
+    /// Optional: see hsdi_weight_read. The device's turn is held.
+    hsd_status (*weight_read)(hsdi_device *device, const hsdi_weight *weight, int way,
+                              hsd_error *err);
 };
 
 /// Fill the public part of a new device.

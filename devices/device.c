@@ -394,3 +394,17 @@ int hsdi_device_times(hsdi_device *device, hsdi_device_time *out, int cap)
     pthread_mutex_unlock(&device->turn);
     return n;
 }
+
+hsd_status hsdi_weight_read(hsdi_device *device, const hsdi_weight *weight, int way, hsd_error *err)
+{
+    if (!device->ops->weight_read) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name, "memory cannot be measured");
+    }
+    if (weight->ops != device->ops || !(weight->uses & HSDI_USE_MATMUL) || way < 0 || way > 1) {
+        return hsdi_fail(err, HSD_EINVAL, "weight", "no matrix of this device, or way %d", way);
+    }
+    pthread_mutex_lock(&device->turn);
+    hsd_status status = device->ops->weight_read(device, weight, way, err);
+    pthread_mutex_unlock(&device->turn);
+    return status;
+}

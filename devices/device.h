@@ -166,6 +166,14 @@ HSD_NODISCARD hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type,
 void hsdi_weight_destroy(hsdi_weight **weight);
 size_t hsdi_weight_bytes(const hsdi_weight *weight);
 
+/// Read every byte of a matrix once and do next to nothing with it: what a device's memory can
+/// give.
+///
+/// way    : 0 each thread or work-item reads a piece of its own, 1 they read side by side.
+/// Errors : HSD_EUNSUPPORTED for a device that cannot; HSD_EDEVICE; HSD_ENOMEM.
+HSD_NODISCARD hsd_status hsdi_weight_read(hsdi_device *device, const hsdi_weight *weight, int way,
+                                          hsd_error *err);
+
 HSD_NODISCARD hsd_status hsdi_cache_create(hsdi_device *device, int n_layers, int n_cells,
                                            int width, hsdi_cache **out, hsd_error *err);
 void hsdi_cache_destroy(hsdi_cache **cache);

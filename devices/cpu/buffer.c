@@ -88,6 +88,42 @@ hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight 
     return HSD_OK;
 }
 
+typedef struct read_job {
+    const uint64_t *words;
+    size_t n; ///< groups of 8 words
+    _Atomic uint64_t sum;
+} read_job;
+
+static void read_part(void *arg, int i_thread, int n_threads)
+{
+    read_job *j = arg;
+    size_t begin = j->n * (size_t)i_thread / (size_t)n_threads;
+    size_t end = j->n * (size_t)(i_thread + 1) / (size_t)n_threads;
+    uint64_t sums[8] = {0};
+    for (size_t i = begin; i < end; i++) {
+        for (int k = 0; k < 8; k++) {
+            sums[k] ^= j->words[8 * i + (size_t)k];
+        }
+    }
+    uint64_t sum = 0;
+    for (int k = 0; k < 8; k++) {
+        sum ^= sums[k];
+    }
+    atomic_fetch_xor(&j->sum, sum); // so that nothing is left out
+}
+
+hsd_status hsdi_cpu_weight_read(hsdi_device *device, const hsdi_weight *weight, int way,
+                                hsd_error *err)
+{
+    const hsdi_cpu_device *cpu = (const hsdi_cpu_device *)device;
+    read_job job = {.words = ((const hsdi_cpu_weight *)weight)->packed,
+                    .n = weight->size_bytes / 64};
+    (void)way;
+    (void)err;
+    hsdi_cpu_pool_run(cpu->pool, device->info.n_threads, read_part, &job);
+    return HSD_OK;
+}
+
 hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
                                  hsdi_cache **out, hsd_error *err)
 {

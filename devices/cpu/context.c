@@ -24,6 +24,7 @@ static const hsdi_backend cpu_backend = {
     .device_close = cpu_close,
     .weight_create = hsdi_cpu_weight_create,
     .weight_destroy = hsdi_cpu_weight_destroy,
+    .weight_read = hsdi_cpu_weight_read,
     .cache_create = hsdi_cpu_cache_create,
     .cache_destroy = hsdi_cpu_cache_destroy,
     .buffer_create = hsdi_host_buffer_create,

@@ -201,7 +201,9 @@ void hsdi_launch_graph_destroy(hsdi_graph *graph)
     }
     for (int i = 0; i < g->n_launches; i++) {
         driver->kernel_destroy(g->device, g->launches[i].kernel);
-        driver->kernel_destroy(g->device, g->launches[i].tiled);
+        for (int t = 0; t + 1 < HSDI_LAUNCH_N_TILES; t++) {
+            driver->kernel_destroy(g->device, g->launches[i].tiled[t]);
+        }
     }
     for (int v = 0; v < g->n_values; v++) {
         driver->memory_destroy(g->device, g->value[v]);

@@ -10,13 +10,17 @@
 #include "base/arena.h"
 #include "devices/launch/buffer.h"
 
-enum { HSDI_LAUNCH_TILE = 4 }; ///< rows of one work-item in the kernels matmul4_
+enum { HSDI_LAUNCH_N_TILES = 3 };
+/// Rows of one work-item in the kernels matmul1_, matmul4_, matmul8_.
+extern const int hsdi_launch_tile_rows[HSDI_LAUNCH_N_TILES];
 
 typedef struct hsdi_launch {
     hsdi_launch_kernel *kernel; ///< one work-item (or group) per row in the second dimension
-    hsdi_launch_kernel *tiled;  ///< products: one per HSDI_LAUNCH_TILE rows; else NULL
-    size_t width;               ///< work-items in the first dimension
-    int n_external;             ///< arguments that are the jobs' rows
+    /// Products, behind `kernel` for one row: per 4 and per 8 rows; else NULL.
+    hsdi_launch_kernel *tiled[HSDI_LAUNCH_N_TILES - 1];
+    size_t width; ///< work-items in the first dimension
+    size_t tiled_width[HSDI_LAUNCH_N_TILES - 1];
+    int n_external; ///< arguments that are the jobs' rows
     struct {
         unsigned arg;
         int value; ///< HSDI_VALUE_IN or HSDI_VALUE_OUT

@@ -199,30 +199,46 @@ static void product_args(const hsdi_launch_graph *g, const hsdi_op *op, const hs
     hsdi_launch_arg_int(a, op->accumulate);
 }
 
+const int hsdi_launch_tile_rows[HSDI_LAUNCH_N_TILES] = {1, 4, 8};
+
+/// Work-items for all output channels of a product by tile `t`.
+static size_t width_of(const struct hsdi_weight *w, int t)
+{
+    bool four = w->type == HSDI_TYPE_Q4_K || w->type == HSDI_TYPE_Q5_K;
+    bool k = four || w->type == HSDI_TYPE_Q6_K;
+    size_t wide = t == 0   ? (four ? HSDI_OPENCL_WIDE_ONE_K : HSDI_OPENCL_WIDE_ONE)
+                  : t == 1 ? HSDI_OPENCL_WIDE_FOUR
+                           : (k ? HSDI_OPENCL_WIDE_EIGHT_K : HSDI_OPENCL_WIDE_EIGHT);
+    return round_up(((size_t)w->n_out + wide - 1) / wide);
+}
+
 static hsd_status add_product(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_part *part,
                               hsd_error *err)
 {
+    static const char *const names[HSDI_LAUNCH_N_TILES] = {"matmul1_", "matmul4_", "matmul8_"};
     const char *type = hsdi_type_find(part->w->type)->name;
-    hsdi_launch_args one, tile;
-    hsd_status status = args_begin(g, "matmul1_", type, &one, err);
-    if (status != HSD_OK) {
-        return status;
+    hsdi_launch *l = NULL;
+    for (int t = 0; t < HSDI_LAUNCH_N_TILES; t++) {
+        hsdi_launch_args a;
+        hsd_status status = args_begin(g, names[t], type, &a, err);
+        if (status != HSD_OK) {
+            return status;
+        }
+        if (t == 0) {
+            l = add(g, &a, width_of(part->w, t));
+        } else {
+            l->tiled[t - 1] = a.kernel;
+            l->tiled_width[t - 1] = width_of(part->w, t);
+            l->n_external = 0; // the same arguments once more
+            a.launch = l;
+        }
+        product_args(g, op, part, &a);
+        l->arg = a.n;
+        if (a.status != HSD_OK) {
+            return a.status;
+        }
     }
-    hsdi_launch *l = add(g, &one, round_up((size_t)part->w->n_out));
-    status = args_begin(g, "matmul4_", type, &tile, err);
-    if (status != HSD_OK) {
-        return status;
-    }
-    l->tiled = tile.kernel;
-    product_args(g, op, part, &one);
-    if (one.status != HSD_OK) {
-        return one.status;
-    }
-    tile.launch = l;
-    l->n_external = 0; // the same arguments once more
-    product_args(g, op, part, &tile);
-    l->arg = one.n;
-    return tile.status;
+    return HSD_OK;
 }
 
 static hsd_status add_matmul(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)

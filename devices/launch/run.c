@@ -92,14 +92,17 @@ static hsd_status start(const hsdi_launch_graph *g, hsdi_launch_kernel *kernel, 
     return g->device->driver->start(g->device, kernel, width, height, err);
 }
 
+/// By the smallest tile that holds all rows, or the largest.
 static hsd_status start_product(const hsdi_launch_graph *g, const hsdi_launch *l, int n_rows,
                                 hsd_error *err)
 {
+    int t = n_rows == 1 ? 0 : n_rows <= hsdi_launch_tile_rows[1] ? 1 : 2;
     hsdi_launch_args a = {
-        .device = g->device, .kernel = n_rows > 1 ? l->tiled : l->kernel, .n = l->arg, .err = err};
+        .device = g->device, .kernel = t ? l->tiled[t - 1] : l->kernel, .n = l->arg, .err = err};
     hsdi_launch_arg_int(&a, n_rows);
-    int height = n_rows > 1 ? (n_rows + HSDI_LAUNCH_TILE - 1) / HSDI_LAUNCH_TILE : 1;
-    return a.status == HSD_OK ? start(g, a.kernel, l->width, height, err) : a.status;
+    int height = (n_rows + hsdi_launch_tile_rows[t] - 1) / hsdi_launch_tile_rows[t];
+    size_t width = t ? l->tiled_width[t - 1] : l->width;
+    return a.status == HSD_OK ? start(g, a.kernel, width, height, err) : a.status;
 }
 
 /// Once per job: each has its own cache.
@@ -133,13 +136,14 @@ static hsd_status bind(hsdi_launch_graph *g, int value, hsdi_launch_memory *memo
     *bound = NULL; // until all have it
     for (int i = 0; i < g->n_launches; i++) {
         const hsdi_launch *l = &g->launches[i];
-        hsdi_launch_kernel *const kernels[] = {l->kernel, l->tiled};
-        for (int k = 0; k < 2 * l->n_external; k++) {
+        hsdi_launch_kernel *const kernels[HSDI_LAUNCH_N_TILES] = {l->kernel, l->tiled[0],
+                                                                  l->tiled[1]};
+        for (int k = 0; k < HSDI_LAUNCH_N_TILES * l->n_external; k++) {
             hsdi_launch_args a = {.device = g->device,
-                                  .kernel = kernels[k % 2],
-                                  .n = l->external[k / 2].arg,
+                                  .kernel = kernels[k % HSDI_LAUNCH_N_TILES],
+                                  .n = l->external[k / HSDI_LAUNCH_N_TILES].arg,
                                   .err = err};
-            if (a.kernel && l->external[k / 2].value == value) {
+            if (a.kernel && l->external[k / HSDI_LAUNCH_N_TILES].value == value) {
                 hsdi_launch_arg_memory(&a, memory);
             }
             if (a.status != HSD_OK) {
@@ -163,7 +167,7 @@ static hsd_status start_all(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jo
     for (int i = 0; i < g->n_launches && status == HSD_OK; i++) {
         const hsdi_launch *l = &g->launches[i];
         status = l->layer >= 0 ? start_on_caches(g, l, jobs, n_jobs, err)
-                 : l->tiled    ? start_product(g, l, n_rows, err)
+                 : l->tiled[0] ? start_product(g, l, n_rows, err)
                                : start(g, l->kernel, l->width, n_rows, err);
     }
     return status;

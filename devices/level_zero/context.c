@@ -134,6 +134,7 @@ static const hsdi_backend ze_backend = {
     .device_close = ze_close,
     .weight_create = hsdi_launch_weight_create,
     .weight_destroy = hsdi_launch_weight_destroy,
+    .weight_read = hsdi_launch_weight_read,
     .cache_create = hsdi_launch_cache_create,
     .cache_destroy = hsdi_launch_cache_destroy,
     .buffer_create = hsdi_launch_buffer_create,

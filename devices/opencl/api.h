@@ -27,6 +27,8 @@
     X(Flush)                                                                                       \
     X(GetDeviceIDs)                                                                                \
     X(GetDeviceInfo)                                                                               \
+    X(GetEventProfilingInfo)                                                                       \
+    X(GetKernelInfo)                                                                               \
     X(GetPlatformIDs)                                                                              \
     X(GetPlatformInfo)                                                                             \
     X(GetProgramBuildInfo)                                                                         \

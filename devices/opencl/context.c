@@ -2,6 +2,7 @@
 #include "devices/opencl/context.h"
 #include "devices/host_buffer.h"
 #include "devices/launch/graph.h"
+#include "devices/launch/profile.h"
 #include "devices/opencl/find.h"
 #include "devices/opencl/program.h"
 
@@ -39,6 +40,7 @@ static void ocl_close(hsdi_device *device)
     if (ocl->program) {
         (void)ocl->api->ReleaseProgram(ocl->program);
     }
+    free(ocl->events);
     if (ocl->queue) {
         (void)ocl->api->ReleaseCommandQueue(ocl->queue);
     }
@@ -57,6 +59,7 @@ static const hsdi_backend ocl_backend = {
     .device_close = ocl_close,
     .weight_create = hsdi_launch_weight_create,
     .weight_destroy = hsdi_launch_weight_destroy,
+    .weight_read = hsdi_launch_weight_read,
     .cache_create = hsdi_launch_cache_create,
     .cache_destroy = hsdi_launch_cache_destroy,
     .buffer_create = hsdi_launch_buffer_create,
@@ -65,6 +68,8 @@ static const hsdi_backend ocl_backend = {
     .graph_compile = hsdi_launch_graph_compile,
     .graph_destroy = hsdi_launch_graph_destroy,
     .graph_run = hsdi_launch_graph_run,
+    .profile = hsdi_ocl_profile,
+    .times = hsdi_launch_times,
 };
 
 /// Compute units of a device.

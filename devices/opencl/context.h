@@ -17,9 +17,22 @@ typedef struct hsdi_ocl_device {
     cl_context context;
     cl_command_queue queue; ///< in order
     cl_program program;
-    hsdi_gate ended;      ///< counts what was waited for
-    _Atomic cl_int state; ///< of the last of it
+    struct hsdi_ocl_event *events; ///< owned [HSDI_OCL_MAX_EVENTS]; NULL: no times are taken
+    int n_events;                  ///< of launches since the last wait
+    hsdi_gate ended;               ///< counts what was waited for
+    _Atomic cl_int state;          ///< of the last of it
 } hsdi_ocl_device;
+
+enum { HSDI_OCL_MAX_EVENTS = 64 };
+typedef struct hsdi_ocl_event {
+    cl_event event;
+    cl_kernel kernel; ///< borrowed: it outlives the submission
+} hsdi_ocl_event;
+
+/// Time every launch from now on, or no longer: by a queue that keeps times.
+hsd_status hsdi_ocl_profile(hsdi_device *device, bool on, hsd_error *err);
+/// Wait for everything, take the times of the launches, and forget their events.
+hsd_status hsdi_ocl_finish(hsdi_ocl_device *ocl, hsd_error *err);
 
 extern const hsdi_launch_driver hsdi_ocl_driver;
 

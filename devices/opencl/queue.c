@@ -5,6 +5,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "devices/launch/profile.h"
+
+#include <stdlib.h>
 
 /// The layer above knows the handles as its own types.
 static hsdi_ocl_device *ocl_of(hsdi_launch_device *device)
@@ -70,16 +73,6 @@ static hsd_status kernel_set(hsdi_launch_device *device, hsdi_launch_kernel *ker
     return hsdi_ocl_check(err, "clSetKernelArg", code);
 }
 
-static hsd_status start(hsdi_launch_device *device, hsdi_launch_kernel *kernel, size_t width,
-                        int height, hsd_error *err)
-{
-    const hsdi_ocl_device *ocl = ocl_of(device);
-    const size_t global[2] = {width, (size_t)height}, local[2] = {HSDI_OPENCL_GROUP, 1};
-    return hsdi_ocl_check(err, "clEnqueueNDRangeKernel",
-                          ocl->api->EnqueueNDRangeKernel(ocl->queue, (cl_kernel)kernel, 2, NULL,
-                                                         global, local, 0, NULL, NULL));
-}
-
 static void CL_CALLBACK ended(cl_event event, cl_int state, void *user)
 {
     hsdi_ocl_device *ocl = user;
@@ -96,9 +89,8 @@ static hsd_status hang(hsdi_ocl_device *ocl, hsd_status status)
 }
 
 /// clFinish has no limit of time, so a marker's event is waited for.
-static hsd_status finish(hsdi_launch_device *device, hsd_error *err)
+static hsd_status wait(hsdi_ocl_device *ocl, hsd_error *err)
 {
-    hsdi_ocl_device *ocl = ocl_of(device);
     const hsdi_ocl_api *api = ocl->api;
     uint32_t seen = atomic_load(&ocl->ended.value);
     cl_event event = NULL;
@@ -114,14 +106,93 @@ static hsd_status finish(hsdi_launch_device *device, hsd_error *err)
     if (status != HSD_OK) {
         return hang(ocl, status);
     }
-    int64_t deadline_ns = hsdi_now_ns() + (int64_t)device->timeout_ns;
-    if (hsdi_gate_wait_until(&ocl->ended, seen, deadline_ns) == seen) {
-        return hang(ocl, hsdi_fail(err, HSD_EDEVICE, device->base.info.name, "no answer for %g s",
-                                   (double)device->timeout_ns / 1e9));
+    int64_t timeout_ns = (int64_t)ocl->launch.timeout_ns;
+    if (hsdi_gate_wait_until(&ocl->ended, seen, hsdi_now_ns() + timeout_ns) == seen) {
+        return hang(ocl, hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "no answer for %g s",
+                                   (double)timeout_ns / 1e9));
     }
     (void)api->ReleaseEvent(event);
     cl_int state = atomic_load(&ocl->state);
     return state < 0 ? hang(ocl, hsdi_ocl_fail(err, "clEnqueueMarkerWithWaitList", state)) : HSD_OK;
+}
+
+// ---- times ----
+
+/// Name and time of a finished launch.
+static void take_time(hsdi_ocl_device *ocl, const hsdi_ocl_event *e)
+{
+    char name[64] = "";
+    cl_ulong begin = 0, end = 0;
+    if (ocl->api->GetKernelInfo(e->kernel, CL_KERNEL_FUNCTION_NAME, sizeof name, name, NULL) ==
+            CL_SUCCESS &&
+        ocl->api->GetEventProfilingInfo(e->event, CL_PROFILING_COMMAND_START, sizeof begin, &begin,
+                                        NULL) == CL_SUCCESS &&
+        ocl->api->GetEventProfilingInfo(e->event, CL_PROFILING_COMMAND_END, sizeof end, &end,
+                                        NULL) == CL_SUCCESS) {
+        hsdi_launch_timed(&ocl->launch, name, (int64_t)(end - begin));
+    }
+    (void)ocl->api->ReleaseEvent(e->event);
+}
+
+hsd_status hsdi_ocl_finish(hsdi_ocl_device *ocl, hsd_error *err)
+{
+    hsd_status status = wait(ocl, err);
+    for (int i = 0; i < ocl->n_events && status == HSD_OK; i++) {
+        take_time(ocl, &ocl->events[i]);
+    }
+    ocl->n_events = 0; // those of a device that hangs are left alone
+    return status;
+}
+
+hsd_status hsdi_ocl_profile(hsdi_device *device, bool on, hsd_error *err)
+{
+    hsdi_ocl_device *ocl = (hsdi_ocl_device *)device;
+    if (on && !ocl->events) {
+        cl_int code;
+        hsdi_ocl_event *events = calloc(HSDI_OCL_MAX_EVENTS, sizeof *events);
+        if (!events) {
+            return hsdi_fail(err, HSD_ENOMEM, "profile", "%d events", (int)HSDI_OCL_MAX_EVENTS);
+        }
+        cl_command_queue queue =
+            ocl->api->CreateCommandQueue(ocl->context, ocl->id, CL_QUEUE_PROFILING_ENABLE, &code);
+        if (code != CL_SUCCESS) {
+            free(events);
+            return hsdi_ocl_fail(err, "clCreateCommandQueue", code);
+        }
+        (void)ocl->api->ReleaseCommandQueue(ocl->queue); // nothing is in it between submissions
+        ocl->queue = queue;
+        ocl->events = events;
+    } else if (!on && ocl->events) { // the queue stays: its times are no longer asked for
+        free(ocl->events);
+        ocl->events = NULL;
+    }
+    return hsdi_launch_profile(device, on, err);
+}
+
+static hsd_status start(hsdi_launch_device *device, hsdi_launch_kernel *kernel, size_t width,
+                        int height, hsd_error *err)
+{
+    hsdi_ocl_device *ocl = ocl_of(device);
+    const size_t global[2] = {width, (size_t)height}, local[2] = {HSDI_OPENCL_GROUP, 1};
+    if (ocl->events && ocl->n_events == HSDI_OCL_MAX_EVENTS) {
+        hsd_status status = hsdi_ocl_finish(ocl, err);
+        if (status != HSD_OK) {
+            return status;
+        }
+    }
+    hsdi_ocl_event *e = ocl->events ? &ocl->events[ocl->n_events] : NULL;
+    cl_int code = ocl->api->EnqueueNDRangeKernel(ocl->queue, (cl_kernel)kernel, 2, NULL, global,
+                                                 local, 0, NULL, e ? &e->event : NULL);
+    if (e && code == CL_SUCCESS) {
+        e->kernel = (cl_kernel)kernel;
+        ocl->n_events++;
+    }
+    return hsdi_ocl_check(err, "clEnqueueNDRangeKernel", code);
+}
+
+static hsd_status finish(hsdi_launch_device *device, hsd_error *err)
+{
+    return hsdi_ocl_finish(ocl_of(device), err);
 }
 
 const hsdi_launch_driver hsdi_ocl_driver = {

@@ -332,6 +332,36 @@ typedef struct hsd_rendezvous_times {
 HSD_API HSD_NODISCARD hsd_status hsd_measure_rendezvous(const char *transport, int n_steps,
                                                         hsd_rendezvous_times *out, hsd_error *err);
 
+enum { HSD_KERNEL_TYPES = 8, HSD_KERNEL_TIMES = 64 };
+
+/// How fast a device computes products of a 1.1B model's shape (2048 inputs, 5632 outputs, many
+/// times over, so that no cache holds them).
+typedef struct hsd_kernel_times {
+    char device[64];
+    double read_gbps; ///< 1e9 bytes per second of reading alone, the best that was seen
+    double launch_us; ///< a graph that copies 16 numbers of one row
+    int n_types;
+    struct {
+        char type[8];
+        double gbps;       ///< weights per second, product of one row
+        double rows8_cost; ///< time of 8 rows over that of 1
+    } types[HSD_KERNEL_TYPES];
+    int n_kernels; ///< what the device's own clock says, where it tells: for 1 and 8 rows
+    struct {
+        char name[32];
+        int64_t n;
+        double us; ///< of one launch
+    } kernels[HSD_KERNEL_TIMES];
+} hsd_kernel_times;
+
+/// Measure that on a device ("cpu", "opencl", ..), each n_repeats times; the best counts.
+///
+/// n_threads : of the CPU; 0: all its cores.
+/// Errors    : HSD_EINVAL for the name or the numbers; as for opening an engine; HSD_ENOMEM.
+HSD_API HSD_NODISCARD hsd_status hsd_measure_kernels(const char *device, int n_threads,
+                                                     int n_repeats, hsd_kernel_times *out,
+                                                     hsd_error *err);
+
 /// Median time of target passes of n_rows rows on a context of n_past tokens, in milliseconds.
 /// Thread: uses the engine's target device; do not run sessions beside it.
 HSD_API HSD_NODISCARD hsd_status hsd_measure_pass(hsd_engine *engine, int n_rows, int n_past,

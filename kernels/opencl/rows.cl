@@ -144,3 +144,20 @@ __kernel void store(__global const float *x, int x_at, int x_stride, __global co
         cache[(size_t)n_cells * n + at] = y[r * y_stride + y_at + i];
     }
 }
+
+// Reads pieces of 64 bytes and keeps their exclusive or, so that no read is left out: what the
+// memory gives. Work-item i begins at piece i * apart and reads n pieces, `step` apart.
+__kernel void read_all(__global const uint *x, int apart, int step, int n, __global uint *y)
+{
+    size_t me = get_global_id(0), at = me * apart;
+    uint16 all = (uint16)(0u);
+    for (int i = 0; i < n; i++, at += step) {
+        all ^= vload16(at, x);
+    }
+    uint some[16], one = 0u;
+    vstore16(all, 0, some);
+    for (int i = 0; i < 16; i++) {
+        one ^= some[i];
+    }
+    y[me] = one;
+}

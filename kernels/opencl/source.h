@@ -1,13 +1,23 @@
 /// The text of kernels/opencl/*.cl, embedded by cmake/HsdEmbed.cmake. Static.
 ///
-/// The program is built with -D for GROUP and for the places of a row's facts in the table of a
-/// submission, below: JOB_INTS ints per row, then the cells of trunks and paths.
+/// The program is built with -D for GROUP, WIDE_.. and for the places of a row's facts in the table
+/// of a submission, below: JOB_INTS ints per row, then the cells of trunks and paths.
 #ifndef HSDI_KERNELS_OPENCL_SOURCE_H
 #define HSDI_KERNELS_OPENCL_SOURCE_H
 
 #include <stddef.h>
 
 enum { HSDI_OPENCL_GROUP = 64 }; ///< work-items per group, of every kernel
+
+/// Output channels per work-item in products of one, four and eight rows. Measured on PoCL with
+/// AVX-512, where it is a matter of registers and of how long a sum takes.
+enum {
+    HSDI_OPENCL_WIDE_ONE = 1,
+    HSDI_OPENCL_WIDE_ONE_K = 2, ///< Q4_K, Q5_K
+    HSDI_OPENCL_WIDE_FOUR = 2,
+    HSDI_OPENCL_WIDE_EIGHT = 2,
+    HSDI_OPENCL_WIDE_EIGHT_K = 1, ///< Q4_K, Q5_K, Q6_K
+};
 
 enum {
     HSDI_JOB_TOKEN = 0,

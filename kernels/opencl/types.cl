@@ -4,14 +4,48 @@
 // and all sixteen are inside. The values are those of hsdi_dequant_row (kernels/types.c).
 #pragma OPENCL FP_CONTRACT OFF
 
+// By integers: vload_half of one number is a slow call on processors. Exact, also for subnormal
+// numbers on a device that flushes them in float.
 float half_at(__global const uchar *p)
 {
-    return vload_half(0, (__global const half *)p);
+    uint bits = *(__global const ushort *)p, size = bits & 0x7fffu;
+    uint small = as_uint((float)(int)size * 0x1p-24f);
+    uint normal = (size << 13) + (size < 0x7c00u ? 112u << 23 : 224u << 23);
+    return as_float((size < 0x400u ? small : normal) | (bits & 0x8000u) << 16);
+}
+
+// The same for four, `apart` bytes from each other.
+float4 halves_at(__global const uchar *p, int apart)
+{
+    uint4 bits = (uint4)(*(__global const ushort *)p, *(__global const ushort *)(p + apart),
+                         *(__global const ushort *)(p + 2 * apart),
+                         *(__global const ushort *)(p + 3 * apart));
+    uint4 size = bits & 0x7fffu;
+    uint4 small = as_uint4(convert_float4(as_int4(size)) * 0x1p-24f);
+    uint4 normal = (size << 13u) + select((uint4)(112u << 23), (uint4)(224u << 23),
+                                          size >= (uint4)(0x7c00u));
+    return as_float4(select(normal, small, size < (uint4)(0x400u)) | (bits & 0x8000u) << 16u);
 }
 
 float bfloat_at(__global const uchar *p)
 {
     return as_float((uint) * (__global const ushort *)p << 16);
+}
+
+// By way of int: compilers know that conversion for whole vectors.
+float16 chars(char16 v)
+{
+    return convert_float16(convert_int16(v));
+}
+
+float16 uchars(uchar16 v)
+{
+    return convert_float16(convert_int16(v));
+}
+
+float4 floats4(uchar4 v)
+{
+    return convert_float4(convert_int4(v));
 }
 
 float16 load_f32(__global const uchar *row, int k)
@@ -32,7 +66,7 @@ float16 load_bf16(__global const uchar *row, int k)
 float16 load_q8_0(__global const uchar *row, int k)
 {
     __global const uchar *p = row + (size_t)(k / 32) * 34;
-    return half_at(p) * convert_float16(vload16(0, (__global const char *)p + 2 + k % 32));
+    return half_at(p) * chars(vload16(0, (__global const char *)p + 2 + k % 32));
 }
 
 float16 load_q4_0(__global const uchar *row, int k)
@@ -40,7 +74,7 @@ float16 load_q4_0(__global const uchar *row, int k)
     __global const uchar *p = row + (size_t)(k / 32) * 18;
     uchar16 pairs = vload16(0, p + 2);
     uchar16 q = k % 32 == 0 ? pairs & (uchar)15 : pairs >> (uchar)4;
-    return half_at(p) * (convert_float16(q) - 8.0f);
+    return half_at(p) * (uchars(q) - 8.0f);
 }
 
 // Scale and minimum of sub-block `sub` (0 .. 7) from the twelve bytes of Q4_K and Q5_K.
@@ -64,7 +98,7 @@ float16 load_q4_k(__global const uchar *row, int k)
     uchar16 pairs = vload16(0, p + 16 + j / 64 * 32 + j % 32);
     uchar16 q = j % 64 < 32 ? pairs & (uchar)15 : pairs >> (uchar)4;
     float2 s = scale_min(p + 4, j / 32);
-    return half_at(p) * s.x * convert_float16(q) - half_at(p + 2) * s.y;
+    return half_at(p) * s.x * uchars(q) - half_at(p + 2) * s.y;
 }
 
 float16 load_q5_k(__global const uchar *row, int k)
@@ -75,7 +109,7 @@ float16 load_q5_k(__global const uchar *row, int k)
     uchar16 high = (vload16(0, p + 16 + j % 32) >> (uchar)(j / 32)) & (uchar)1;
     uchar16 q = (j % 64 < 32 ? pairs & (uchar)15 : pairs >> (uchar)4) | high << (uchar)4;
     float2 s = scale_min(p + 4, j / 32);
-    return half_at(p) * s.x * convert_float16(q) - half_at(p + 2) * s.y;
+    return half_at(p) * s.x * uchars(q) - half_at(p + 2) * s.y;
 }
 
 float16 load_q6_k(__global const uchar *row, int k)
@@ -86,7 +120,7 @@ float16 load_q6_k(__global const uchar *row, int k)
     uchar16 high = (vload16(0, p + 128 + 32 * upper + l) >> (uchar)(2 * quarter)) & (uchar)3;
     uchar16 q = (quarter < 2 ? pairs & (uchar)15 : pairs >> (uchar)4) | high << (uchar)4;
     float scale = half_at(p + 208) * (float)(char)p[192 + j / 16];
-    return scale * (convert_float16(q) - 32.0f);
+    return scale * (uchars(q) - 32.0f);
 }
 
 // The last n < 16 elements of a row; types with blocks have no such rest.

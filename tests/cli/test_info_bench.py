@@ -182,6 +182,19 @@ class Bench(CliCase):
         self.assertEqual([result[key] for key in ["modes", "rendezvous"]], [[], []])
         self.assertEqual(len(result["rows"]), 1)
 
+    def test_kernels_are_measured_without_a_model(self):
+        result = self.json("bench", "--kernels", "--device", "cpu", "--repeats", 1, "--target",
+                           "/no/such.gguf")
+        (device,) = result["devices"]
+        self.assertEqual(device["device"], "cpu")
+        self.assertTrue(device["read_gbps"] > 0 and device["launch_us"] > 0)
+        self.assertEqual([item["type"] for item in device["types"]],
+                         ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K"])
+        for item in device["types"]:
+            self.assertAlmostEqual(item["share"], item["gbps"] / device["read_gbps"], places=6)
+            self.assertGreater(item["rows8_cost"], 0)
+        self.assertIn("nonsense", self.failure("bench", "--kernels", "--device", "nonsense"))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -725,6 +725,27 @@ static void weights_of_wrong_shapes_are_refused(void **state)
     assert_null(device);
 }
 
+static void a_matrix_can_be_read_from_end_to_end(void **state)
+{
+    const place *on = *state;
+    hsdi_device *device = on->open(1), *null = NULL;
+    hsd_error err = {0};
+    // 2^20 bytes, and a few.
+    hsdi_weight *w = weight(device, 513, 512, HSDI_USE_MATMUL, 1, NULL);
+    hsdi_weight *vector = weight(device, 1, 512, HSDI_USE_VECTOR, 2, NULL);
+    for (int way = 0; way < 2; way++) {
+        must(hsdi_weight_read(device, w, way, &err), &err);
+    }
+    assert_int_equal(hsdi_weight_read(device, w, 2, &err), HSD_EINVAL);
+    assert_int_equal(hsdi_weight_read(device, vector, 0, &err), HSD_EINVAL);
+    must(hsdi_device_open_null(NULL, &null, &err), &err);
+    assert_int_equal(hsdi_weight_read(null, w, 0, &err), HSD_EUNSUPPORTED);
+    hsdi_weight_destroy(&w);
+    hsdi_weight_destroy(&vector);
+    hsdi_device_close(&null);
+    hsdi_device_close(&device);
+}
+
 #define ON_EACH(f)                                                                                 \
     {#f, f, NULL, NULL, &on_cpu}, {#f " (opencl)", f, NULL, NULL, &on_opencl},                     \
     {                                                                                              \
@@ -744,6 +765,7 @@ int main(void)
         ON_EACH(jobs_that_do_not_fit_together_are_refused_and_nothing_runs),
         cmocka_unit_test(the_null_device_takes_several_jobs_as_one_submission),
         ON_EACH(weights_of_wrong_shapes_are_refused),
+        ON_EACH(a_matrix_can_be_read_from_end_to_end),
         ON_ACCELERATORS(it_computes_what_the_cpu_computes),
         ON_ACCELERATORS(a_device_that_is_not_there_is_named),
         ON_ACCELERATORS(weights_and_caches_stay_with_their_device),

@@ -1,9 +1,10 @@
 /// Proves: for every tensor type, rows looked up by token and by position, through each preparation
 ///           and product of the OpenCL device, are those of arithmetic in double within rounding;
 ///           any number of rows gives the bits of single rows.
+///         Times of kernels are taken on request.
 ///         Small enough for Oclgrind, which looks for races, bad addresses and memory that is read
 ///           before it is written (tests/opencl_driver.sh).
-/// Does not prove: rotation, heads, caches, attention: test_device.c.
+/// Does not prove: that a time is right; rotation, heads, caches, attention: test_device.c.
 #include "devices/device.h"
 #include "tests/opencl.h"
 
@@ -280,10 +281,82 @@ static void every_type_is_computed_and_no_number_of_rows_changes_a_bit(void **st
     hsdi_device_close(&device);
 }
 
+static void times_of_kernels_are_taken_on_request(void **state)
+{
+    (void)state;
+    hsdi_device *device = open_opencl_or_skip();
+    hsdi_device_time times[8];
+    hsd_error err = {0};
+    static float y[N_ROWS * N_OUT];
+    rig r;
+    rig_open(&r, device, HSDI_TYPE_F32, 75, HSDI_PRE_GELU);
+    run(&r, 0, 1, y);
+    assert_int_equal(hsdi_device_times(device, times, 8), 0);
+    must(hsdi_device_profile(device, true, &err), &err);
+    run(&r, 0, 1, y);
+    run(&r, 0, 1, y);
+    run(&r, 0, N_ROWS, y);
+    check_row(&r, N_ROWS - 1, y + (ptrdiff_t)(N_ROWS - 1) * N_OUT, "F32");
+    static const char *const names[] = {"embed_F32", "gelu", "matmul1_F32", "matmul8_F32"};
+    static const int counts[] = {6, 3, 2, 1}; // tokens and positions are looked up alike
+    assert_int_equal(hsdi_device_times(device, times, 8), 4);
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(times[i].name, names[i]);
+        assert_int_equal(times[i].n, counts[i]);
+        assert_true(times[i].ns >= 0);
+    }
+    must(hsdi_device_profile(device, false, &err), &err);
+    run(&r, 0, 1, y);
+    assert_int_equal(hsdi_device_times(device, times, 8), 0);
+    rig_close(&r);
+    hsdi_device_close(&device);
+}
+
+static void times_of_many_launches_in_one_submission_are_all_taken(void **state)
+{
+    (void)state;
+    enum { N_COPIES = 150, SIZE = 16 }; // more than there are events
+    hsdi_device *device = open_opencl_or_skip();
+    hsdi_device_time times[8];
+    hsd_error err = {0};
+    hsdi_op ops[N_COPIES];
+    hsdi_buffer *in = NULL, *out = NULL;
+    hsdi_graph *graph = NULL;
+    for (int i = 0; i < N_COPIES; i++) {
+        ops[i] = (hsdi_op){.kind = HSDI_OP_COPY,
+                           .x = {.value = HSDI_VALUE_IN, .width = SIZE},
+                           .y = {.value = HSDI_VALUE_OUT, .width = SIZE}};
+    }
+    const hsdi_graph_desc desc = {.name = "copies",
+                                  .n_rows_max = 1,
+                                  .in_width = SIZE,
+                                  .out_width = SIZE,
+                                  .n_ops = N_COPIES,
+                                  .ops = ops,
+                                  .n_ctx = 1};
+    static const int32_t pos[1];
+    must(hsdi_buffer_create(device, 1, SIZE, &in, &err), &err);
+    must(hsdi_buffer_create(device, 1, SIZE, &out, &err), &err);
+    must(hsdi_graph_compile(device, &desc, &graph, &err), &err);
+    hsdi_buffer_map(in)[SIZE - 1] = 7.0f;
+    const hsdi_job job = {.n_rows = 1, .pos = pos, .in = in, .out = out};
+    must(hsdi_device_profile(device, true, &err), &err);
+    must(hsdi_graph_run(graph, &job, &err), &err);
+    assert_int_equal(hsdi_device_times(device, times, 8), 1);
+    assert_int_equal(times[0].n, N_COPIES);
+    assert_true(hsdi_buffer_map(out)[SIZE - 1] == 7.0f);
+    hsdi_graph_destroy(&graph);
+    hsdi_buffer_destroy(&in);
+    hsdi_buffer_destroy(&out);
+    hsdi_device_close(&device); // while times are taken
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_is_computed_and_no_number_of_rows_changes_a_bit),
+        cmocka_unit_test(times_of_kernels_are_taken_on_request),
+        cmocka_unit_test(times_of_many_launches_in_one_submission_are_all_taken),
     };
     only_the_cases_asked_for();
     return cmocka_run_group_tests(tests, NULL, NULL);
