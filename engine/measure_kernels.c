@@ -158,32 +158,20 @@ static hsd_status copy_times(hsdi_device *device, hsd_kernel_times *out, hsd_err
     return status == HSD_OK ? hsdi_device_profile(device, false, err) : status;
 }
 
-static hsd_status open_cpu(const int *cpus, int n_cpus, int n_threads, hsdi_device **out,
-                           hsd_error *err)
-{
-    int n = n_threads > 0 ? n_threads : n_cpus;
-    const hsdi_cpu_options options = {
-        .cpus = n <= n_cpus ? cpus : NULL, .n_threads = n, .isa = hsdi_isa_detect()};
-    return hsdi_device_open_cpu(&options, out, err);
-}
-
 static hsd_status open_device(const char *name, int n_threads, hsdi_device **out, hsd_error *err)
 {
     hsdi_place place;
     hsd_status status = hsdi_place_parse(name, "device", &place, err);
-    if (status != HSD_OK || place.open) {
-        return status == HSD_OK ? place.open(place.index, out, err) : status;
-    }
-    if (place.n_cpus > 0) {
-        return open_cpu(place.cpus, place.n_cpus, n_threads, out, err);
-    }
     hsdi_cores *cores = malloc(sizeof *cores);
     if (!cores) {
         return hsdi_fail(err, HSD_ENOMEM, "kernels", "core list");
     }
-    status = hsdi_cores_discover(cores, err);
-    if (status == HSD_OK) {
-        status = open_cpu(cores->cpus, cores->n_cores, n_threads, out, err);
+    if (status == HSD_OK && (status = hsdi_cores_discover(cores, err)) == HSD_OK) {
+        const hsdi_log log = {0};
+        int n_there = place.n_cpus > 0 ? place.n_cpus : cores->n_cores;
+        int n = n_threads > 0 ? n_threads : n_there;
+        status =
+            hsdi_place_open(&place, n <= cores->n_cores ? cores->cpus : NULL, n, &log, out, err);
     }
     free(cores);
     return status;
