@@ -57,7 +57,9 @@ typedef struct hsdi_opencl_info {
     const char *type; ///< "gpu", "cpu", "accelerator", "other"; static
     char name[128], driver[128];
     int64_t memory_bytes;
-    int n_units; ///< compute units
+    int n_units;        ///< compute units
+    char features[128]; ///< "OpenCL 3.0, fp16, shares memory"
+    char pci[16];       ///< "0000:03:00.0"; empty: not known
 } hsdi_opencl_info;
 
 /// The OpenCL devices of this machine; the index of each is its number for opening it.

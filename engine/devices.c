@@ -118,6 +118,8 @@ static void describe_opencl(int index, const hsdi_opencl_info *info, hsd_device_
     snprintf(out->type, sizeof out->type, "%s", info->type);
     memcpy(out->name, info->name, sizeof out->name);
     memcpy(out->driver, info->driver, sizeof out->driver);
+    memcpy(out->pci, info->pci, sizeof out->pci);
+    memcpy(out->features, info->features, sizeof out->features);
 }
 
 static void describe_level_zero(int index, const hsdi_level_zero_info *info, hsd_device_info *out)
@@ -176,6 +178,9 @@ hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error 
             describe_cpu(cores, &out[0]);
         }
         *n_out = n + 1;
+        for (int i = 0; i <= n && i < cap; i++) {
+            hsdi_device_recall(&out[i]);
+        }
     }
     free(cores);
     return status;

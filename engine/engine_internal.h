@@ -25,6 +25,9 @@ typedef struct hsdi_place {
 HSD_NODISCARD hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out,
                                           hsd_error *err);
 
+/// Fill in what hsd_device_measure has kept for such a device.
+void hsdi_device_recall(hsd_device_info *device);
+
 /// Open the device. A CPU that was named without processors gets `cpus` [n_threads]; NULL: its
 /// threads are not pinned.
 HSD_NODISCARD hsd_status hsdi_place_open(const hsdi_place *place, const int *cpus, int n_threads,

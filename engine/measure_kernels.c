@@ -3,13 +3,14 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "devices/keep.h"
 #include "topology/cores.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_IN = 2048, N_OUT = 5632, MANY = 8, SMALL = 16 };
+enum { N_IN = 2048, N_OUT = 5632, MANY = 8, SMALL = 16, RATE_ROWS = 64, N_RATE_REPEATS = 5 };
 /// Several times what caches hold.
 static const size_t size_wanted = (size_t)192 << 20;
 
@@ -48,7 +49,7 @@ static hsd_status rig_init(rig *r, int n_rows, int n_in, int n_out, hsd_error *e
                                   .out_width = n_out,
                                   .n_ops = 1,
                                   .ops = &op,
-                                  .n_ctx = MANY};
+                                  .n_ctx = RATE_ROWS};
     hsd_status status = hsdi_buffer_create(r->device, n_rows, n_in, &r->in, err);
     if (status == HSD_OK) {
         status = hsdi_buffer_create(r->device, n_rows, n_out, &r->out, err);
@@ -65,7 +66,7 @@ static hsd_status rig_init(rig *r, int n_rows, int n_in, int n_out, hsd_error *e
 
 static hsd_status run(const rig *r, int n_rows, double *best_s, hsd_error *err)
 {
-    static const int32_t pos[MANY];
+    static const int32_t pos[RATE_ROWS];
     const hsdi_job job = {.n_rows = n_rows, .pos = pos, .in = r->in, .out = r->out};
     int64_t begin = hsdi_now_ns();
     hsd_status status = hsdi_graph_run(r->graph, &job, err);
@@ -202,4 +203,113 @@ hsd_status hsd_measure_kernels(const char *device, int n_threads, int n_repeats,
     }
     hsdi_device_close(&d);
     return status;
+}
+
+// ---- speed of a device, kept ----
+
+enum { N_RATES = 3, KEY_CHARS = 320 };
+
+static const char speed_kind[] = "speed";
+
+/// What hsd_device_measure keeps.
+typedef struct speed {
+    double read_gbps, gops[N_RATES];
+} speed;
+
+static void speed_key(const hsd_device_info *device, char *out, size_t cap)
+{
+    snprintf(out, cap, "%s\n%s\n%d units\nhsd %s", device->name, device->driver, device->n_units,
+             hsd_version());
+}
+
+static void take_speed(hsd_device_info *device, const speed *s)
+{
+    device->read_gbps = s->read_gbps;
+    device->f32_gops = s->gops[0];
+    device->f16_gops = s->gops[1];
+    device->int8_gops = s->gops[2];
+}
+
+void hsdi_device_recall(hsd_device_info *device)
+{
+    char key[KEY_CHARS];
+    void *data = NULL;
+    size_t n_bytes = 0;
+    speed_key(device, key, sizeof key);
+    if (hsdi_keep_read(speed_kind, key, &data, &n_bytes) && n_bytes == sizeof(speed)) {
+        take_speed(device, data);
+    }
+    free(data);
+}
+
+/// Operations per second of a product that a cache may hold: computing, not reading, is what
+/// counts.
+static hsd_status measure_rate(hsdi_device *device, const hsdi_type_info *info, double *gops,
+                               hsd_error *err)
+{
+    rig r = {.device = device};
+    size_t row = (size_t)N_IN / (size_t)info->block_elems * (size_t)info->block_bytes;
+    double best = 0.0;
+    char *data = malloc(row * N_OUT);
+    if (!data) {
+        return hsdi_fail(err, HSD_ENOMEM, "kernels", "%zu bytes", row * N_OUT);
+    }
+    memset(data, 0x2c, row * N_OUT);
+    hsd_status status =
+        hsdi_weight_create(device, info->type, N_OUT, N_IN, data, HSDI_USE_MATMUL, &r.weight, err);
+    free(data);
+    if (status == HSD_OK) {
+        status = rig_init(&r, RATE_ROWS, N_IN, N_OUT, err);
+    }
+    for (int i = 0; i < N_RATE_REPEATS && status == HSD_OK; i++) {
+        status = run(&r, RATE_ROWS, &best, err);
+    }
+    rig_fini(&r);
+    *gops = status == HSD_OK ? 2e-9 * N_IN * N_OUT * RATE_ROWS / best : 0.0;
+    return status;
+}
+
+static hsd_status measure_speed(hsdi_device *device, speed *out, hsd_error *err)
+{
+    static const hsdi_type rates[N_RATES] = {HSDI_TYPE_F32, HSDI_TYPE_F16, HSDI_TYPE_Q8_0};
+    rig r = {.device = device};
+    size_t row = (size_t)N_IN * sizeof(float);
+    int n_out = (int)(size_wanted / row);
+    char *data = malloc(size_wanted);
+    if (!data) {
+        return hsdi_fail(err, HSD_ENOMEM, "kernels", "%zu bytes", size_wanted);
+    }
+    memset(data, 0x2c, size_wanted);
+    hsd_status status = hsdi_weight_create(device, HSDI_TYPE_F32, n_out, N_IN, data,
+                                           HSDI_USE_MATMUL, &r.weight, err);
+    free(data);
+    if (status == HSD_OK) {
+        status = measure_read(&r, N_RATE_REPEATS, &out->read_gbps, err);
+    }
+    rig_fini(&r);
+    for (int i = 0; i < N_RATES && status == HSD_OK; i++) {
+        status = measure_rate(device, hsdi_type_find(rates[i]), &out->gops[i], err);
+    }
+    return status;
+}
+
+hsd_status hsd_device_measure(hsd_device_info *device, hsd_error *err)
+{
+    hsdi_device *d = NULL;
+    speed found = {0};
+    char key[KEY_CHARS];
+    if (!device) {
+        return hsdi_fail(err, HSD_EINVAL, "device", "a device of hsd_device_list is required");
+    }
+    hsd_status status = open_device(device->id, 0, &d, err);
+    if (status == HSD_OK) {
+        status = measure_speed(d, &found, err);
+    }
+    hsdi_device_close(&d);
+    if (status != HSD_OK) {
+        return status;
+    }
+    take_speed(device, &found);
+    speed_key(device, key, sizeof key);
+    return hsdi_keep_write(speed_kind, key, &found, sizeof found, err);
 }

@@ -97,6 +97,54 @@ void hsdi_ocl_order(const hsdi_ocl_api *api, const hsdi_ocl_found *f, int *order
     }
 }
 
+/// Part of cl_khr_pci_bus_info, which older headers do not have.
+typedef struct pci_place {
+    cl_uint domain, bus, device, function;
+} pci_place;
+
+enum { PCI_BUS_INFO = 0x410F };
+
+static void describe_pci(const hsdi_ocl_api *api, cl_device_id id, char *out, size_t cap)
+{
+    pci_place at;
+    if (api->GetDeviceInfo(id, PCI_BUS_INFO, sizeof at, &at, NULL) == CL_SUCCESS &&
+        at.domain <= 0xffff && at.bus <= 0xff && at.device <= 0xff && at.function <= 0xf) {
+        snprintf(out, cap, "%04x:%02x:%02x.%x", (unsigned)at.domain, (unsigned)at.bus,
+                 (unsigned)at.device, (unsigned)at.function);
+    }
+}
+
+/// Version, and what of it the kernels could use.
+static void describe_features(const hsdi_ocl_api *api, cl_device_id id, char *out, size_t cap)
+{
+    static const struct {
+        const char *extension, *name;
+    } known[] = {{"cl_khr_fp16", "fp16"},
+                 {"cl_khr_fp64", "fp64"},
+                 {"cl_khr_subgroups", "sub-groups"},
+                 {"cl_intel_subgroups", "sub-groups (Intel)"},
+                 {"cl_khr_integer_dot_product", "integer dot product"},
+                 {"cl_khr_command_buffer", "command buffers"}};
+    char version[256] = "", all[8192] = "";
+    int major = 0, minor = 0;
+    cl_bool unified = CL_FALSE;
+    (void)api->GetDeviceInfo(id, CL_DEVICE_VERSION, sizeof version, version, NULL);
+    (void)api->GetDeviceInfo(id, CL_DEVICE_EXTENSIONS, sizeof all, all, NULL);
+    (void)api->GetDeviceInfo(id, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL);
+    (void)sscanf(version, "OpenCL %d.%d", &major, &minor);
+    size_t n = (size_t)snprintf(out, cap, "OpenCL %d.%d", major, minor);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const char *at = strstr(all, known[i].extension);
+        char behind = at ? at[strlen(known[i].extension)] : 'x';
+        if ((behind == ' ' || behind == '\0') && n < cap) {
+            n += (size_t)snprintf(out + n, cap - n, ", %s", known[i].name);
+        }
+    }
+    if (unified && n < cap) {
+        snprintf(out + n, cap - n, ", shares memory");
+    }
+}
+
 static void describe(const hsdi_ocl_api *api, cl_device_id id, cl_platform_id platform,
                      hsdi_opencl_info *out)
 {
@@ -114,6 +162,8 @@ static void describe(const hsdi_ocl_api *api, cl_device_id id, cl_platform_id pl
     snprintf(out->driver, sizeof out->driver, "%.90s %.36s", vendor, driver);
     out->memory_bytes = (int64_t)memory;
     out->n_units = (int)n_units;
+    describe_pci(api, id, out->pci, sizeof out->pci);
+    describe_features(api, id, out->features, sizeof out->features);
 }
 
 hsd_status hsdi_opencl_list(hsdi_opencl_info *out, int cap, int *n_out, hsd_error *err)

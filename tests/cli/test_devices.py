@@ -5,7 +5,9 @@
         says why not. An NPU is listed with what it can do and needs, and refused with that.
 Does not prove: what a device computes (tests/devices, tests/engine).
 """
+import json
 import os
+import tempfile
 import unittest
 
 from cli_case import PROMPT, CliCase, hsd
@@ -29,7 +31,29 @@ class Devices(CliCase):
         for item in devices:
             self.assertEqual(set(item),
                              {"id", "type", "name", "driver", "memory_bytes", "n_units", "pci",
-                              "uuid", "features", "unusable"})
+                              "uuid", "features", "unusable", "read_gbps", "f32_gops",
+                              "f16_gops", "int8_gops"})
+
+    def test_measured_speeds_are_kept(self):
+        with tempfile.TemporaryDirectory() as folder:
+            env = {**os.environ, "HSD_CACHE_DIR": folder, "OCL_ICD_VENDORS": "/nonexistent",
+                   "ZE_ENABLE_ALT_DRIVERS": "/nonexistent"}
+            before = json.loads(hsd("devices", "--json", env=env).stdout)["devices"]
+            done = hsd("devices", "--measure", "--json", env=env)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            measured = json.loads(done.stdout)["devices"]
+            after = json.loads(hsd("devices", "--json", env=env).stdout)["devices"]
+            for key in ["read_gbps", "f32_gops", "f16_gops", "int8_gops"]:
+                self.assertEqual(before[0][key], 0)
+                self.assertGreater(measured[0][key], 0)
+            self.assertEqual(after, measured)
+            os.chmod(folder, 0o700)
+            env["HSD_CACHE_DIR"] = os.path.join(folder, "file")
+            with open(env["HSD_CACHE_DIR"], "w") as file:
+                file.write("no folder")
+            done = hsd("devices", "--measure", env=env)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("(EIO)", done.stderr)
 
     def test_the_table_has_the_same_devices(self):
         lines = self.ok("devices").splitlines()
