@@ -14,7 +14,7 @@ import unittest
 
 from cli_case import PROMPT, CliCase, Worker, hsd
 
-ARGS = ["run", "--prompt", PROMPT, "--ignore-eos", "--tokens", 40]
+ARGS = ["run", "--prompt", PROMPT, "--ignore-eos", "--tokens", 40, "--window", 4]
 
 
 def free_endpoint():

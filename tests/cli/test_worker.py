@@ -15,7 +15,8 @@ import unittest
 
 from cli_case import HSD, OTHER, PROMPT, TARGET, TIMEOUT_S, CliCase, Worker, hsd
 
-ARGS = ["run", "--prompt", PROMPT, "--ignore-eos"]
+# An adapting window may pause, and then nothing is asked of a worker.
+ARGS = ["run", "--prompt", PROMPT, "--ignore-eos", "--window", "4"]
 
 
 class WorkerProcess(CliCase):
