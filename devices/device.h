@@ -37,6 +37,7 @@ typedef struct hsdi_device_info {
     char name[64];       ///< "cpu avx512, cores 0-1"
     char note[160];      ///< what opening it has to say, for a log; may be empty
     int n_threads;       ///< largest number of threads a job can use
+    bool has_top;        ///< graphs may end with HSDI_OP_TOP
 } hsdi_device_info;
 
 /// Settings of the CPU device.
@@ -171,6 +172,9 @@ void hsdi_buffer_destroy(hsdi_buffer **buffer);
 float *hsdi_buffer_map(hsdi_buffer *buffer);
 
 /// Compile a graph. `graph` is borrowed for the call; the weights it names for the graph's life.
+///
+/// Errors : HSD_EINVAL with the operation; HSD_EUNSUPPORTED for HSDI_OP_TOP where the device has it
+///          not; HSD_ENOMEM; HSD_EDEVICE.
 HSD_NODISCARD hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
                                             hsdi_graph **out, hsd_error *err);
 void hsdi_graph_destroy(hsdi_graph **graph);

@@ -131,6 +131,7 @@ static void ze_close(hsdi_device *device)
 
 static const hsdi_backend ze_backend = {
     .name = "level_zero",
+    .has_top = true,
     .device_close = ze_close,
     .weight_create = hsdi_launch_weight_create,
     .weight_destroy = hsdi_launch_weight_destroy,

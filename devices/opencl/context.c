@@ -50,6 +50,7 @@ static void ocl_close(hsdi_device *device)
 
 static const hsdi_backend ocl_backend = {
     .name = "opencl",
+    .has_top = true,
     .device_close = ocl_close,
     .weight_create = hsdi_launch_weight_create,
     .weight_destroy = hsdi_launch_weight_destroy,
