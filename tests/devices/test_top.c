@@ -208,15 +208,17 @@ static void check(hsdi_device *device, int n, int n_top, bool with_sum)
 
 static void lists_are_those_of_the_definition(void **state)
 {
-    static const int sizes[] = {4, 70, 1030}; // small enough for Oclgrind
+    static const int sizes[] = {70, 5, 1030}; // small enough for Oclgrind
     static const int tops[] = {1, 6};
-    hsdi_device *device = open_accelerator_or_skip(*state);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         for (int k = 0; k < 2; k++) {
+            // A device each: Oclgrind takes memory where other memory has been, and that was
+            // smaller, for never written (21.10).
+            hsdi_device *device = open_accelerator_or_skip(*state);
             check(device, sizes[i], tops[k], k > 0);
+            hsdi_device_close(&device);
         }
     }
-    hsdi_device_close(&device);
 }
 
 static void long_rows_too(void **state)
