@@ -38,6 +38,7 @@ typedef struct hsdi_device_info {
     char note[160];      ///< what opening it has to say, for a log; may be empty
     int n_threads;       ///< largest number of threads a job can use
     bool has_top;        ///< graphs may end with HSDI_OP_TOP
+    bool prefers_top;    ///< and should, rather than with logits
 } hsdi_device_info;
 
 /// Settings of the CPU device.
@@ -97,8 +98,8 @@ HSD_NODISCARD hsd_status hsdi_device_open_null(const hsdi_null_options *options,
 ///
 /// Errors : HSD_EDEVICE where there is no OpenCL, with the call and the vendor's code where one
 ///          fails, with the compiler's log where the kernels do not build; HSD_ENODEVICE for an
-///          index too high; HSD_EUNSUPPORTED for a device that is too small; HSD_EINVAL;
-///          HSD_ENOMEM.
+///          index too high; HSD_EUNSUPPORTED for a device that is too small; HSD_EINVAL, also for
+///          HSD_DEVICE_TIMEOUT_S and HSD_DEVICE_LISTS in the environment; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err);
 /// Device `index` of hsdi_level_zero_list; -1: the first GPU that runs our kernels, else the first
 /// device that does.
@@ -106,7 +107,8 @@ HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, h
 /// Errors : HSD_EDEVICE where there is no Level Zero, with the call and the vendor's code where one
 ///          fails, with the build log where the kernels do not build; HSD_ENODEVICE for an index
 ///          too high; HSD_EUNSUPPORTED with the reason for a device that runs no kernels;
-///          HSD_EINVAL, also for HSD_DEVICE_TIMEOUT_S in the environment; HSD_ENOMEM.
+///          HSD_EINVAL, also for HSD_DEVICE_TIMEOUT_S and HSD_DEVICE_LISTS in the environment;
+///          HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_device_open_level_zero(int index, hsdi_device **out, hsd_error *err);
 /// The device that writes networks (devices/openvino): hsdi_graph_compile writes the graph for
 /// exactly n_rows_max rows and n_ctx cells, overwriting the two files; there is nothing to run.

@@ -187,7 +187,7 @@ static hsd_status open_all(hsdi_passes *p, hsdi_runner *first, const hsdi_passes
     hsd_status status = find_places(p, first, o, err);
     if (status == HSD_OK) {
         find_pieces(p, o->exit_layer);
-        if (hsdi_device_get_info(last_place(p)->runner->device)->has_top) {
+        if (hsdi_device_get_info(last_place(p)->runner->device)->prefers_top) {
             p->n_list = o->n_list;
             p->n_exit_list = o->n_exit_list;
         }

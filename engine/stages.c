@@ -258,7 +258,7 @@ static hsd_status draft_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_
 static hsd_status open_full(draft *d, hsdi_runner *runner, hsdi_graph_range full, int n_top,
                             const hsd_sampling *sampling, hsd_error *err)
 {
-    bool lists = hsdi_device_get_info(runner->device)->has_top;
+    bool lists = hsdi_device_get_info(runner->device)->prefers_top;
     d->n_list = lists ? list_for(sampling, d->rules, n_top) : 0;
     d->width =
         d->n_list ? hsdi_top_width(d->n_list, true) : hsdi_weights_model(runner->weights)->n_vocab;

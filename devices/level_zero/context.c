@@ -196,6 +196,10 @@ static hsd_status inspect(hsdi_ze_device *ze, hsd_error *err)
         return hsdi_ze_fail(err, "zeDeviceGetProperties", code);
     }
     ze->launch.shares = device.flags & ZE_DEVICE_PROPERTY_FLAG_INTEGRATED;
+    hsd_status status = hsdi_launch_lists(&ze->launch, device.type == ZE_DEVICE_TYPE_CPU, err);
+    if (status != HSD_OK) {
+        return status;
+    }
     ze->tick_ns = device.timerResolution;
     ze->tick_mask = device.kernelTimestampValidBits < 64
                         ? ((uint64_t)1 << device.kernelTimestampValidBits) - 1

@@ -74,7 +74,13 @@ static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index,
         return status;
     }
     char name[512] = "";
+    cl_device_type type = 0;
     ocl->id = f->ids[index];
+    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_TYPE, sizeof type, &type, NULL);
+    status = hsdi_launch_lists(&ocl->launch, (type & CL_DEVICE_TYPE_CPU) != 0, err);
+    if (status != HSD_OK) {
+        return status;
+    }
     (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_NAME, sizeof name, name, NULL);
     snprintf(ocl->base.info.name, sizeof ocl->base.info.name, "opencl:%d %.40s", index, name);
     ocl->context = ocl->api->CreateContext(NULL, 1, &ocl->id, NULL, NULL, &code);

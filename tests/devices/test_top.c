@@ -259,11 +259,32 @@ static void devices_without_the_operation_refuse_it(void **state)
                : hsdi_device_open_null(NULL, &r.device, &err),
              &err);
         assert_false(hsdi_device_get_info(r.device)->has_top);
+        assert_false(hsdi_device_get_info(r.device)->prefers_top);
         assert_int_equal(compile(&r, &err), HSD_EUNSUPPORTED);
         assert_non_null(strstr(err.message, "no lists"));
         assert_null(r.graph);
         hsdi_device_close(&r.device);
     }
+}
+
+static void the_environment_says_whether_lists_come_back(void **state)
+{
+    hsdi_device *device = open_accelerator_or_skip(*state);
+    hsd_error err = {0};
+    assert_true(hsdi_device_get_info(device)->has_top);
+    hsdi_device_close(&device);
+    for (int i = 0; i < 2; i++) {
+        setenv("HSD_DEVICE_LISTS", i ? "1" : "0", 1);
+        device = open_accelerator_or_skip(*state);
+        assert_int_equal(hsdi_device_get_info(device)->prefers_top, i);
+        hsdi_device_close(&device);
+    }
+    setenv("HSD_DEVICE_LISTS", "yes", 1);
+    assert_int_equal(*state == accelerator_opencl ? hsdi_device_open_opencl(0, &device, &err)
+                                                  : hsdi_device_open_level_zero(0, &device, &err),
+                     HSD_EINVAL);
+    assert_string_equal(err.where, "HSD_DEVICE_LISTS");
+    unsetenv("HSD_DEVICE_LISTS");
 }
 
 int main(void)
@@ -272,6 +293,7 @@ int main(void)
         ON_ACCELERATORS(lists_are_those_of_the_definition),
         ON_ACCELERATORS(long_rows_too),
         ON_ACCELERATORS(operands_that_do_not_fit_are_refused),
+        ON_ACCELERATORS(the_environment_says_whether_lists_come_back),
         cmocka_unit_test(devices_without_the_operation_refuse_it),
     };
     only_the_cases_asked_for();

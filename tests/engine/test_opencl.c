@@ -1,7 +1,8 @@
 /// Proves: with the shipped pair, on OpenCL and on Level Zero: with the target there, modes serial,
 ///           mirror and async, each draft kind, trees and two sessions at once give the tokens of
 ///           mode ar on that device, greedy and sampled; with the draft there, those of the CPU's
-///           mode ar; with both there too.
+///           mode ar; with both there too. The target says the same whether lists or logits come
+///           back from the device.
 ///         Device names that are none are refused with the option's name; a device that is not
 ///           there by its number; the list begins with the CPU and counts the others by kind.
 /// Does not prove: anything about speed, nor about drivers that are not installed here.
@@ -126,15 +127,22 @@ static void need(const char *name)
 static void a_target_there_says_the_same_in_every_mode(void **state)
 {
     need(*state);
+    setenv("HSD_DEVICE_LISTS", "0", 1);
+    hsd_engine *other = open_engine(accelerator_name(*state), NULL);
+    setenv("HSD_DEVICE_LISTS", "1", 1);
     hsd_engine *engine = open_engine(accelerator_name(*state), NULL);
+    unsetenv("HSD_DEVICE_LISTS");
     for (int i = 0; i < 3; i++) {
-        text want;
+        text want, from_logits;
         hsd_session_options ar = options_of(HSD_MODE_AR, i ? 0.8f : 0.0f);
         ar.sampling.top_k = i == 2 ? 20 : 0; // short lists come back, as with greedy
         generate(engine, &ar, &want, NULL);
         assert_int_equal(want.n, N_TOKENS);
+        generate(other, &ar, &from_logits, NULL);
+        compare(&ar, &from_logits, &want);
         all_modes_give(engine, &ar.sampling, &want);
     }
+    hsd_engine_close(&other);
     hsd_engine_close(&engine);
 }
 
