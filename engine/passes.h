@@ -22,7 +22,7 @@ typedef struct hsdi_passes_options {
     int n_exit_list; ///< the same of proxies, with a sum
 } hsdi_passes_options;
 
-/// What a pass ends with: per row logits, or a list where the device prefers to make such and it does.
+/// What a pass ends with: per row logits, or a list where one does and the device prefers it.
 typedef struct hsdi_passes_rows {
     const float *rows; ///< [n_rows, width], valid until the next call
     int width;         ///< n_vocab, or hsdi_top_width of n_list
