@@ -46,6 +46,7 @@ struct hsdi_graph {
 
 struct hsdi_backend {
     const char *name;
+    bool has_top; ///< takes HSDI_OP_TOP
     void (*device_close)(hsdi_device *device);
     hsd_status (*weight_create)(hsdi_device *device, const struct hsdi_weight *shape,
                                 const void *data, hsdi_weight **out, hsd_error *err);

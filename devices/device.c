@@ -12,6 +12,7 @@ void hsdi_device_init(hsdi_device *device, const hsdi_backend *ops, int n_thread
     device->ops = ops;
     device->info.backend = ops->name;
     device->info.n_threads = n_threads;
+    device->info.has_top = ops->has_top;
     pthread_mutex_init(&device->turn, NULL);
     atomic_init(&device->n_submitted, 0);
 }
@@ -198,6 +199,10 @@ static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_
                op->y.width == op->x.width;
     case HSDI_OP_COPY:
         return view_ok(d, &op->x) && op->x.width == op->y.width;
+    case HSDI_OP_TOP:
+        return view_ok(d, &op->x) && op->x.value != op->y.value && op->y.width >= 2 &&
+               op->y.width <= hsdi_top_width(HSDI_TOP_LIST_MAX, true) &&
+               op->x.width <= HSDI_TOP_TOKENS_MAX;
     case HSDI_N_OPS:
         break;
     }
@@ -234,6 +239,10 @@ hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, 
             return hsdi_fail(err, HSD_EINVAL, desc->name ? desc->name : "graph",
                              "operation %d (kind %d) has operands that do not fit", i,
                              (int)op->kind);
+        }
+        if (op->kind == HSDI_OP_TOP && !device->ops->has_top) {
+            return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name,
+                             "operation %d: makes no lists of the largest", i);
         }
         if ((op->kind == HSDI_OP_STORE || op->kind == HSDI_OP_ATTN) &&
             op->layer >= shape.n_layers) {

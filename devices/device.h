@@ -37,6 +37,8 @@ typedef struct hsdi_device_info {
     char name[64];       ///< "cpu avx512, cores 0-1"
     char note[160];      ///< what opening it has to say, for a log; may be empty
     int n_threads;       ///< largest number of threads a job can use
+    bool has_top;        ///< graphs may end with HSDI_OP_TOP
+    bool prefers_top;    ///< and should, rather than with logits
 } hsdi_device_info;
 
 /// Settings of the CPU device.
@@ -98,8 +100,8 @@ HSD_NODISCARD hsd_status hsdi_device_open_null(const hsdi_null_options *options,
 ///
 /// Errors : HSD_EDEVICE where there is no OpenCL, with the call and the vendor's code where one
 ///          fails, with the compiler's log where the kernels do not build; HSD_ENODEVICE for an
-///          index too high; HSD_EUNSUPPORTED for a device that is too small; HSD_EINVAL;
-///          HSD_ENOMEM.
+///          index too high; HSD_EUNSUPPORTED for a device that is too small; HSD_EINVAL, also for
+///          HSD_DEVICE_TIMEOUT_S and HSD_DEVICE_LISTS in the environment; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err);
 /// Compute units [first, first + n) of device `index` as a device of its own; n 0: all of them.
 ///
@@ -114,7 +116,8 @@ HSD_NODISCARD hsd_status hsdi_device_open_opencl_units(int index, int first, int
 /// Errors : HSD_EDEVICE where there is no Level Zero, with the call and the vendor's code where one
 ///          fails, with the build log where the kernels do not build; HSD_ENODEVICE for an index
 ///          too high; HSD_EUNSUPPORTED with the reason for a device that runs no kernels;
-///          HSD_EINVAL, also for HSD_DEVICE_TIMEOUT_S in the environment; HSD_ENOMEM.
+///          HSD_EINVAL, also for HSD_DEVICE_TIMEOUT_S and HSD_DEVICE_LISTS in the environment;
+///          HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_device_open_level_zero(int index, hsdi_device **out, hsd_error *err);
 /// The device that writes networks (devices/openvino): hsdi_graph_compile writes the graph for
 /// exactly n_rows_max rows and n_ctx cells, overwriting the two files; there is nothing to run.
@@ -188,6 +191,9 @@ void hsdi_buffer_destroy(hsdi_buffer **buffer);
 float *hsdi_buffer_map(hsdi_buffer *buffer);
 
 /// Compile a graph. `graph` is borrowed for the call; the weights it names for the graph's life.
+///
+/// Errors : HSD_EINVAL with the operation; HSD_EUNSUPPORTED for HSDI_OP_TOP where the device has it
+///          not; HSD_ENOMEM; HSD_EDEVICE.
 HSD_NODISCARD hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
                                             hsdi_graph **out, hsd_error *err);
 void hsdi_graph_destroy(hsdi_graph **graph);

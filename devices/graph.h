@@ -10,6 +10,9 @@
 
 enum { HSDI_GRAPH_MAX_PARTS = 3 };
 
+/// Tokens in a list of HSDI_OP_TOP at most, and among how many: their numbers are exact in f32.
+enum { HSDI_TOP_LIST_MAX = 64, HSDI_TOP_TOKENS_MAX = 1 << 24 };
+
 /// Columns [offset, offset + width) of a value.
 typedef struct hsdi_view {
     int value; ///< index into hsdi_graph_desc.value_width, or one of the two below
@@ -29,7 +32,8 @@ typedef enum hsdi_op_kind {
     HSDI_OP_STORE = 5,     ///< cache[layer] at cell[r]: k = x, v = y
     HSDI_OP_ATTN = 6,      ///< y = attention of x over cache[layer]
     HSDI_OP_COPY = 7,      ///< y = x
-    HSDI_N_OPS = 8,
+    HSDI_OP_TOP = 8,       ///< y = the list of the largest of x, see hsdi_top_width
+    HSDI_N_OPS = 9,
 } hsdi_op_kind;
 
 /// What is done to a row before it enters a product.
@@ -41,6 +45,17 @@ typedef enum hsdi_pre {
     HSDI_PRE_SILU_MUL = 4,   ///< x holds [gate | up]; the product sees width/2 columns
     HSDI_N_PRES = 5,
 } hsdi_pre;
+
+/// Columns of a list of the n largest of a row x, which is what HSDI_OP_TOP makes: n times (value,
+/// column of x), largest first, the lower column first among equals; then, where it is wanted, the
+/// sum of exp(x[i] - largest) over the row: log-probabilities are value - largest - log(sum).
+///
+/// NaN and -inf are never listed: a list cut short goes on with (-inf, -1). The sum is 0 where all
+/// are -inf, and NaN where one is NaN or +inf. Columns are whole numbers in f32.
+static inline int hsdi_top_width(int n, bool with_sum)
+{
+    return 2 * n + with_sum;
+}
 
 struct hsdi_weight;
 

@@ -17,8 +17,8 @@ static hsd_status open_model(hsdi_runner *runner, int n_layers, const hsdi_draft
                                    .repeat_last_n = config->repeat_last_n,
                                    .no_repeat_ngram = config->no_repeat_ngram,
                                    .rule = (hsd_rule)config->rule};
-    return hsdi_draft_stage_open(runner, n_layers, hsdi_draft_cells_needed(config), &sampling, out,
-                                 err);
+    return hsdi_draft_stage_open(runner, n_layers, hsdi_draft_cells_needed(config), config->n_top,
+                                 &sampling, out, err);
 }
 
 static hsd_status drafts_open(void *self, const hsdi_draft_config *config, hsdi_draft_stage *out,

@@ -127,6 +127,7 @@ hsd_status hsdi_measure_rows(hsdi_runner *runner, const hsdi_measured_pass *what
     const hsdi_target_stage_options options = {.exit_layer = what->exit_layer,
                                                .n_cells = what->n_past + what->n_rows,
                                                .n_threads = what->n_threads,
+                                               .n_top = PROXIES_PER_ROW,
                                                .sampling = {.top_p = 1.0f}};
     hsdi_target_stage stage;
     hsdi_candidate proxies[HSDI_STAGE_ROWS * PROXIES_PER_ROW];

@@ -37,7 +37,8 @@ struct hsdi_passes {
     piece pieces[PIECES_MAX];
     hsdi_graph *exit_head; ///< on the last place
     hsdi_buffer *exit_in;  ///< hidden rows there, where the piece behind the exit is elsewhere
-    hsdi_buffer *exit_logits;
+    hsdi_buffer *exit_out;
+    int n_list, n_exit_list; ///< 0: logits
 };
 
 static place *last_place(hsdi_passes *p)
@@ -100,6 +101,20 @@ static hsdi_graph_range range_of(const place *at, int begin, int end)
                               .n_ctx = at->runner->n_ctx};
 }
 
+/// Ends with the LM head, and with a list where one does.
+static void add_head(hsdi_graph_range *range, int n_list, bool with_sum)
+{
+    range->head = true;
+    range->n_list = n_list;
+    range->with_sum = n_list > 0 && with_sum;
+}
+
+/// Columns behind the head.
+static int head_width(const hsdi_passes *p, int n_list, bool with_sum)
+{
+    return n_list ? hsdi_top_width(n_list, with_sum) : p->model->n_vocab;
+}
+
 static hsd_status rows_on(const place *at, int width, hsdi_buffer **out, hsd_error *err)
 {
     return hsdi_buffer_create(at->runner->device, HSDI_STAGE_ROWS, width, out, err);
@@ -111,10 +126,13 @@ static hsd_status open_piece(hsdi_passes *p, int i, hsd_error *err)
     piece *now = &p->pieces[i];
     bool is_last = i == p->n_pieces - 1;
     hsdi_graph_range range = range_of(now->place, now->begin, now->end);
-    range.head = is_last;
+    if (is_last) {
+        add_head(&range, p->n_list, false);
+    }
     hsd_status status = hsdi_runner_graph(now->place->runner, range, &now->graph, err);
     if (status == HSD_OK) {
-        status = rows_on(now->place, is_last ? m->n_vocab : m->n_embd, &now->out, err);
+        status = rows_on(now->place, is_last ? head_width(p, p->n_list, false) : m->n_embd,
+                         &now->out, err);
     }
     if (status == HSD_OK && i > 0) {
         if (now[-1].place == now->place) {
@@ -133,7 +151,10 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
     const hsdi_weights *weights = at->runner->weights;
     int begin = hsdi_weights_begin(weights), end = hsdi_weights_end(weights);
     hsdi_graph_range whole = range_of(at, begin, end), fill = whole;
-    whole.head = fill.fill_only = end == m->n_layers;
+    if (end == m->n_layers) {
+        fill.fill_only = true;
+        add_head(&whole, p->n_list, false);
+    }
     hsd_status status = hsdi_seat_take(&at->runner->combiner, o->is_steady, &at->seat, err);
     if (status == HSD_OK) {
         status = hsdi_cache_create(at->runner->device, end - begin, o->n_cells, m->n_kv * m->d_head,
@@ -149,10 +170,10 @@ static hsd_status open_exit(hsdi_passes *p, int exit_layer, hsd_error *err)
 {
     const place *at = last_place(p);
     hsdi_graph_range head = range_of(at, exit_layer, exit_layer);
-    head.head = true;
+    add_head(&head, p->n_exit_list, true);
     hsd_status status = hsdi_runner_graph(at->runner, head, &p->exit_head, err);
     if (status == HSD_OK) {
-        status = rows_on(at, p->model->n_vocab, &p->exit_logits, err);
+        status = rows_on(at, head_width(p, p->n_exit_list, true), &p->exit_out, err);
     }
     if (status == HSD_OK && p->pieces[p->n_prefix].place != at) {
         status = rows_on(at, p->model->n_embd, &p->exit_in, err);
@@ -166,6 +187,10 @@ static hsd_status open_all(hsdi_passes *p, hsdi_runner *first, const hsdi_passes
     hsd_status status = find_places(p, first, o, err);
     if (status == HSD_OK) {
         find_pieces(p, o->exit_layer);
+        if (hsdi_device_get_info(last_place(p)->runner->device)->prefers_top) {
+            p->n_list = o->n_list;
+            p->n_exit_list = o->n_exit_list;
+        }
     }
     for (int i = 0; i < p->n_places && status == HSD_OK; i++) {
         status = open_place(p, &p->places[i], o, err);
@@ -219,7 +244,7 @@ void hsdi_passes_close(hsdi_passes **passes)
         hsdi_cache_destroy(&at->cache);
     }
     hsdi_buffer_destroy(&p->exit_in);
-    hsdi_buffer_destroy(&p->exit_logits);
+    hsdi_buffer_destroy(&p->exit_out);
     free(p);
     *passes = NULL;
 }
@@ -279,7 +304,7 @@ hsd_status hsdi_passes_prefix(hsdi_passes *p, const hsdi_job *rows, hsd_error *e
     return run(p, 0, p->n_prefix, rows, err);
 }
 
-hsd_status hsdi_passes_exit(hsdi_passes *p, const hsdi_job *rows, const float **logits,
+hsd_status hsdi_passes_exit(hsdi_passes *p, const hsdi_job *rows, hsdi_passes_rows *out,
                             hsd_error *err)
 {
     hsdi_buffer *in = p->pieces[p->n_prefix].in;
@@ -287,8 +312,10 @@ hsd_status hsdi_passes_exit(hsdi_passes *p, const hsdi_job *rows, const float **
         copy_rows(p, in, p->exit_in, rows->n_rows);
         in = p->exit_in;
     }
-    *logits = hsdi_buffer_map(p->exit_logits);
-    return submit(last_place(p), p->exit_head, rows, last_place(p)->n_threads, in, p->exit_logits,
+    *out = (hsdi_passes_rows){.rows = hsdi_buffer_map(p->exit_out),
+                              .width = head_width(p, p->n_exit_list, true),
+                              .n_list = p->n_exit_list};
+    return submit(last_place(p), p->exit_head, rows, last_place(p)->n_threads, in, p->exit_out,
                   err);
 }
 
@@ -309,7 +336,9 @@ hsd_status hsdi_passes_whole(hsdi_passes *p, const hsdi_job *rows, hsd_error *er
     return status;
 }
 
-const float *hsdi_passes_logits(const hsdi_passes *p)
+hsdi_passes_rows hsdi_passes_result(const hsdi_passes *p)
 {
-    return hsdi_buffer_map(p->pieces[p->n_pieces - 1].out);
+    return (hsdi_passes_rows){.rows = hsdi_buffer_map(p->pieces[p->n_pieces - 1].out),
+                              .width = head_width(p, p->n_list, false),
+                              .n_list = p->n_list};
 }

@@ -15,10 +15,19 @@ typedef struct hsdi_passes hsdi_passes;
 typedef struct hsdi_passes_options {
     int exit_layer; ///< 1..n_layers-1: passes are cut there; 0: not
     int n_cells;
-    int n_threads;  ///< threads per submission on the first device; 0: all that it has
-    int n_alone;    ///< the same in hsdi_passes_whole
-    bool is_steady; ///< see hsdi_seat_take
+    int n_threads;   ///< threads per submission on the first device; 0: all that it has
+    int n_alone;     ///< the same in hsdi_passes_whole
+    bool is_steady;  ///< see hsdi_seat_take
+    int n_list;      ///< lists of so many tokens without a sum do instead of logits; 0: they do not
+    int n_exit_list; ///< the same of proxies, with a sum
 } hsdi_passes_options;
+
+/// What a pass ends with: per row logits, or a list where one does and the device prefers it.
+typedef struct hsdi_passes_rows {
+    const float *rows; ///< [n_rows, width], valid until the next call
+    int width;         ///< n_vocab, or hsdi_top_width of n_list
+    int n_list;        ///< 0: logits
+} hsdi_passes_rows;
 
 /// Owner  : *out is owned by the caller; the runners must outlive it.
 /// Errors : HSD_EINVAL; HSD_ENOMEM; HSD_EDEVICE; HSD_EUNSUPPORTED for more than 8 devices.
@@ -34,17 +43,15 @@ HSD_NODISCARD hsd_status hsdi_passes_prefix(hsdi_passes *passes, const hsdi_job 
                                             hsd_error *err);
 /// The LM head at the exit, on the device of the last layers. After hsdi_passes_prefix of the same
 /// rows.
-///
-/// Shapes : *logits [n_rows, n_vocab], valid until the next call.
 HSD_NODISCARD hsd_status hsdi_passes_exit(hsdi_passes *passes, const hsdi_job *rows,
-                                          const float **logits, hsd_error *err);
+                                          hsdi_passes_rows *out, hsd_error *err);
 /// The layers that are left, and the LM head.
 HSD_NODISCARD hsd_status hsdi_passes_suffix(hsdi_passes *passes, const hsdi_job *rows,
                                             hsd_error *err);
 /// All layers and the LM head, not cut at the exit: the same bits as prefix and suffix.
 HSD_NODISCARD hsd_status hsdi_passes_whole(hsdi_passes *passes, const hsdi_job *rows,
                                            hsd_error *err);
-/// Logits [n_rows, n_vocab] of the last suffix or whole pass; valid until the next call.
-const float *hsdi_passes_logits(const hsdi_passes *passes);
+/// What the last suffix or whole pass ended with.
+hsdi_passes_rows hsdi_passes_result(const hsdi_passes *passes);
 
 #endif

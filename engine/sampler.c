@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "devices/graph.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -145,29 +146,42 @@ static int keep_top_p(const hsdi_sampler *s, int n)
     return n;
 }
 
+/// How many of the first n in s->sorted top-k, top-p and min-p keep.
+static int keep(const hsdi_sampler *s, int n, float floor_logit)
+{
+    const hsd_sampling *r = &s->rules;
+    n = r->top_k > 0 && r->top_k < n ? r->top_k : n;
+    n = r->top_p < 1.0f && n > 0 ? keep_top_p(s, n) : n;
+    while (n > 0 && !(s->sorted[n - 1].logit >= floor_logit)) {
+        n--;
+    }
+    return n;
+}
+
+static float floor_of(const hsd_sampling *r, float best)
+{
+    return r->min_p > 0.0f ? best + logf(r->min_p) : -INFINITY;
+}
+
 /// Fill s->filtered: logits over temperature where top-k, top-p and min-p keep a token, else -inf.
 static void filter(hsdi_sampler *s, const float *logits)
 {
     const hsd_sampling *r = &s->rules;
     float scale = 1.0f / r->temperature;
     float best = logits[s->kernels->argmax(logits, s->n_vocab)];
-    float floor_logit = r->min_p > 0.0f ? best + logf(r->min_p) : -INFINITY;
+    float floor_logit = floor_of(r, best);
     if ((r->top_k == 0 || r->top_k >= s->n_vocab) && r->top_p >= 1.0f) {
         for (int i = 0; i < s->n_vocab; i++) {
             s->filtered[i] = logits[i] >= floor_logit ? logits[i] * scale : -INFINITY;
         }
         return;
     }
-    int n = sort_tokens(s, logits);
-    n = r->top_k > 0 && r->top_k < n ? r->top_k : n;
-    n = r->top_p < 1.0f && n > 0 ? keep_top_p(s, n) : n;
+    int n = keep(s, sort_tokens(s, logits), floor_logit);
     for (int i = 0; i < s->n_vocab; i++) {
         s->filtered[i] = -INFINITY;
     }
     for (int i = 0; i < n; i++) {
-        if (s->sorted[i].logit >= floor_logit) {
-            s->filtered[s->sorted[i].token] = s->sorted[i].logit * scale;
-        }
+        s->filtered[s->sorted[i].token] = s->sorted[i].logit * scale;
     }
 }
 
@@ -239,6 +253,20 @@ int32_t hsdi_sampler_pick(hsdi_sampler *s, const float *logits, int64_t position
     return n > 0 ? best.token : 0; // no finite logit at all: still a token, the same every time
 }
 
+/// Scores become log-probabilities; behind the n candidates the list ends.
+static void finish_top(hsdi_candidate *out, int n, int n_top, float norm)
+{
+    for (int i = 0; i < n; i++) {
+        out[i].score -= norm;
+    }
+    if (n == 0) {
+        out[n++] = (hsdi_candidate){0, 0.0f}; // every token is ruled out
+    }
+    for (int i = n; i < n_top; i++) {
+        out[i] = (hsdi_candidate){-1, -INFINITY};
+    }
+}
+
 void hsdi_sampler_top(hsdi_sampler *s, const float *logits, int64_t position, int n_top,
                       hsdi_candidate *out)
 {
@@ -250,17 +278,74 @@ void hsdi_sampler_top(hsdi_sampler *s, const float *logits, int64_t position, in
     } else {
         n = top_greedy(logits, s->n_vocab, n_top, out);
     }
-    if (n > 0) {
-        float norm = s->kernels->log_sum_exp(logits, s->n_vocab);
-        for (int i = 0; i < n; i++) {
-            out[i].score -= norm;
+    finish_top(out, n, n_top, n > 0 ? s->kernels->log_sum_exp(logits, s->n_vocab) : 0.0f);
+}
+
+int hsdi_sampler_n_list(const hsd_sampling *s, int n_top)
+{
+    bool draws = s->temperature > 0.0f;
+    int n = draws ? s->top_k : n_top;
+    if ((draws && s->rule != HSD_RULE_COUPLED) || n < 1 || n > HSDI_TOP_LIST_MAX) {
+        return 0;
+    }
+    // Few lengths: sessions with graphs of the same length share passes.
+    return n == 1 ? 1 : n <= 8 ? 8 : HSDI_TOP_LIST_MAX;
+}
+
+/// As top_coupled, of the tokens in a list; *norm is the log of what their softmax is divided by.
+static int top_of_list(hsdi_sampler *s, const float *list, int n_list, int64_t position, int n_top,
+                       hsdi_candidate *out, float *norm)
+{
+    float scale = 1.0f / s->rules.temperature;
+    int n = 0, n_out = 0;
+    while (n < n_list && list[2 * n + 1] >= 0.0f) {
+        s->sorted[n] = (entry){list[2 * n], (int32_t)list[2 * n + 1]};
+        n++;
+    }
+    int n_kept = n > 0 ? keep(s, n, floor_of(&s->rules, s->sorted[0].logit)) : 0;
+    n = 0;
+    for (int i = 0; i < n_kept; i++) {
+        float noise, logit = s->sorted[i].logit * scale;
+        int32_t token = s->sorted[i].token;
+        if (logit > -INFINITY) {
+            hsdi_gumbel(s->rules.seed, position, token, 1, &noise);
+            s->sorted[n] = (entry){logit + noise, token};
+            s->filtered[n++] = logit;
         }
+    }
+    qsort(s->sorted, (size_t)n, sizeof *s->sorted, compare_entries);
+    for (; n_out < n && n_out < n_top; n_out++) {
+        out[n_out] = (hsdi_candidate){s->sorted[n_out].token, s->sorted[n_out].logit};
+    }
+    *norm = n > 0 ? s->kernels->log_sum_exp(s->filtered, n) : 0.0f;
+    return n_out;
+}
+
+int32_t hsdi_sampler_pick_listed(hsdi_sampler *s, const float *list, int n_list, int64_t position)
+{
+    hsdi_candidate best = {.token = (int32_t)list[1]};
+    float norm;
+    if (s->rules.temperature > 0.0f &&
+        top_of_list(s, list, n_list, position, 1, &best, &norm) == 0) {
+        return 0;
+    }
+    return best.token >= 0 ? best.token : 0;
+}
+
+void hsdi_sampler_top_listed(hsdi_sampler *s, const float *list, int n_list, int64_t position,
+                             int n_top, hsdi_candidate *out)
+{
+    int n = 0;
+    float norm = 0.0f;
+    if (s->rules.temperature > 0.0f) {
+        n = top_of_list(s, list, n_list, position, n_top, out, &norm);
     } else {
-        out[n++] = (hsdi_candidate){0, 0.0f}; // every token is ruled out
+        for (; n < n_list && n < n_top && list[2 * n + 1] >= 0.0f; n++) {
+            out[n] = (hsdi_candidate){(int32_t)list[2 * n + 1], list[2 * n]};
+        }
+        norm = list[0] + logf(list[2 * n_list]);
     }
-    for (int i = n; i < n_top; i++) {
-        out[i] = (hsdi_candidate){-1, -INFINITY};
-    }
+    finish_top(out, n, n_top, norm);
 }
 
 void hsdi_sampler_probabilities(hsdi_sampler *s, const float *logits, double *p)

@@ -36,6 +36,26 @@ int32_t hsdi_sampler_pick(hsdi_sampler *sampler, const float *logits, int64_t po
 void hsdi_sampler_top(hsdi_sampler *sampler, const float *logits, int64_t position, int n_top,
                       hsdi_candidate *out);
 
+/// How long a list of a row's best logits (devices/graph.h) must be, so that both functions below
+/// find in it what those above find in all logits: 1, 8 or 64; 0: no list will do. `n_top` is the
+/// most that hsdi_sampler_top_listed is asked for. With top-k the list holds all that may be
+/// chosen, so the noise is needed for nothing else.
+///
+/// Proof  : tests/engine/test_lists.c
+int hsdi_sampler_n_list(const hsd_sampling *sampling, int n_top);
+
+/// As hsdi_sampler_pick, the same token.
+///
+/// Shapes : list [2 * n_list].
+int32_t hsdi_sampler_pick_listed(hsdi_sampler *sampler, const float *list, int n_list,
+                                 int64_t position);
+
+/// As hsdi_sampler_top, the same tokens; scores are the same but for rounding.
+///
+/// Shapes : list [2 * n_list + 1], with the sum; out [n_top].
+void hsdi_sampler_top_listed(hsdi_sampler *sampler, const float *list, int n_list, int64_t position,
+                             int n_top, hsdi_candidate *out);
+
 /// The distribution that a token is chosen from: the softmax of what the rules keep; all of it on
 /// the best token when greedy.
 ///

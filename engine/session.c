@@ -159,6 +159,7 @@ static hsd_status open_stage(hsd_session *s, hsd_error *err)
         .n_threads = s->n_target_threads,
         .n_alone = e->n_target_alone,
         .is_steady = o->mode == HSD_MODE_AR,
+        .n_top = N_TOP_DEFAULT,
         .sampling = o->sampling,
     };
     return hsdi_target_stage_open(&e->target.runner, &options, &s->stage, err);

@@ -1,7 +1,9 @@
 /// Target and draft stages on real models.
 ///
 /// A target pass is cut where proxies are wanted, and where its layers lie on several devices of a
-/// kind. The bits stay the same: the kernels do not see the difference.
+/// kind. The bits stay the same: the kernels do not see the difference. Where the sampling settings
+/// allow it and the device makes them, short lists come back instead of logits; all passes of a
+/// stage end alike, so its tokens do not depend on which pass made them.
 #include "engine/stages.h"
 
 #include "base/error.h"
@@ -39,6 +41,28 @@ static void top_of(hsdi_sampler *sampler, bool by_ratio, const float *logits, in
     }
 }
 
+/// The same from what a pass ended with. Lists are made only where there are no rules of the text.
+static void candidates_of(hsdi_sampler *sampler, hsdi_rules *rules, bool by_ratio,
+                          const hsdi_passes_rows *from, const hsdi_rows *rows, int n_top,
+                          hsdi_candidate *out)
+{
+    for (int r = 0; r < rows->n_rows; r++, out += n_top) {
+        const float *row = from->rows + (size_t)r * (size_t)from->width;
+        int64_t position = rows->pos[r] + 1;
+        if (from->n_list > 0) {
+            hsdi_sampler_top_listed(sampler, row, from->n_list, position, n_top, out);
+        } else {
+            top_of(sampler, by_ratio, hsdi_rules_apply(rules, rows, r, row), position, n_top, out);
+        }
+    }
+}
+
+/// How long lists must be, see hsdi_sampler_n_list; 0: logits are needed.
+static int list_for(const hsd_sampling *sampling, const hsdi_rules *rules, int n_top)
+{
+    return rules ? 0 : hsdi_sampler_n_list(sampling, n_top);
+}
+
 static hsdi_job job_of(const hsdi_rows *rows)
 {
     return (hsdi_job){.n_rows = rows->n_rows,
@@ -72,12 +96,10 @@ static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *er
 static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd_error *err)
 {
     target *t = self;
-    const float *logits = NULL;
-    hsd_status status = hsdi_passes_exit(t->passes, &t->job, &logits, err);
-    for (int r = 0; r < t->job.n_rows && status == HSD_OK; r++) {
-        const float *row = logits + (size_t)r * (size_t)t->n_vocab;
-        top_of(t->sampler, t->p != NULL, hsdi_rules_apply(t->rules, &t->rows, r, row),
-               t->job.pos[r] + 1, n_top, out + (size_t)r * (size_t)n_top);
+    hsdi_passes_rows from;
+    hsd_status status = hsdi_passes_exit(t->passes, &t->job, &from, err);
+    if (status == HSD_OK) {
+        candidates_of(t->sampler, t->rules, t->p != NULL, &from, &t->rows, n_top, out);
     }
     return status;
 }
@@ -87,12 +109,15 @@ static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
     target *t = self;
     hsd_status status = t->rows.is_alone ? hsdi_passes_whole(t->passes, &t->job, err)
                                          : hsdi_passes_suffix(t->passes, &t->job, err);
-    const float *logits = hsdi_passes_logits(t->passes);
+    const hsdi_passes_rows from = hsdi_passes_result(t->passes);
     // The ratio rule decides with distributions, not with one token per row.
     for (int r = 0; r < t->job.n_rows && status == HSD_OK && !t->p; r++) {
-        const float *row = logits + (size_t)r * (size_t)t->n_vocab;
-        own[r] = hsdi_sampler_pick(t->sampler, hsdi_rules_apply(t->rules, &t->rows, r, row),
-                                   t->job.pos[r] + 1);
+        const float *row = from.rows + (size_t)r * (size_t)from.width;
+        int64_t position = t->job.pos[r] + 1;
+        own[r] = from.n_list > 0
+                     ? hsdi_sampler_pick_listed(t->sampler, row, from.n_list, position)
+                     : hsdi_sampler_pick(t->sampler, hsdi_rules_apply(t->rules, &t->rows, r, row),
+                                         position);
     }
     return status;
 }
@@ -100,7 +125,7 @@ static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
 static const float *row_logits(void *user, int row)
 {
     target *t = user;
-    const float *logits = hsdi_passes_logits(t->passes);
+    const float *logits = hsdi_passes_result(t->passes).rows;
     return hsdi_rules_apply(t->rules, &t->rows, row, logits + (size_t)row * (size_t)t->n_vocab);
 }
 
@@ -121,30 +146,32 @@ static hsd_status target_judge(void *self, const hsdi_window *window, const hsdi
     return HSD_OK;
 }
 
-static hsdi_stage_limits limits_of(int n_vocab, int n_ctx, int n_cells)
+static hsdi_stage_limits limits_of(int n_vocab, int n_ctx, int n_cells, int n_top)
 {
     return (hsdi_stage_limits){.n_vocab = n_vocab,
                                .n_ctx = n_ctx,
                                .n_cells = n_cells,
                                .n_rows_max = HSDI_STAGE_ROWS,
-                               .n_top_max = n_vocab < HSDI_STAGE_TOP ? n_vocab : HSDI_STAGE_TOP};
+                               .n_top_max = n_vocab < n_top ? n_vocab : n_top};
 }
 
 hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_options *options,
                                   hsdi_target_stage *out, hsd_error *err)
 {
     const hsdi_model *m = hsdi_weights_model(runner->weights);
+    int n_top = options->n_top > 0 ? options->n_top : HSDI_STAGE_TOP;
     target *t = calloc(1, sizeof *t);
     if (!t) {
         return hsdi_fail(err, HSD_ENOMEM, "target", "stage");
     }
-    *out = (hsdi_target_stage){.self = t,
-                               .limits = limits_of(m->n_vocab, runner->n_ctx, options->n_cells),
-                               .has_exit = options->exit_layer > 0,
-                               .prefill = target_prefill,
-                               .prefix = target_prefix,
-                               .proxies = target_proxies,
-                               .suffix = target_suffix};
+    *out =
+        (hsdi_target_stage){.self = t,
+                            .limits = limits_of(m->n_vocab, runner->n_ctx, options->n_cells, n_top),
+                            .has_exit = options->exit_layer > 0,
+                            .prefill = target_prefill,
+                            .prefix = target_prefix,
+                            .proxies = target_proxies,
+                            .suffix = target_suffix};
     t->n_vocab = m->n_vocab;
     hsd_status status =
         hsdi_sampler_create(&options->sampling, m->n_vocab, runner->kernels, &t->sampler, err);
@@ -158,11 +185,16 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
         status = t->p ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "target", "distribution");
     }
     if (status == HSD_OK) {
+        const hsd_sampling *how = &options->sampling;
+        bool lists = !options->with_logits;
         const hsdi_passes_options passes = {.exit_layer = options->exit_layer,
                                             .n_cells = options->n_cells,
                                             .n_threads = options->n_threads,
                                             .n_alone = options->n_alone,
-                                            .is_steady = options->is_steady};
+                                            .is_steady = options->is_steady,
+                                            .n_list = lists ? list_for(how, t->rules, 1) : 0,
+                                            .n_exit_list =
+                                                lists ? list_for(how, t->rules, n_top) : 0};
         status = hsdi_passes_open(runner, &passes, &t->passes, err);
     }
     if (status != HSD_OK) {
@@ -186,7 +218,8 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
 
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
 {
-    return hsdi_passes_logits(((const target *)stage->self)->passes);
+    const hsdi_passes_rows from = hsdi_passes_result(((const target *)stage->self)->passes);
+    return from.n_list > 0 ? NULL : from.rows;
 }
 
 typedef struct draft {
@@ -194,11 +227,11 @@ typedef struct draft {
     hsdi_seat *seat;
     hsdi_graph *fill, *full;
     hsdi_cache *cache;
-    hsdi_buffer *logits;
+    hsdi_buffer *out;
+    int n_list, width; ///< of a row of `out`: hsdi_passes_rows
     hsdi_sampler *sampler;
     hsdi_rules *rules;
     bool by_ratio;
-    int n_vocab;
 } draft;
 
 static hsd_status draft_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_candidate *out,
@@ -211,18 +244,33 @@ static hsd_status draft_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_
     if (n_top == 0) {
         return hsdi_combiner_run(d->combiner, d->seat, d->fill, &job, err);
     }
-    job.out = d->logits;
+    job.out = d->out;
     hsd_status status = hsdi_combiner_run(d->combiner, d->seat, d->full, &job, err);
-    const float *logits = hsdi_buffer_map(d->logits);
-    for (int r = 0; r < rows->n_rows && status == HSD_OK; r++) {
-        const float *row = logits + (size_t)r * (size_t)d->n_vocab;
-        top_of(d->sampler, d->by_ratio, hsdi_rules_apply(d->rules, rows, r, row), rows->pos[r] + 1,
-               n_top, out + (size_t)r * (size_t)n_top);
+    const hsdi_passes_rows from = {
+        .rows = hsdi_buffer_map(d->out), .width = d->width, .n_list = d->n_list};
+    if (status == HSD_OK) {
+        candidates_of(d->sampler, d->rules, d->by_ratio, &from, rows, n_top, out);
     }
     return status;
 }
 
-hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
+/// The graph of passes with candidates, and its rows. After the rules.
+static hsd_status open_full(draft *d, hsdi_runner *runner, hsdi_graph_range full, int n_top,
+                            const hsd_sampling *sampling, hsd_error *err)
+{
+    bool lists = hsdi_device_get_info(runner->device)->prefers_top;
+    d->n_list = lists ? list_for(sampling, d->rules, n_top) : 0;
+    d->width =
+        d->n_list ? hsdi_top_width(d->n_list, true) : hsdi_weights_model(runner->weights)->n_vocab;
+    full.fill_only = false;
+    full.head = true;
+    full.n_list = d->n_list;
+    full.with_sum = d->n_list > 0;
+    hsd_status status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, d->width, &d->out, err);
+    return status == HSD_OK ? hsdi_runner_graph(runner, full, &d->full, err) : status;
+}
+
+hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells, int n_top,
                                  const hsd_sampling *sampling, hsdi_draft_stage *out,
                                  hsd_error *err)
 {
@@ -235,9 +283,9 @@ hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
     if (!d) {
         return hsdi_fail(err, HSD_ENOMEM, "draft", "stage");
     }
-    *out = (hsdi_draft_stage){
-        .self = d, .limits = limits_of(m->n_vocab, runner->n_ctx, n_cells), .eval = draft_eval};
-    d->n_vocab = m->n_vocab;
+    *out = (hsdi_draft_stage){.self = d,
+                              .limits = limits_of(m->n_vocab, runner->n_ctx, n_cells, n_top),
+                              .eval = draft_eval};
     d->by_ratio = draws_by_ratio(sampling);
     d->combiner = &runner->combiner;
     hsdi_graph_range fill = {.end = n_layers,
@@ -245,9 +293,6 @@ hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
                              .fill_only = true,
                              .n_rows_max = HSDI_STAGE_ROWS,
                              .n_ctx = runner->n_ctx};
-    hsdi_graph_range full = fill;
-    full.fill_only = false;
-    full.head = true;
     hsd_status status;
     if ((status = hsdi_sampler_create(sampling, m->n_vocab, runner->kernels, &d->sampler, err)) !=
             HSD_OK ||
@@ -256,10 +301,8 @@ hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
         (status = hsdi_seat_take(d->combiner, false, &d->seat, err)) != HSD_OK ||
         (status = hsdi_cache_create(runner->device, n_layers, n_cells, m->n_kv * m->d_head,
                                     &d->cache, err)) != HSD_OK ||
-        (status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, m->n_vocab, &d->logits,
-                                     err)) != HSD_OK ||
         (status = hsdi_runner_graph(runner, fill, &d->fill, err)) != HSD_OK ||
-        (status = hsdi_runner_graph(runner, full, &d->full, err)) != HSD_OK) {
+        (status = open_full(d, runner, fill, n_top, sampling, err)) != HSD_OK) {
         hsdi_draft_stage_close(out);
     }
     return status;
@@ -271,7 +314,7 @@ void hsdi_draft_stage_close(hsdi_draft_stage *stage)
     if (d && stage->eval == draft_eval) {
         hsdi_seat_leave(d->combiner, &d->seat);
         hsdi_cache_destroy(&d->cache);
-        hsdi_buffer_destroy(&d->logits);
+        hsdi_buffer_destroy(&d->out);
         hsdi_sampler_destroy(&d->sampler);
         hsdi_rules_destroy(&d->rules);
         free(d);

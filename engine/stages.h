@@ -10,9 +10,11 @@
 typedef struct hsdi_target_stage_options {
     int exit_layer; ///< 1..n_layers-1: passes are split there and proxies are offered; 0: not
     int n_cells;
-    int n_threads;  ///< threads per submission; 0: all of the device's
-    int n_alone;    ///< the same for passes that no draft computes beside
-    bool is_steady; ///< nothing but sampling lies between its passes, see hsdi_seat_take
+    int n_threads;    ///< threads per submission; 0: all of the device's
+    int n_alone;      ///< the same for passes that no draft computes beside
+    bool is_steady;   ///< nothing but sampling lies between its passes, see hsdi_seat_take
+    bool with_logits; ///< for hsdi_target_stage_logits: all logits come back from every device
+    int n_top;        ///< proxies per row at most; 0: HSDI_STAGE_TOP
     hsd_sampling sampling;
 } hsdi_target_stage_options;
 
@@ -23,13 +25,15 @@ HSD_NODISCARD hsd_status hsdi_target_stage_open(hsdi_runner *runner,
                                                 hsdi_target_stage *out, hsd_error *err);
 void hsdi_target_stage_close(hsdi_target_stage *stage);
 
-/// Logits [n_rows, n_vocab] of the last suffix; valid until the next call. For tests.
+/// Logits [n_rows, n_vocab] of the last suffix; valid until the next call. For tests. NULL where
+/// the device has made lists of them, which `with_logits` prevents.
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage);
 
-/// A draft stage on the first `n_layers` layers of a model (all, or an early exit).
+/// A draft stage on the first `n_layers` layers of a model (all, or an early exit), for at most
+/// n_top candidates per row.
 HSD_NODISCARD hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
-                                               const hsd_sampling *sampling, hsdi_draft_stage *out,
-                                               hsd_error *err);
+                                               int n_top, const hsd_sampling *sampling,
+                                               hsdi_draft_stage *out, hsd_error *err);
 /// Does nothing to a stage of another kind, nor to a closed one.
 void hsdi_draft_stage_close(hsdi_draft_stage *stage);
 

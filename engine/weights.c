@@ -198,7 +198,14 @@ int hsdi_weights_end(const hsdi_weights *weights)
 
 // ---- graph building ----
 
-enum { VALUE_RESID = 0, VALUE_QKV = 1, VALUE_ATTN = 2, VALUE_FF = 3, N_VALUES = 4 };
+enum {
+    VALUE_RESID = 0,
+    VALUE_QKV = 1,
+    VALUE_ATTN = 2,
+    VALUE_FF = 3,
+    VALUE_LOGITS = 4,
+    N_VALUES = 5
+};
 
 typedef struct builder {
     const hsdi_weights *ws;
@@ -321,8 +328,13 @@ static void add_all(builder *b, const hsdi_graph_range *r)
         }
     }
     if (r->head) {
-        add_part(add_normed(b, &b->ws->output_norm, view(HSDI_VALUE_OUT, 0, m->n_vocab)),
-                 &b->ws->output, 0);
+        hsdi_view logits = view(r->n_list ? VALUE_LOGITS : HSDI_VALUE_OUT, 0, m->n_vocab);
+        add_part(add_normed(b, &b->ws->output_norm, logits), &b->ws->output, 0);
+        if (r->n_list) {
+            add(b, (hsdi_op){.kind = HSDI_OP_TOP,
+                             .x = logits,
+                             .y = view(HSDI_VALUE_OUT, 0, hsdi_top_width(r->n_list, r->with_sum))});
+        }
     }
 }
 
@@ -335,14 +347,14 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
         (!is_empty && (range->begin < weights->begin || range->end > weights->end)) ||
         (range->from_tokens && weights->begin > 0) || (range->head && !weights->output_norm.w) ||
         range->n_ctx < 1 || range->n_ctx > hsdi_model_max_ctx(m) ||
-        (range->head && range->fill_only)) {
+        (range->head && range->fill_only) || (range->n_list && !range->head)) {
         return hsdi_fail(err, HSD_EINVAL, "layers",
                          "%d to %d of %d, of which %d to %d are here, context %d of %d",
                          range->begin, range->end, m->n_layers, weights->begin, weights->end,
                          range->n_ctx, m->n_ctx);
     }
     builder b = {.ws = weights, .m = m};
-    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 5, sizeof *b.ops);
+    b.ops = calloc((size_t)(range->end - range->begin) * 12 + 6, sizeof *b.ops);
     if (!b.ops) {
         return hsdi_fail(err, HSD_ENOMEM, "graph", "layers %d to %d", range->begin, range->end);
     }
@@ -354,18 +366,20 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
         [VALUE_QKV] = (m->n_head + 2 * m->n_kv) * m->d_head,
         [VALUE_ATTN] = m->n_head * m->d_head,
         [VALUE_FF] = (m->arch == HSDI_ARCH_GPT2 ? 1 : 2) * m->n_ff,
+        [VALUE_LOGITS] = m->n_vocab,
     };
     char name[64];
     snprintf(name, sizeof name, "layers %d to %d", range->begin, range->end);
     hsdi_graph_desc desc = {
         .name = name,
         .n_rows_max = range->n_rows_max,
-        .n_values = N_VALUES,
+        .n_values = range->n_list ? N_VALUES : N_VALUES - 1, // logits that leave need no place
         .value_width = widths,
         .in_width = range->from_tokens ? 0 : m->n_embd,
-        .out_width = range->head ? m->n_vocab
-                     : to_hidden ? m->n_embd
-                                 : 0,
+        .out_width = range->n_list ? hsdi_top_width(range->n_list, range->with_sum)
+                     : range->head ? m->n_vocab
+                     : to_hidden   ? m->n_embd
+                                   : 0,
         .n_ops = b.n_ops,
         .ops = b.ops,
         .heads = {.n_head = m->n_head,

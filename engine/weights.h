@@ -25,13 +25,15 @@ typedef struct hsdi_graph_range {
     bool from_tokens; ///< starts with the embedding; else with hidden rows from the job's `in`
     bool head;        ///< ends with final norm and LM head into `out`; else with hidden rows
     bool fill_only;   ///< no output at all: only the cache is filled
+    int n_list;       ///< with the head: lists of so many tokens instead of logits; 0: logits
+    bool with_sum;    ///< of the lists, see hsdi_top_width
     int n_rows_max, n_ctx;
 } hsdi_graph_range;
 
 /// Compile a range of layers for a device. The first layer of the weights uses layer 0 of the
 /// cache. A range without layers is the head alone.
 ///
-/// Errors : HSD_EINVAL; HSD_ENOMEM.
+/// Errors : HSD_EINVAL; HSD_ENOMEM; HSD_EUNSUPPORTED for lists where the device makes none.
 HSD_NODISCARD hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device,
                                               const hsdi_graph_range *range, hsdi_graph **out,
                                               hsd_error *err);

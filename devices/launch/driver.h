@@ -33,6 +33,10 @@ typedef struct hsdi_launch_device {
 /// The time of HSD_DEVICE_TIMEOUT_S, or ten minutes: long passes on slow devices end before.
 HSD_NODISCARD hsd_status hsdi_launch_timeout(uint64_t *ns, hsd_error *err);
 
+/// Whether short lists should come back instead of logits: not from a processor, which makes them
+/// more slowly than the host finds them; HSD_DEVICE_LISTS, 0 or 1, decides otherwise.
+HSD_NODISCARD hsd_status hsdi_launch_lists(hsdi_launch_device *device, bool is_cpu, hsd_error *err);
+
 /// A launch of a kernel took so long on the device.
 void hsdi_launch_timed(hsdi_launch_device *device, const char *name, int64_t ns);
 

@@ -36,11 +36,18 @@ static hsd_status make_values(hsdi_launch_graph *g, const hsdi_graph_desc *desc,
         g->width[v] = desc->value_width[v];
         status = rows_memory(g, (size_t)g->width[v], &g->value[v], err);
     }
+    size_t parts_width = 0;
     for (int i = 0; i < desc->n_ops; i++) {
         const hsdi_op *op = &desc->ops[i];
+        if (op->kind == HSDI_OP_TOP && hsdi_launch_parts_width(op) > parts_width) {
+            parts_width = hsdi_launch_parts_width(op);
+        }
         if (op->kind == HSDI_OP_MATMUL && (size_t)hsdi_launch_n_in(op) > g->prepared_width) {
             g->prepared_width = (size_t)hsdi_launch_n_in(op);
         }
+    }
+    if (status == HSD_OK) {
+        status = rows_memory(g, parts_width, &g->parts, err);
     }
     return status == HSD_OK ? rows_memory(g, g->prepared_width, &g->prepared, err) : status;
 }
@@ -208,7 +215,8 @@ void hsdi_launch_graph_destroy(hsdi_graph *graph)
     for (int v = 0; v < g->n_values; v++) {
         driver->memory_destroy(g->device, g->value[v]);
     }
-    hsdi_launch_memory *const others[] = {g->in, g->out, g->prepared, g->rope_table, g->table};
+    hsdi_launch_memory *const others[] = {g->in,    g->out,        g->prepared,
+                                          g->parts, g->rope_table, g->table};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         driver->memory_destroy(g->device, others[i]);
     }

@@ -50,6 +50,8 @@ typedef struct hsdi_launch_graph {
     hsdi_launch_memory **value;   ///< [n_values] -> [n_rows_max, width]
     hsdi_launch_memory *in, *out; ///< external rows of all jobs; NULL: not used
     hsdi_launch_memory *prepared; ///< [n_rows_max, widest]: rows between `pre` and product
+    hsdi_launch_memory
+        *parts; ///< [n_rows_max, widest]: lists of chunks, of one operation at a time
     hsdi_launch_memory *rope_table, *table; ///< [n_ctx, n_rot]; see `host`
     int32_t *host;                 ///< [HSDI_JOB_INTS n_rows_max + cells] as sent to `table`
     float *in_host, *out_host;     ///< `in` and `out` where the device shares memory with the host
@@ -76,6 +78,9 @@ void hsdi_launch_arg_memory(hsdi_launch_args *a, hsdi_launch_memory *memory);
 
 /// Columns that a product sees of its rows.
 int hsdi_launch_n_in(const hsdi_op *op);
+
+/// Floats per row of what HSDI_OP_TOP keeps between its two launches.
+size_t hsdi_launch_parts_width(const hsdi_op *op);
 
 /// The launches of one operation, behind those that are there.
 HSD_NODISCARD hsd_status hsdi_launch_add(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err);

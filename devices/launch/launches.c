@@ -327,6 +327,46 @@ static hsd_status add_attn(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *e
     return a.status;
 }
 
+/// Columns of a row for one group.
+enum { TOP_CHUNK = 1024 };
+
+static int n_chunks_of(const hsdi_op *op)
+{
+    return (op->x.width + TOP_CHUNK - 1) / TOP_CHUNK;
+}
+
+size_t hsdi_launch_parts_width(const hsdi_op *op)
+{
+    return (size_t)n_chunks_of(op) * (size_t)hsdi_top_width(op->y.width / 2, true);
+}
+
+static hsd_status add_top(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    int n_chunks = n_chunks_of(op), n_top = op->y.width / 2;
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "top_parts", "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    add(g, &a, (size_t)n_chunks * HSDI_OPENCL_GROUP);
+    arg_view(&a, g, &op->x, 0);
+    hsdi_launch_arg_int(&a, op->x.width);
+    hsdi_launch_arg_int(&a, TOP_CHUNK);
+    hsdi_launch_arg_int(&a, n_top);
+    hsdi_launch_arg_int(&a, op->y.width % 2);
+    hsdi_launch_arg_memory(&a, g->parts);
+    if (a.status != HSD_OK || (status = args_begin(g, "top_merge", "", &a, err)) != HSD_OK) {
+        return a.status != HSD_OK ? a.status : status;
+    }
+    add(g, &a, HSDI_OPENCL_GROUP);
+    hsdi_launch_arg_memory(&a, g->parts);
+    hsdi_launch_arg_int(&a, n_chunks);
+    hsdi_launch_arg_int(&a, n_top);
+    hsdi_launch_arg_int(&a, op->y.width % 2);
+    arg_view(&a, g, &op->y, 0);
+    return a.status;
+}
+
 hsd_status hsdi_launch_add(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
 {
     switch (op->kind) {
@@ -345,6 +385,8 @@ hsd_status hsdi_launch_add(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *e
         return add_attn(g, op, err);
     case HSDI_OP_COPY:
         return add_map(g, "copy", &op->x, op->y.width, &op->y, err);
+    case HSDI_OP_TOP:
+        return add_top(g, op, err);
     case HSDI_N_OPS:
         break;
     }

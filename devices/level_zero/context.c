@@ -131,6 +131,7 @@ static void ze_close(hsdi_device *device)
 
 static const hsdi_backend ze_backend = {
     .name = "level_zero",
+    .has_top = true,
     .device_close = ze_close,
     .weight_create = hsdi_launch_weight_create,
     .weight_destroy = hsdi_launch_weight_destroy,
@@ -196,6 +197,10 @@ static hsd_status inspect(hsdi_ze_device *ze, hsd_error *err)
         return hsdi_ze_fail(err, "zeDeviceGetProperties", code);
     }
     ze->launch.shares = device.flags & ZE_DEVICE_PROPERTY_FLAG_INTEGRATED;
+    hsd_status status = hsdi_launch_lists(&ze->launch, device.type == ZE_DEVICE_TYPE_CPU, err);
+    if (status != HSD_OK) {
+        return status;
+    }
     ze->tick_ns = device.timerResolution;
     ze->tick_mask = device.kernelTimestampValidBits < 64
                         ? ((uint64_t)1 << device.kernelTimestampValidBits) - 1

@@ -56,6 +56,7 @@ static void ocl_close(hsdi_device *device)
 
 static const hsdi_backend ocl_backend = {
     .name = "opencl",
+    .has_top = true,
     .device_close = ocl_close,
     .weight_create = hsdi_launch_weight_create,
     .weight_destroy = hsdi_launch_weight_destroy,
@@ -131,6 +132,12 @@ static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index,
     cl_int code;
     hsd_status status = hsdi_launch_timeout(&ocl->launch.timeout_ns, err);
     if (status != HSD_OK || (status = choose(ocl, f, index, u, err)) != HSD_OK) {
+        return status;
+    }
+    cl_device_type type = 0;
+    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_TYPE, sizeof type, &type, NULL);
+    status = hsdi_launch_lists(&ocl->launch, (type & CL_DEVICE_TYPE_CPU) != 0, err);
+    if (status != HSD_OK) {
         return status;
     }
     ocl->context = ocl->api->CreateContext(NULL, 1, &ocl->id, NULL, NULL, &code);

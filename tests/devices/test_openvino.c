@@ -1,4 +1,5 @@
-/// Proves: the device "openvino" refuses what it does not do: caches, running.
+/// Proves: the device "openvino" refuses what it does not do: caches, lists of the
+///           largest, running.
 ///         A graph that reads columns which nothing has written is refused, and no file stays.
 ///         A network has the inputs that its graph needs and no others.
 /// Does not prove: that networks compute the right numbers (tests/openvino).
@@ -112,6 +113,17 @@ static void columns_that_nothing_wrote_are_refused_and_no_file_stays(void **stat
     assert_int_not_equal(access(p->bin, F_OK), 0);
 }
 
+static void lists_of_the_largest_are_refused(void **state)
+{
+    place *p = *state;
+    hsdi_graph *graph = NULL;
+    hsd_error err;
+    const hsdi_op op = {
+        .kind = HSDI_OP_TOP, .x = view(HSDI_VALUE_IN, 0, 4), .y = view(HSDI_VALUE_OUT, 0, 5)};
+    assert_int_equal(compile(p, &op, 1, &graph, &err), HSD_EUNSUPPORTED);
+    assert_null(graph);
+}
+
 static void caches_are_refused(void **state)
 {
     place *p = *state;
@@ -128,6 +140,7 @@ int main(void)
                                         place_open, place_close),
         cmocka_unit_test_setup_teardown(columns_that_nothing_wrote_are_refused_and_no_file_stays,
                                         place_open, place_close),
+        cmocka_unit_test_setup_teardown(lists_of_the_largest_are_refused, place_open, place_close),
         cmocka_unit_test_setup_teardown(caches_are_refused, place_open, place_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

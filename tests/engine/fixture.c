@@ -34,8 +34,10 @@ void fixture_open_on(fixture *f, const char *path, hsdi_device *device, hsdi_isa
     must(hsdi_weights_create(f->model, 0, f->model->n_layers, f->device, &f->weights, &err), &err);
     f->n_ctx = hsdi_model_max_ctx(f->model) < 512 ? f->model->n_ctx : 512;
     hsdi_runner_init(&f->runner, f->weights, f->device, hsdi_kernels_get(isa), f->n_ctx);
-    const hsdi_target_stage_options options = {
-        .exit_layer = exit_layer, .n_cells = f->n_ctx, .sampling = {.top_p = 1.0f}};
+    const hsdi_target_stage_options options = {.exit_layer = exit_layer,
+                                               .n_cells = f->n_ctx,
+                                               .with_logits = true,
+                                               .sampling = {.top_p = 1.0f}};
     must(hsdi_target_stage_open(&f->runner, &options, &f->stage, &err), &err);
     f->cells = calloc((size_t)f->n_ctx, sizeof *f->cells);
     for (int i = 0; i < f->n_ctx; i++) {

@@ -74,6 +74,7 @@ static void client_open(client *c, hsdi_runner *runner, int index, int exit_laye
     const hsdi_target_stage_options options = {.exit_layer = exit_layer,
                                                .n_cells = N_CTX,
                                                .is_steady = index % 2 == 0,
+                                               .with_logits = true,
                                                .sampling = {.top_p = 1.0f}};
     must(hsdi_target_stage_open(runner, &options, &c->stage, &err), &err);
     for (int i = 0; i < N_CTX; i++) {

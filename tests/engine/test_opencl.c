@@ -1,7 +1,8 @@
 /// Proves: with the shipped pair, on OpenCL and on Level Zero: with the target there, modes serial,
 ///           mirror and async, each draft kind, trees and two sessions at once give the tokens of
 ///           mode ar on that device, greedy and sampled; with the draft there, those of the CPU's
-///           mode ar; with both there too.
+///           mode ar; with both there too. The target says the same whether lists or logits come
+///           back from the device.
 ///         Device names that are none are refused with the option's name; a device that is not
 ///           there by its number; the list begins with the CPU and counts the others by kind.
 /// Does not prove: anything about speed, nor about drivers that are not installed here.
@@ -96,7 +97,7 @@ static void compare(const hsd_session_options *o, const text *got, const text *w
 }
 
 /// Every drafting mode on an engine gives `want`.
-static void all_modes_give(hsd_engine *engine, float temperature, const text *want)
+static void all_modes_give(hsd_engine *engine, const hsd_sampling *sampling, const text *want)
 {
     static const hsd_draft_kind kinds[] = {HSD_DRAFT_MODEL, HSD_DRAFT_NGRAM, HSD_DRAFT_EARLY_EXIT};
     int64_t accepted = 0;
@@ -104,7 +105,8 @@ static void all_modes_give(hsd_engine *engine, float temperature, const text *wa
         for (size_t k = 0; k < 2 * sizeof kinds / sizeof *kinds; k++) {
             text got;
             hsd_stats stats;
-            hsd_session_options options = options_of((hsd_mode)mode, temperature);
+            hsd_session_options options = options_of((hsd_mode)mode, 0.0f);
+            options.sampling = *sampling;
             options.draft_kind = kinds[k / 2];
             options.window = 4;
             options.tree = k % 2 ? 12 : 0;
@@ -125,14 +127,22 @@ static void need(const char *name)
 static void a_target_there_says_the_same_in_every_mode(void **state)
 {
     need(*state);
+    setenv("HSD_DEVICE_LISTS", "0", 1);
+    hsd_engine *other = open_engine(accelerator_name(*state), NULL);
+    setenv("HSD_DEVICE_LISTS", "1", 1);
     hsd_engine *engine = open_engine(accelerator_name(*state), NULL);
-    for (int i = 0; i < 2; i++) {
-        text want;
+    unsetenv("HSD_DEVICE_LISTS");
+    for (int i = 0; i < 3; i++) {
+        text want, from_logits;
         hsd_session_options ar = options_of(HSD_MODE_AR, i ? 0.8f : 0.0f);
+        ar.sampling.top_k = i == 2 ? 20 : 0; // short lists come back, as with greedy
         generate(engine, &ar, &want, NULL);
         assert_int_equal(want.n, N_TOKENS);
-        all_modes_give(engine, ar.sampling.temperature, &want);
+        generate(other, &ar, &from_logits, NULL);
+        compare(&ar, &from_logits, &want);
+        all_modes_give(engine, &ar.sampling, &want);
     }
+    hsd_engine_close(&other);
     hsd_engine_close(&engine);
 }
 
@@ -160,7 +170,7 @@ static void a_draft_there_changes_no_token_of_the_cpu(void **state)
     hsd_engine *plain = open_engine(NULL, NULL),
                *engine = open_engine("cpu", accelerator_name(*state));
     generate(plain, &ar, &want, NULL);
-    all_modes_give(engine, 0.0f, &want);
+    all_modes_give(engine, &ar.sampling, &want);
     hsd_engine_close(&engine);
     hsd_engine_close(&plain);
 }
@@ -173,7 +183,7 @@ static void target_and_draft_may_both_be_there(void **state)
     hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
     hsd_engine *engine = open_engine(device, device);
     generate(engine, &ar, &want, NULL);
-    all_modes_give(engine, 0.0f, &want);
+    all_modes_give(engine, &ar.sampling, &want);
     hsd_engine_close(&engine);
 }
 

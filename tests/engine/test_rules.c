@@ -316,7 +316,7 @@ static void open_stages(stages *s, fixture *f, hsdi_drafts *drafts, const hsd_sa
                                 .repeat_last_n = hsdi_rules_last_n(sampling),
                                 .no_repeat_ngram = sampling->no_repeat_ngram};
     const hsdi_target_stage_options options = {
-        .exit_layer = EXIT_LAYER, .n_cells = CELLS_MAX, .sampling = *sampling};
+        .exit_layer = EXIT_LAYER, .n_cells = CELLS_MAX, .with_logits = true, .sampling = *sampling};
     s->sampling = sampling;
     assert_true(hsdi_draft_cells_needed(&config) >= CELLS_MAX);
     assert_int_equal(hsdi_target_stage_open(&f->runner, &options, &s->target, &err), HSD_OK);
