@@ -48,6 +48,12 @@ function(hsd_test name)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT})
 endfunction()
 
+# hsd_test_of_hanging_devices(NAME...): tests in which memory is left to devices on purpose.
+function(hsd_test_of_hanging_devices)
+  set_property(TEST ${ARGN} APPEND PROPERTY ENVIRONMENT
+    "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/lsan.supp:print_suppressions=0")
+endfunction()
+
 # hsd_test_on_driver(NAME DRIVER [CASES]): a test once more on one OpenCL driver alone. Not with
 # sanitizers: the drivers' own compilers and threads are built without them.
 function(hsd_test_on_driver name driver)

@@ -9,8 +9,9 @@
 ///           refused by name.
 /// Does not prove: anything about speed, nor about devices that are not here.
 ///
-/// HSD_TEST_PLACE=DRIVER, for drivers that compile for long: only pairs with a device of that
-/// driver, less of each. Skipped where there is none, a failure with HSD_TEST_OPENCL=1.
+/// HSD_TEST_PLACE=DRIVER with HSD_TEST_SLOW=1, for drivers that compile for long: only pairs with a
+/// device of that driver, less of each. Skipped where there is none, a failure with
+/// HSD_TEST_OPENCL=1.
 #include <hsd/hsd.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -51,6 +52,10 @@ static int find_places(void **state)
     hsd_error err = {0};
     hsd_device_info found[PLACES_MAX];
     const char *asked = getenv("HSD_TEST_PLACE");
+    if (asked && !getenv("HSD_TEST_SLOW")) {
+        print_message("skipped: %s compiles for many minutes (HSD_TEST_SLOW=1)\n", asked);
+        exit(77);
+    }
     int n = 0;
     must(hsd_device_list(found, PLACES_MAX, &n, &err), &err);
     cpu_set_t mine;
