@@ -232,7 +232,7 @@ static void a_race(void **state)
         skip(); // for tests/opencl_driver.sh
     }
     hsdi_device *device = open_opencl_or_skip();
-    const hsdi_ocl_device *ocl = (const hsdi_ocl_device *)device;
+    hsdi_ocl_device *ocl = (hsdi_ocl_device *)device;
     static const char source[] =
         "__kernel void racy(__global int *x) { x[0] = get_global_id(0); x[1] = x[0]; }";
     cl_program program = NULL;
@@ -247,7 +247,7 @@ static void a_race(void **state)
     assert_int_equal(
         ocl->api->EnqueueNDRangeKernel(ocl->queue, kernel, 1, NULL, &size, &size, 0, NULL, NULL),
         CL_SUCCESS);
-    assert_int_equal(ocl->api->Finish(ocl->queue), CL_SUCCESS);
+    assert_int_equal(hsdi_ocl_driver.finish(&ocl->launch, &err), HSD_OK);
     (void)ocl->api->ReleaseKernel(kernel);
     (void)ocl->api->ReleaseProgram(program);
     hsdi_ocl_memory_free(ocl, memory);
