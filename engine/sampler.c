@@ -6,6 +6,7 @@
 #include "engine/sampler.h"
 
 #include "base/error.h"
+#include "base/gumbel.h"
 #include "base/rng.h"
 #include "devices/graph.h"
 
@@ -90,8 +91,7 @@ hsd_status hsdi_sampler_create(const hsd_sampling *sampling, int n_vocab,
     s->kernels = kernels;
     for (uint32_t i = 0; i < N_BOUNDS; i++) {
         uint32_t highest = (i << (32 - BOUND_BITS)) | ((1u << (32 - BOUND_BITS)) - 1u);
-        float g = (float)-log(-log(hsdi_uniform(highest)));
-        s->bound[i] = nextafterf(g, INFINITY);
+        s->bound[i] = hsdi_gumbel_of(highest);
     }
     *out = s;
     return HSD_OK;
@@ -233,7 +233,7 @@ static int top_coupled(const hsdi_sampler *s, int64_t position, int n_top, hsdi_
             if (!(l[i] > -INFINITY) || l[i] + s->bound[bits[i] >> (32 - BOUND_BITS)] <= worst) {
                 continue;
             }
-            float score = l[i] + (float)-log(-log(hsdi_uniform(bits[i])));
+            float score = l[i] + hsdi_gumbel_of(bits[i]);
             if (score > worst) {
                 insert(out, &n, n_top, block * 4 + i, score);
             }
