@@ -7,7 +7,7 @@
 #ifndef HSDI_BASE_GUMBEL_H
 #define HSDI_BASE_GUMBEL_H
 
-#ifdef __OPENCL_VERSION__
+#ifdef __OPENCL_C_VERSION__
 typedef uint uint32_t;
 typedef ulong uint64_t;
 #define HSDI_SHARED

@@ -92,18 +92,19 @@ static void a_list_gives_what_all_logits_give(void **state)
         must(
             hsdi_sampler_create(&listed[i], N_VOCAB, hsdi_kernels_get(hsdi_isa_detect()), &s, &err),
             &err);
-        int n_pick = hsdi_sampler_n_list(&listed[i], 1);
-        int n_list = hsdi_sampler_n_list(&listed[i], N_TOP);
-        assert_in_range(n_pick, 1, n_list);
+        hsdi_listing pick = hsdi_sampler_listing(&listed[i], 0, 1);
+        hsdi_listing top = hsdi_sampler_listing(&listed[i], 0, N_TOP);
+        assert_in_range(pick.n, 1, top.n);
+        assert_false(pick.drawn || top.drawn);
         for (int k = 0; k < 600; k++) {
             hsdi_candidate want[N_TOP], got[N_TOP];
             draw_logits(k, x);
-            make_list(x, n_pick, list);
-            assert_int_equal(hsdi_sampler_pick_listed(s, list, n_pick, k),
+            make_list(x, pick.n, list);
+            assert_int_equal(hsdi_sampler_pick_listed(s, list, pick, k),
                              hsdi_sampler_pick(s, x, k));
-            make_list(x, n_list, list);
+            make_list(x, top.n, list);
             hsdi_sampler_top(s, x, k, N_TOP, want);
-            hsdi_sampler_top_listed(s, list, n_list, k, N_TOP, got);
+            hsdi_sampler_top_listed(s, list, top, k, N_TOP, got);
             bool has_nan = k % 6 == 4 && i == 0; // then greedy scores are none: tokens alone
             for (int c = 0; c < N_TOP && has_nan; c++) {
                 assert_int_equal(got[c].token, want[c].token);
@@ -114,22 +115,35 @@ static void a_list_gives_what_all_logits_give(void **state)
     }
 }
 
-static void settings_that_need_all_logits_are_told_apart(void **state)
+static void settings_ask_for_the_list_that_will_do(void **state)
 {
     (void)state;
-    const hsd_sampling none[] = {
-        {.temperature = 0.8f, .top_p = 1.0f},
-        {.temperature = 0.8f, .top_p = 0.9f, .min_p = 0.1f},
-        {.temperature = 0.8f, .top_k = 65, .top_p = 1.0f},
-        {.temperature = 0.8f, .top_k = 40, .top_p = 1.0f, .rule = HSD_RULE_RATIO},
+    const struct {
+        hsd_sampling sampling;
+        int n_edits, n_top, n;
+        bool drawn;
+    } all[] = {
+        {listed[0], 0, 1, 1, false},
+        {listed[0], 0, 5, 8, false},
+        {listed[0], 0, 64, 64, false},
+        {listed[0], 0, 65, 0, false},
+        {listed[4], 0, 8, 64, false},
+        {listed[0], 64, 1, 1, true},
+        {listed[4], 64, 8, 8, true},
+        {listed[4], HSDI_DRAW_EDITS_MAX + 1, 8, 0, false},
+        {{.temperature = 0.8f, .top_p = 1.0f}, 0, 1, 1, true},
+        {{.temperature = 0.8f, .top_p = 0.9f, .min_p = 0.1f}, 0, 8, 8, true},
+        {{.temperature = 0.8f, .top_k = 65, .top_p = 1.0f}, 0, 9, 64, true},
+        {{.temperature = 0.8f, .top_k = 65, .top_p = 1.0f}, 0, 65, 0, false},
+        {{.temperature = 0.8f, .top_k = 40, .top_p = 1.0f, .rule = HSD_RULE_RATIO}, 0, 8, 0, false},
+        {{.temperature = 0.8f, .top_p = 1.0f, .rule = HSD_RULE_RATIO}, 0, 8, 0, false},
     };
-    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
-        assert_int_equal(hsdi_sampler_n_list(&none[i], 8), 0);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        hsdi_listing got = hsdi_sampler_listing(&all[i].sampling, all[i].n_edits, all[i].n_top);
+        if (got.n != all[i].n || got.drawn != all[i].drawn) {
+            fail_msg("settings %zu: list of %d, drawn %d", i, got.n, got.drawn);
+        }
     }
-    assert_int_equal(hsdi_sampler_n_list(&listed[0], 1), 1);
-    assert_int_equal(hsdi_sampler_n_list(&listed[0], 5), 8);
-    assert_int_equal(hsdi_sampler_n_list(&listed[0], 64), 64);
-    assert_int_equal(hsdi_sampler_n_list(&listed[4], 8), 64);
 }
 
 /// A stage that gets lists, and one like it that gets logits.
@@ -243,7 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_list_gives_what_all_logits_give),
-        cmocka_unit_test(settings_that_need_all_logits_are_told_apart),
+        cmocka_unit_test(settings_ask_for_the_list_that_will_do),
         ON_ACCELERATORS(stages_with_lists_say_what_stages_with_logits_say),
     };
     only_the_cases_asked_for();
