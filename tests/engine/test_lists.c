@@ -1,14 +1,14 @@
 /// Proves: from a list of the best logits the sampler picks the token, and lists the candidates,
 ///           that it does from all logits: greedy and drawn with top-k, top-p and min-p, with ties,
 ///           -inf and NaN; settings for which no list will do are told apart.
-///         On OpenCL and Level Zero, target stages and drafts that get lists say the tokens,
-///           proxies and candidates of those that get logits, for the same rows.
+///         On OpenCL and Level Zero, target stages and drafts that get lists, of the best or
+///           drawn there, say the tokens, proxies and candidates of those that get logits, for the
+///           same rows: with every rule, alone and together.
 /// Does not prove: that the lists are right: tests/devices/test_top.c.
 #include "tests/accelerator.h"
 #include "tests/engine/fixture.h"
 
 #include "base/rng.h"
-#include "engine/drafts.h"
 #include "engine/sampler.h"
 
 #include <math.h>
@@ -32,6 +32,26 @@ static const hsd_sampling listed[] = {
     {.temperature = 2.0f, .top_k = 64, .top_p = 1.0f, .min_p = 0.001f, .seed = 6},
 };
 enum { N_LISTED = sizeof listed / sizeof *listed };
+
+static const hsd_sampling drawn[] = {
+    {.temperature = 1.0f, .top_p = 1.0f, .seed = 11},
+    {.temperature = 0.3f, .top_p = 1.0f, .seed = 0xfedcba9876543210u},
+    {.temperature = 1.5f, .top_p = 1.0f, .min_p = 0.05f, .seed = 12},
+    {.temperature = 1.2f, .top_k = 200, .top_p = 1.0f, .seed = 13},
+    {.temperature = 1.2f, .top_p = 0.9f, .seed = 14},
+    {.temperature = 2.0f, .top_k = 300, .top_p = 0.8f, .min_p = 0.001f, .seed = 15},
+    {.top_p = 1.0f, .repeat_penalty = 1.3f},
+    {.top_p = 1.0f, .no_repeat_ngram = 1},
+    {.temperature = 0.9f, .top_k = 20, .top_p = 1.0f, .seed = 16, .repeat_penalty = 0.7f},
+    {.temperature = 1.1f,
+     .top_p = 0.95f,
+     .min_p = 0.01f,
+     .seed = 17,
+     .repeat_penalty = 1.2f,
+     .repeat_last_n = -1,
+     .no_repeat_ngram = 2},
+};
+enum { N_DRAWN = sizeof drawn / sizeof *drawn };
 
 /// Same tokens; scores may differ by rounding: their size is below 40, where floats lie 4e-6 apart.
 static void same_candidates(const hsdi_candidate *got, const hsdi_candidate *want, int n,
@@ -152,7 +172,7 @@ typedef struct pair {
     hsdi_draft_stage draft[2];
 } pair;
 
-static void pair_open(pair *p, fixture *f, hsdi_draft_factory *factory, const hsd_sampling *how)
+static void pair_open(pair *p, fixture *f, const hsd_sampling *how)
 {
     hsd_error err = {0};
     for (int i = 0; i < 2; i++) {
@@ -162,29 +182,19 @@ static void pair_open(pair *p, fixture *f, hsdi_draft_factory *factory, const hs
                                                    .n_top = N_TOP,
                                                    .sampling = *how};
         must(hsdi_target_stage_open(&f->runner, &options, &p->target[i], &err), &err);
-        const hsdi_draft_config config = {.draft_kind = HSD_DRAFT_MODEL,
-                                          .window = 4,
-                                          .tree = 4,
-                                          .roots = 4,
-                                          .n_top = N_TOP,
-                                          .n_ctx = f->n_ctx,
-                                          .temperature = how->temperature,
-                                          .top_k = how->top_k,
-                                          .top_p = how->top_p,
-                                          .min_p = how->min_p,
-                                          .seed = how->seed,
-                                          // never matters, but looks at the text: needs logits
-                                          .no_repeat_ngram = i == 1 ? 1000 : 0};
-        must(factory->open(factory->self, &config, &p->draft[i], &err), &err);
+        // No list is as long as the second draft may be asked for.
+        must(hsdi_draft_stage_open(&f->runner, f->model->n_layers, f->n_ctx,
+                                   i == 1 ? HSDI_TOP_LIST_MAX + 1 : N_TOP, how, &p->draft[i], &err),
+             &err);
         assert_int_equal(p->target[i].limits.n_top_max, N_TOP);
     }
 }
 
-static void pair_close(pair *p, hsdi_draft_factory *factory)
+static void pair_close(pair *p)
 {
     for (int i = 0; i < 2; i++) {
         hsdi_target_stage_close(&p->target[i]);
-        factory->close(factory->self, &p->draft[i]);
+        hsdi_draft_stage_close(&p->draft[i]);
     }
 }
 
@@ -235,21 +245,21 @@ static void stages_with_lists_say_what_stages_with_logits_say(void **state)
     fixture f;
     fixture_open_on(&f, "models/hsd-story-target.gguf", open_accelerator_or_skip(*state),
                     hsdi_isa_detect(), 0);
-    hsdi_drafts drafts = {.model = &f.runner, .n_vocab = f.model->n_vocab};
-    hsdi_draft_factory factory = hsdi_drafts_factory(&drafts);
-    for (int i = 0; i < N_LISTED; i++) {
+    for (int i = 0; i < N_LISTED + N_DRAWN; i++) {
         pair p;
-        pair_open(&p, &f, &factory, &listed[i]);
+        pair_open(&p, &f, i < N_LISTED ? &listed[i] : &drawn[i - N_LISTED]);
         for (int begin = 0, n = 1; begin < 20; begin += n, n = n % N_ROWS + 1) {
             compare_rows(&p, &f, begin, n, n % 2 == 0, i);
         }
-        pair_close(&p, &factory);
+        pair_close(&p);
     }
-    int n_lists = 0;
+    int n_lists = 0, n_drawn = 0;
     for (int g = 0; g < f.runner.n_graphs; g++) {
         n_lists += f.runner.graphs[g].range.n_list > 0;
+        n_drawn += f.runner.graphs[g].range.drawn;
     }
-    assert_true(n_lists >= 9); // whole, suffix and exit of three lengths, and drafts
+    assert_int_equal(n_drawn, 4); // whole, suffix, exit, draft: settings are no part of them
+    assert_true(n_lists >= 9);    // whole, suffix and exit of three lengths, and drafts
     fixture_close(&f);
 }
 
