@@ -89,6 +89,12 @@ double hsdi_cost_slowdown_of(const hsdi_machine *machine, const hsdi_costs *cost
 HSD_NODISCARD hsd_status hsdi_costs_estimate(const hsdi_machine *machine, hsdi_costs *costs,
                                              hsd_error *err);
 
+/// Is there a measured table of that role on the device?
+bool hsdi_cost_is_measured(const hsdi_costs *costs, hsdi_cost_role role, int i_device);
+
+/// Costs of messages to assume before any was measured: costs.c names the source of each number.
+void hsdi_cost_rendezvous_assume(hsdi_cost_rendezvous *out);
+
 /// Acceptance to assume before anything was seen: costs.c names the source of each number.
 void hsdi_acceptance_assume(hsdi_acceptance *out);
 
