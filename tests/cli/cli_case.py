@@ -28,15 +28,16 @@ def hsd(*args, **kwargs):
 class Worker:
     """`hsd worker` on an ipc:// endpoint of its own, ready when the block begins."""
 
-    def __init__(self, *args, endpoint=None):
+    def __init__(self, *args, endpoint=None, program=(HSD,)):
         self.folder = tempfile.TemporaryDirectory(prefix="hsd-")
         self.endpoint = endpoint or f"ipc://{self.folder.name}/worker"
         self.args = args
+        self.program = program
 
     def __enter__(self):
         read_end, write_end = os.pipe()
         self.process = subprocess.Popen(
-            [HSD, "worker", "--listen", self.endpoint, "--ready-fd", str(write_end), *self.args],
+            [*self.program, "worker", "--listen", self.endpoint, "--ready-fd", str(write_end), *self.args],
             stderr=subprocess.PIPE, text=True, pass_fds=[write_end])
         os.close(write_end)
         with os.fdopen(read_end) as pipe:
