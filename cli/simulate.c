@@ -19,6 +19,7 @@ enum {
     KEY_THREADS,
     KEY_DRAFT_THREADS,
     KEY_PROMPT_TOKENS,
+    KEY_ROOTS_FROM,
     KEY_STREAMS,
     KEY_JITTER,
     KEY_TRACE,
@@ -63,6 +64,8 @@ static const struct argp_option options[] = {
     {"window", CLI_KEY_WINDOW, "N", 0, "draft tokens in a chain per pass, 1..16 (0: it adapts)", 0},
     {"tree", CLI_KEY_TREE, "N", 0, "draft tokens per pass as a tree, up to 32 (0: a chain)", 0},
     {"roots", CLI_KEY_ROOTS, "N", 0, "branches per step in mode mirror, 1..64; default 8", 0},
+    {"roots-from", KEY_ROOTS_FROM, "SOURCE", 0,
+     "whose candidates they are: both (default), draft, or exit (the target's early exit)", 0},
     {"exit", CLI_KEY_EXIT, "LAYER", 0, "early-exit layer (0: half of them)", 0},
     {"seed", CLI_KEY_SEED, "N", 0, "of the text: which drafted tokens are right", 0},
 
@@ -101,6 +104,18 @@ static void add_device(simulate_options *s, char *name, const struct argp_state 
         s->devices[s->o.n_draft_devices++] = item;
     }
     s->o.draft_devices = s->devices;
+}
+
+static hsd_roots_from parse_source(const struct argp_state *state, const char *text)
+{
+    static const char *const names[] = {"both", "draft", "exit"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            return (hsd_roots_from)i;
+        }
+    }
+    argp_error(state, "--roots-from: '%s' is none of both, draft, exit", text);
+    return HSD_ROOTS_FROM_BOTH;
 }
 
 static error_t parse_device(int key, char *arg, const struct argp_state *state, simulate_options *s)
@@ -149,6 +164,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_PROMPT_TOKENS:
         s->o.n_prompt = (int)cli_parse_int(state, "--prompt-tokens", arg, 1, 100000);
+        return 0;
+    case KEY_ROOTS_FROM:
+        s->o.session.roots_from = parse_source(state, arg);
         return 0;
     case KEY_STREAMS:
         s->o.streams = cli_parse_real(state, "--streams", arg, 1, 64);

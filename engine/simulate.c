@@ -270,6 +270,9 @@ static hsd_status settle(const hsd_simulate_options *o, hsd_mode mode, scene *s,
     s->sim.jitter = o->jitter;
     s->sim.trace = mode == session->mode ? o->trace : NULL;
     s->sim.with_ngram = session->with_ngram;
+    s->sim.sources = session->roots_from == HSD_ROOTS_FROM_DRAFT  ? HSDI_SOURCES_OWN
+                     : session->roots_from == HSD_ROOTS_FROM_EXIT ? HSDI_SOURCES_PROXY
+                                                                  : HSDI_SOURCES_BOTH;
     s->sim.adapts = session->window == 0;
     hsdi_plan_setting *set = &s->sim.setting;
     *set = (hsdi_plan_setting){

@@ -59,7 +59,8 @@ struct simulator {
 
 void hsdi_simulator_options_init(hsdi_simulator_options *options)
 {
-    *options = (hsdi_simulator_options){.n_prompt = 16, .n_tokens = 1024, .streams = 1.0};
+    *options = (hsdi_simulator_options){
+        .sources = HSDI_SOURCES_BOTH, .n_prompt = 16, .n_tokens = 1024, .streams = 1.0};
 }
 
 // ---- times ----
@@ -119,7 +120,7 @@ static void spend_target(void *self, hsdi_simulated_part part, int n_rows, bool 
         note_pass(sim);
         ns = sim->exit_layer > 0 ? layers_ns(sim, table, 0, sim->exit_layer, false, n_rows) : 0.0;
     } else if (part == HSDI_SIMULATED_EXIT) {
-        ns = hsdi_cost_at(table->head_ns, n_rows);
+        ns = hsdi_cost_pass(sim->suffix ? sim->suffix : table, 0, true, n_rows);
     } else {
         ns = layers_ns(sim, table, sim->exit_layer, n_layers, true, n_rows);
     }
@@ -154,18 +155,18 @@ static hsd_status fail_costs(const hsdi_simulator_options *o, int i_device, int 
                      n_threads);
 }
 
-/// The target's table for passes beside which nothing computes: that of most threads.
-static const hsdi_cost_table *alone_table(const hsdi_costs *costs, const hsdi_cost_table *beside)
+/// The table of most threads; NULL: there is none.
+static const hsdi_cost_table *widest_table(const hsdi_costs *costs, hsdi_cost_role role,
+                                           int i_device)
 {
-    const hsdi_cost_table *best = beside;
+    int most = -1;
     for (int i = 0; i < costs->n_tables; i++) {
         const hsdi_cost_table *t = &costs->tables[i];
-        if (t->role == HSDI_COST_TARGET && t->i_device == beside->i_device &&
-            t->n_threads > best->n_threads) {
-            best = hsdi_cost_find(costs, HSDI_COST_TARGET, t->i_device, t->n_threads);
+        if (t->role == role && t->i_device == i_device && t->n_threads > most) {
+            most = t->n_threads;
         }
     }
-    return best;
+    return hsdi_cost_find(costs, role, i_device, most);
 }
 
 static hsd_status check_options(const hsdi_simulator_options *o, hsd_error *err)
@@ -209,7 +210,8 @@ static hsd_status find_target_tables(simulator *sim, hsd_error *err)
     if (!sim->beside) {
         return fail_costs(o, s->i_target, s->n_target_threads, "target", err);
     }
-    sim->alone = s->mode == HSD_MODE_AR ? sim->beside : alone_table(o->costs, sim->beside);
+    sim->alone = s->mode == HSD_MODE_AR ? sim->beside // whose threads were asked for
+                                        : widest_table(o->costs, HSDI_COST_TARGET, s->i_target);
     sim->exit_layer = s->mode == HSD_MODE_MIRROR ? s->exit_layer : 0;
     if (s->i_suffix < 0) {
         return HSD_OK;
@@ -229,34 +231,50 @@ static hsd_status find_target_tables(simulator *sim, hsd_error *err)
                            o->costs->target.n_layers);
 }
 
-/// Frames between threads of this program, to processes of this host, or to other hosts.
-static hsdi_virtual_path path_of(const simulator *sim, int i_device, bool is_thread)
+/// Frames to a thread of this program: what was measured includes waking, but that of who sleeps
+/// between steps.
+static hsdi_virtual_path path_to_thread(const hsdi_simulator_options *o)
 {
-    const hsdi_simulator_options *o = sim->options;
     const hsdi_cost_rendezvous *r = &o->costs->rendezvous;
     const hsdi_machine_device *target = &o->machine->devices[o->setting.i_target];
-    const hsdi_machine_device *device = &o->machine->devices[i_device];
-    bool is_here = device->i_host == target->i_host;
-    const char *kind = is_thread ? "inproc://" : is_here ? "ipc://" : "tcp://";
-    double step_ns = is_thread ? r->inproc_ns : is_here ? r->ipc_ns : r->inproc_ns;
-    double spin_ns =
-        1000.0 * hsdi_endpoint_spin_us(kind, o->machine->hosts[target->i_host].n_cores);
-    hsdi_virtual_path path = {.latency_ns = step_ns / 4.0, .send_ns = step_ns / 8.0};
+    int n_cores = o->machine->hosts[target->i_host].n_cores;
+    double spin_ns = 1000.0 * hsdi_endpoint_spin_us("inproc://", n_cores);
     bool is_serial = o->setting.mode == HSD_MODE_SERIAL;
-    if (is_thread) {
-        path.spin_ns[0] = spin_ns;
-        path.spin_ns[1] = is_serial ? 0.0 : spin_ns;
-        path.wake_ns = r->serial_extra_ns;
-    } else if (!is_here) { // waking is a part of the link's latency
-        hsdi_distance way = hsdi_machine_distance(o->machine, o->setting.i_target, i_device);
-        path.latency_ns = way.latency_ns;
-        path.gbps = way.gbps;
+    return (hsdi_virtual_path){.latency_ns = r->inproc_ns / 4.0,
+                               .send_ns = r->inproc_ns / 8.0,
+                               .spin_ns = {spin_ns, is_serial ? 0.0 : spin_ns},
+                               .wake_ns = r->serial_extra_ns};
+}
+
+/// Frames to a worker: on this host as measured, unless a link is described; elsewhere by the
+/// links. What the pipelines themselves need for a frame is that of threads.
+static hsdi_virtual_path path_to_worker(const hsdi_simulator_options *o, int i_device, int i_worker)
+{
+    const hsdi_cost_rendezvous *r = &o->costs->rendezvous;
+    const hsdi_machine *m = o->machine;
+    int i_host = m->devices[o->setting.i_target].i_host, i_there = m->devices[i_device].i_host;
+    const hsdi_machine_end here = {true, i_host}, there = {true, i_there};
+    const hsdi_machine_link *link = hsdi_machine_find_link(m, here, there);
+    if (i_host == i_there && !link) {
+        bool is_tcp = i_worker >= 0 && strncmp(m->workers[i_worker].endpoint, "tcp:", 4) == 0;
+        double step_ns = is_tcp ? r->tcp_ns : r->ipc_ns;
+        return (hsdi_virtual_path){.latency_ns = step_ns / 4.0, .send_ns = step_ns / 8.0};
     }
-    return path;
+    hsdi_distance way = i_worker >= 0
+                            ? hsdi_machine_worker_distance(m, o->setting.i_target, i_worker)
+                            : (hsdi_distance){0};
+    if (i_worker < 0 && link) {
+        way = (hsdi_distance){.latency_ns = link->latency_ns, .gbps = link->gbps};
+    } else if (i_worker < 0) {
+        way = hsdi_machine_distance(m, o->setting.i_target, i_device);
+    }
+    return (hsdi_virtual_path){
+        .latency_ns = way.latency_ns, .gbps = way.gbps, .send_ns = r->inproc_ns / 8.0};
 }
 
 /// The costs of worker i's draft.
-static hsd_status find_draft_table(simulator *sim, drafter *d, int i_device, hsd_error *err)
+static hsd_status find_draft_table(simulator *sim, drafter *d, int i_device, bool is_elsewhere,
+                                   hsd_error *err)
 {
     const hsdi_simulator_options *o = sim->options;
     const hsdi_plan_setting *s = &o->setting;
@@ -264,6 +282,9 @@ static hsd_status find_draft_table(simulator *sim, drafter *d, int i_device, hsd
     hsdi_cost_role role = is_exit ? HSDI_COST_TARGET : HSDI_COST_DRAFT;
     int n_threads = o->machine->devices[i_device].type == HSDI_DEVICE_CPU ? s->n_draft_threads : 0;
     d->table = hsdi_cost_find(o->costs, role, i_device, n_threads);
+    if (is_elsewhere) { // workers there have the device to themselves
+        d->table = widest_table(o->costs, role, i_device);
+    }
     d->n_layers = is_exit ? s->exit_layer : o->costs->draft.n_layers;
     return d->table && d->n_layers > 0 ? HSD_OK : fail_costs(o, i_device, n_threads, "draft", err);
 }
@@ -273,20 +294,25 @@ static void run_worker(void *worker)
     (void)!hsdi_worker_run(worker, NULL);
 }
 
-static hsd_status start_drafter(simulator *sim, int i_device, bool is_lookup, bool is_thread,
+/// i_worker: of the description, -1: none. A thread of ours is on our host, and no worker.
+static hsd_status start_drafter(simulator *sim, int i_device, int i_worker, bool is_lookup,
                                 hsd_error *err)
 {
+    const hsdi_simulator_options *o = sim->options;
     drafter *d = &sim->drafters[sim->n_drafters];
-    hsdi_virtual_path path = path_of(sim, i_device, is_thread);
+    bool is_elsewhere =
+        o->machine->devices[i_device].i_host != o->machine->devices[o->setting.i_target].i_host;
+    hsdi_virtual_path path =
+        i_worker < 0 && !is_elsewhere ? path_to_thread(o) : path_to_worker(o, i_device, i_worker);
     hsdi_worker_config config;
     hsdi_worker_config_init(&config);
-    config.log = sim->options->log;
-    config.trace = sim->options->trace;
+    config.log = o->log;
+    config.trace = o->trace;
     d->sim = sim;
     snprintf(d->endpoint, sizeof d->endpoint, "virtual://draft%d", sim->n_drafters);
     d->draft = (hsdi_simulated_draft){sim->pair, spend_draft, d, is_lookup};
     hsdi_draft_factory factory = hsdi_simulated_factory(&d->draft);
-    hsd_status status = is_lookup ? HSD_OK : find_draft_table(sim, d, i_device, err);
+    hsd_status status = is_lookup ? HSD_OK : find_draft_table(sim, d, i_device, is_elsewhere, err);
     if (status == HSD_OK) {
         status = hsdi_virtual_endpoint(sim->time, d->endpoint, &path, err);
     }
@@ -310,12 +336,10 @@ static hsd_status start_drafters(simulator *sim, hsd_error *err)
     hsd_status status = HSD_OK;
     bool is_lookup = s->draft_kind == HSD_DRAFT_NGRAM;
     for (int i = 0; i < s->n_workers && status == HSD_OK; i++) {
-        int i_host = o->machine->devices[s->i_draft[i]].i_host;
-        bool is_here = i_host == o->machine->devices[s->i_target].i_host;
-        status = start_drafter(sim, s->i_draft[i], is_lookup, s->i_worker[i] < 0 && is_here, err);
+        status = start_drafter(sim, s->i_draft[i], s->i_worker[i], is_lookup, err);
     }
     if (status == HSD_OK && o->with_ngram) {
-        status = start_drafter(sim, s->i_target, true, true, err);
+        status = start_drafter(sim, s->i_target, -1, true, err);
     }
     return status;
 }
@@ -364,7 +388,7 @@ static void fill_config(const simulator *sim, const char **endpoints, int *kinds
         .miss_window = s->mode == HSD_MODE_MIRROR ? (window + 1) / 2 : window,
         .roots = roots,
         .n_top = N_TOP, // as sessions have it
-        .sources = HSDI_SOURCES_BOTH,
+        .sources = o->sources,
         .top_p = 1.0f,
     };
     for (int i = 0; i < sim->n_drafters; i++) {

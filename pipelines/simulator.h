@@ -19,12 +19,13 @@ typedef struct hsdi_simulator_options {
     hsdi_plan_setting setting;
     bool adapts;     ///< lengths of windows follow acceptance and cost, from setting.window down
     bool with_ngram; ///< a lookup drafts beside the draft
-    int n_prompt;    ///< default 16
-    int n_tokens;    ///< default 1024
-    uint64_t seed;   ///< of the text
-    double streams;  ///< tokens that one call of the draft yields in a row (arXiv 2402.11131):
-                     ///< the calls of a window are that many times fewer; default 1
-    double jitter;   ///< standard deviation of the stages' times over their mean; default 0
+    hsdi_sources sources; ///< whose candidates may become roots; default both
+    int n_prompt;         ///< default 16
+    int n_tokens;         ///< default 1024
+    uint64_t seed;        ///< of the text
+    double streams;       ///< tokens that one call of the draft yields in a row (arXiv 2402.11131):
+                          ///< the calls of a window are that many times fewer; default 1
+    double jitter;        ///< standard deviation of the stages' times over their mean; default 0
     hsdi_log log;
     hsd_trace *trace; ///< records the simulated run; NULL: nothing
 } hsdi_simulator_options;

@@ -30,9 +30,9 @@ typedef struct hsd_simulate_options {
     int n_workers;       ///< take only so many of them; 0: all
     int n_threads;       ///< of the target on a CPU; 0: what the drafts leave
     int n_draft_threads; ///< of a draft on a CPU; 0: as few as the profile has
-    hsd_session_options session; ///< mode, draft_kind, window, tree, roots, exit_layer, with_ngram,
-                                 ///< n_tokens (0: 1024) and sampling.seed; auto: the mode that
-                                 ///< turns out best
+    hsd_session_options session; ///< mode, draft_kind, window, tree, roots, roots_from, exit_layer,
+                                 ///< with_ngram, n_tokens (0: 1024) and sampling.seed; auto: the
+                                 ///< mode that turns out best
     int n_prompt;                ///< tokens of the prompt; 0: 16
     double streams;              ///< tokens that one call of the draft yields in a row, as drafts
                                  ///< with speculative streams do (arXiv 2402.11131); 0: 1
