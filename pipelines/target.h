@@ -13,7 +13,7 @@
 #include <pipelines/transport/context.h>
 #include <stdatomic.h>
 
-enum { HSDI_TARGET_MAX_WORKERS = 16 };
+enum { HSDI_TARGET_MAX_WORKERS = 64 };
 
 /// Thread: create, generate and destroy on one thread at a time (the same one, or handed over
 /// with a full barrier); hsdi_target_get_stats from any thread.

@@ -559,7 +559,7 @@ void hsdi_helpers_collect(hsdi_target *target, int deadline_ms)
             count_late(target, patience);
             break;
         }
-        if (waited_ns > spin_ns) {
+        if (waited_ns >= spin_ns) {
             sleep_for_frames(target, patience - waited_ns);
         }
         look(target);

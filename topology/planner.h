@@ -8,7 +8,7 @@
 #include <topology/cache_layout.h>
 #include <topology/costs.h>
 
-enum { HSDI_PLAN_WORKERS = 16, HSDI_PLAN_REASONS = 160, HSDI_PLAN_RUNNERS_UP = 8 };
+enum { HSDI_PLAN_WORKERS = 64, HSDI_PLAN_REASONS = 160, HSDI_PLAN_RUNNERS_UP = 8 };
 
 typedef enum hsdi_objective {
     HSDI_OBJECTIVE_SPEED,   ///< tokens per second

@@ -8,6 +8,7 @@
 #include <hsd/model.h>
 #include <hsd/network.h>
 #include <hsd/profile.h>
+#include <hsd/simulate.h>
 #include <hsd/status.h>
 #include <hsd/trace.h>
 
