@@ -49,10 +49,11 @@ function(hsd_test name)
 endfunction()
 
 # hsd_label(LABEL NAME...): so that a run can leave out (ctest -LE) what would prove nothing new in it.
-#   once        it does not matter by which compiler, or how, hsd was built
-#   driver      the same hsd code as elsewhere, below it another OpenCL driver or loader
-#   one_thread  there is no second thread: nothing for a thread sanitizer
-#   statistics  frequencies over many seeds: nothing that a sanitizer would see first here
+#   once          it does not matter by which compiler, or how, hsd was built
+#   driver        the same hsd code as elsewhere, below it another OpenCL driver or loader
+#   one_thread    there is no second thread: nothing for a thread sanitizer
+#   same_threads  its threads are those of devices, engine_modes and engine_sessions, doing the same
+#   statistics    frequencies over many seeds: nothing that a sanitizer would see first here
 function(hsd_label label)
   set_property(TEST ${ARGN} APPEND PROPERTY LABELS ${label})
 endfunction()
