@@ -13,10 +13,14 @@
 
 enum {
     HSDI_MACHINE_NAME = 64,
+    HSDI_MACHINE_ID = 256, ///< lists of processors may be long
     HSDI_MACHINE_HOSTS = 64,
     HSDI_MACHINE_DEVICES = 128,
     HSDI_MACHINE_LINKS = 1024,
     HSDI_MACHINE_WORKERS = 64,
+    HSDI_MACHINE_CACHES = 8,
+    HSDI_MACHINE_NUMA = 32,
+    HSDI_MACHINE_PORTS = 24,
 };
 
 typedef enum hsdi_device_type {
@@ -27,17 +31,46 @@ typedef enum hsdi_device_type {
     HSDI_DEVICE_OTHER,
 } hsdi_device_type;
 
-typedef struct hsdi_machine_host {
-    char name[HSDI_MACHINE_NAME]; ///< unique among hosts and devices
-    bool is_here;                 ///< this program runs there
-    int n_cores, n_numa;          ///< physical cores; NUMA nodes, at least 1
+/// Caches of one level, all alike.
+typedef struct hsdi_machine_cache {
+    int level;          ///< 1: of data
+    int n;              ///< how many there are
+    int n_cores;        ///< physical cores that share one; 0: not known
+    int64_t size_bytes; ///< of one
+} hsdi_machine_cache;
+
+typedef struct hsdi_machine_numa {
     int64_t memory_bytes;
-    int64_t memory_limit_bytes; ///< what hsd may use of it; 0: all
+    char cpus[HSDI_MACHINE_ID]; ///< processors by OS index: "0-15,32"; empty: none
+} hsdi_machine_numa;
+
+typedef enum hsdi_port_type { HSDI_PORT_NETWORK, HSDI_PORT_STORAGE } hsdi_port_type;
+
+/// What an operating system has a name for and models do not run on: a network interface, a disk.
+typedef struct hsdi_machine_port {
+    char name[32]; ///< unique on its host: "eth0"
+    hsdi_port_type type;
+    char pci[16];
+    int i_numa;  ///< -1: none in particular
+    double gbps; ///< what it is made for; 0: not known
+} hsdi_machine_port;
+
+typedef struct hsdi_machine_host {
+    char name[HSDI_MACHINE_NAME];    ///< unique among hosts and devices
+    bool is_here;                    ///< this program runs there
+    int n_packages, n_cores, n_cpus; ///< sockets, physical cores, processors (hardware threads)
+    int n_numa;                      ///< NUMA nodes, at least 1
+    int n_caches, n_ports;
+    int64_t memory_bytes;
+    int64_t memory_limit_bytes;                     ///< what hsd may use of it; 0: all
+    hsdi_machine_cache caches[HSDI_MACHINE_CACHES]; ///< from level 1 on
+    hsdi_machine_numa numa[HSDI_MACHINE_NUMA];      ///< the first n_numa, where they are described
+    hsdi_machine_port ports[HSDI_MACHINE_PORTS];
 } hsdi_machine_host;
 
 typedef struct hsdi_machine_device {
     char name[HSDI_MACHINE_NAME]; ///< unique: "gpu0"
-    char id[HSDI_MACHINE_NAME];   ///< what an engine on its host calls it: "cpu:0-3", "opencl:1";
+    char id[HSDI_MACHINE_ID];     ///< what an engine on its host calls it: "cpu:0-3", "opencl:1";
                                   ///< empty: hsd cannot open it
     hsdi_device_type type;
     int i_host;
@@ -105,23 +138,36 @@ void hsdi_machine_init(hsdi_machine *machine);
 int hsdi_machine_find_host(const hsdi_machine *machine, const char *name);
 int hsdi_machine_find_device(const hsdi_machine *machine, const char *name);
 
-/// Indices in range, names unique and not empty, no number negative or not finite.
+/// Indices in range; names unique and of letters, digits, `.`, `_`, `-`; texts in UTF-8; no number
+/// negative or not finite; no link twice, from a device to itself or to a host that is not its own.
 ///
 /// Errors : HSD_EINVAL with the element and the field.
 HSD_NODISCARD hsd_status hsdi_machine_check(const hsdi_machine *machine, hsd_error *err);
+
+/// May the text be in a machine: UTF-8 without control characters? And a driver's text made one, by
+/// question marks.
+bool hsdi_machine_is_text(const char *text);
+void hsdi_machine_make_text(char *text);
 
 /// Do two devices compute on the same hardware (the same processors, the same chip)? A device does
 /// with itself.
 bool hsdi_machine_shares_units(const hsdi_machine *machine, int i_device, int i_other);
 
-/// Latency and rate of a message between two devices: the sum and the least along the way
-/// device - host - host - device, by the links that are described, else by defaults that
-/// machine.c names with their source.
+/// The link between two ends, in either direction; NULL: none is described.
+const hsdi_machine_link *hsdi_machine_find_link(const hsdi_machine *machine, hsdi_machine_end from,
+                                                hsdi_machine_end to);
+
+/// Latency and rate of a message between two devices: of the link between them, else the sum and
+/// the least along the way device - host - host - device, by the links that are described, else by
+/// defaults that machine.c names with their source. A device has none to itself.
 typedef struct hsdi_distance {
     double latency_ns, gbps;
     bool is_assumed; ///< a part of it is a default
 } hsdi_distance;
 
 hsdi_distance hsdi_machine_distance(const hsdi_machine *machine, int i_from, int i_to);
+
+/// The same to a worker: on the same host that is another process.
+hsdi_distance hsdi_machine_worker_distance(const hsdi_machine *machine, int i_from, int i_worker);
 
 #endif

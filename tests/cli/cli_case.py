@@ -29,15 +29,16 @@ def hsd(*args, **kwargs):
 class Worker:
     """`hsd worker` on an ipc:// endpoint of its own, ready when the block begins."""
 
-    def __init__(self, *args, endpoint=None):
+    def __init__(self, *args, endpoint=None, program=(HSD,)):
         self.folder = tempfile.TemporaryDirectory(prefix="hsd-")
         self.endpoint = endpoint or f"ipc://{self.folder.name}/worker"
         self.args = args
+        self.program = program
 
     def __enter__(self):
         read_end, write_end = os.pipe()
         self.process = subprocess.Popen(
-            [HSD, "worker", "--listen", self.endpoint, "--ready-fd", str(write_end), *self.args],
+            [*self.program, "worker", "--listen", self.endpoint, "--ready-fd", str(write_end), *self.args],
             stderr=subprocess.PIPE, text=True, pass_fds=[write_end])
         os.close(write_end)
         with os.fdopen(read_end) as pipe:
@@ -98,5 +99,5 @@ class CliCase(unittest.TestCase):
         self.assertEqual(done.returncode, 1, f"hsd {args}\nstderr: {done.stderr}")
         errors = [line for line in done.stderr.splitlines() if " warning: " not in line]
         self.assertEqual(len(errors), 1, done.stderr)
-        self.assertRegex(errors[0], r"^hsd: .+ \(E[A-Z]+(, (byte|line) \d+)?\)$")
+        self.assertRegex(errors[0], r"^hsd: .+ \(E[A-Z]+(, (byte|line) \d+)?(, column \d+)?\)$")
         return errors[0]
