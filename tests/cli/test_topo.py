@@ -2,8 +2,10 @@
 """Proves: `hsd topo` prints this machine as a tree, also with nothing measured, as YAML that it
         reads again as the same machine, as JSON with the processors of `hsd devices`, and as a
         picture; the examples are printed in all four ways, and a recording of lstopo too;
-        --measure fills in rates, which later programs find and a changed driver does not; a
+        --measure fills in rates, which later programs find, but not on a machine that changed; a
         mistake in a file is one line with file, field, line and column; wrong usage is refused.
+        The workers of a description, and no forbidden ones, draft for `run`, `batch` and `bench`
+        with --topology, and the tokens are those of mode ar.
 Does not prove: what the machine is made of (tests/topology).
 """
 import glob
@@ -13,10 +15,34 @@ import tempfile
 import unittest
 import xml.etree.ElementTree as ET
 
-from cli_case import ROOT, CliCase, hsd
+from cli_case import PROMPT, ROOT, CliCase, Worker, hsd
 
 EXAMPLES = sorted(glob.glob(os.path.join(ROOT, "examples", "topology", "*.yaml")))
 RECORDED = os.path.join(ROOT, "tests", "topology", "fixtures", "server.xml")
+
+
+def write_recording(path, model):
+    """A machine as hwloc records it, with the processors that this process may use."""
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+
+    def sets(some):
+        words = [f"0x{sum(1 << c for c in some if c // 32 == w) >> 32 * w:08x}"
+                 for w in range(max(cpus) // 32, -1, -1)]
+        return "".join(f' {name}="{value}"' for name, value in
+                       [("cpuset", ",".join(words)), ("complete_cpuset", ",".join(words)),
+                        ("nodeset", "0x1"), ("complete_nodeset", "0x1")])
+
+    cores = "".join(f'<object type="Core" os_index="{c}"{sets([c])} gp_index="{10 + 2 * i}">'
+                    f'<object type="PU" os_index="{c}"{sets([c])} gp_index="{11 + 2 * i}"/></object>'
+                    for i, c in enumerate(cpus))
+    with open(path, "w") as file:
+        file.write('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE topology SYSTEM "hwloc2.dtd">\n'
+                   f'<topology version="2.0"><object type="Machine" os_index="0"{sets(cpus)} '
+                   f'allowed_cpuset{sets(cpus).split(" cpuset")[1].split(" ")[0]} '
+                   f'allowed_nodeset="0x1" gp_index="1"><object type="Package" os_index="0"'
+                   f'{sets(cpus)} gp_index="2"><info name="CPUModel" value="{model}"/>'
+                   f'<object type="NUMANode" os_index="0"{sets(cpus)} gp_index="3" '
+                   f'local_memory="1073741824"/>{cores}</object></object></topology>\n')
 
 
 class Topo(CliCase):
@@ -51,11 +77,11 @@ class Topo(CliCase):
         self.assertTrue(machine["hosts"][0]["here"])
 
     def test_examples_and_recordings_are_printed_in_every_way(self):
-        self.assertEqual(len(EXAMPLES), 3)
+        self.assertGreaterEqual(len(EXAMPLES), 3)
         for file in [*EXAMPLES, RECORDED]:
             names = [d["name"] for d in
                      json.loads(self.ok("topo", "--topology", file, "--json"))["devices"]]
-            self.assertGreater(len(names), 2)
+            self.assertGreater(len(names), 0)
             tree = self.ok("topo", "--topology", file)
             yaml = self.ok("topo", "--topology", file, "--yaml")
             picture = self.ok("topo", "--topology", file, "--svg")
@@ -79,6 +105,23 @@ class Topo(CliCase):
                          self.ok("topo", "--json", env=self.env))
         self.assertEqual(files, os.listdir(self.path("cache")))
 
+    def test_a_changed_machine_is_measured_anew(self):
+        # hwloc reads a recording of "this" machine: the same processors, but of another make.
+        def rates(model):
+            env = {**self.env, "HWLOC_THISSYSTEM": "1", "HWLOC_XMLFILE": self.path(model + ".xml")}
+            write_recording(env["HWLOC_XMLFILE"], model)
+            return env
+
+        first = json.loads(self.ok("topo", "--measure", "--json", env=rates("one")))
+        again = json.loads(self.ok("topo", "--json", env=rates("one")))
+        other = json.loads(self.ok("topo", "--json", env=rates("two")))
+        self.assertEqual(again, first)
+        self.assertGreater(first["devices"][0]["read_gbps"], 0)
+        self.assertNotIn("read_gbps", other["devices"][0])
+        self.assertNotEqual(other["fingerprint"], first["fingerprint"])
+        listed = json.loads(self.ok("devices", "--json", env=rates("two")))["devices"][0]
+        self.assertEqual(listed["read_gbps"], 0)
+
     def test_a_mistake_in_a_file_has_a_place(self):
         file = self.path("bad.yaml")
         with open(file, "w") as text:
@@ -100,6 +143,57 @@ class Topo(CliCase):
         if not os.path.exists("/dev/full"):
             self.skipTest("there is no /dev/full")
         self.assertIn("(EIO)", self.failure("topo", "--out", "/dev/full"))
+
+
+class Workers(CliCase):
+    OPTIONS = ["--prompt", PROMPT, "--ignore-eos", "--tokens", 40, "--window", 4]
+
+    def describe(self, folder, endpoint, device=""):
+        file = os.path.join(folder, "m.yaml")
+        with open(file, "w") as text:
+            text.write("topology: 1\nhosts: [{name: h, here: true}]\ndevices:\n"
+                       f"  - {{name: d, type: cpu, host: h, id: cpu{device}}}\n"
+                       f"workers: [{{name: w, device: d, endpoint: \"{endpoint}\"}}]\n")
+        return file
+
+    def test_a_described_worker_drafts(self):
+        alone = self.json("run", *self.OPTIONS, "--mode", "ar")["tokens"]
+        with Worker("--verbose") as worker, tempfile.TemporaryDirectory() as folder:
+            file = self.describe(folder, worker.endpoint)
+            made = self.json("run", *self.OPTIONS, "--mode", "mirror", "--topology", file)
+            self.assertEqual(made["tokens"], alone)
+            self.assertGreater(made["stats"]["drafted"], 0)
+            done = hsd("batch", "--mode", "mirror", "--ignore-eos", "--tokens", 40, "--topology",
+                       file, input=json.dumps({"prompt": PROMPT}) + "\n")
+            self.assertEqual(json.loads(done.stdout)["tokens"], alone, done.stderr)
+            self.ok("bench", "--modes", "mirror", "--repeats", 1, "--tokens", 8, "--prefill", 0,
+                    "--rendezvous", 0, "--topology", file)
+            code, said = worker.stop()
+            self.assertEqual(code, 0, said)
+
+    def test_a_worker_that_is_not_there_costs_no_token(self):
+        alone = self.json("run", *self.OPTIONS, "--mode", "ar")["tokens"]
+        with tempfile.TemporaryDirectory() as folder:
+            file = self.describe(folder, f"ipc://{folder}/nobody")
+            done = hsd("run", *self.OPTIONS, "--mode", "mirror", "--json", "--topology", file)
+            self.assertEqual(json.loads(done.stdout)["tokens"], alone)
+            self.assertIn(f"{folder}/nobody", done.stderr)
+            # A forbidden one is not even looked for: the engine's own draft works.
+            file = self.describe(folder, f"ipc://{folder}/nobody", ", forbidden: true")
+            done = hsd("run", *self.OPTIONS, "--mode", "mirror", "--json", "--topology", file)
+            made = json.loads(done.stdout)
+            self.assertEqual(made["tokens"], alone)
+            self.assertGreater(made["stats"]["drafted"], 0)
+            self.assertEqual(done.stderr, "")
+
+    def test_other_hosts_need_keys_and_mistakes_have_a_place(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = self.describe(folder, "tcp://10.255.255.1:5555")
+            self.assertIn("(EINVAL)", self.failure("run", *self.OPTIONS, "--topology", file))
+            file = self.describe(folder, "ipc:///x", ", launch: 3")
+            for command in (["run", *self.OPTIONS], ["batch"], ["bench"]):
+                self.assertIn("devices[0].launch: \"3\" has no unit",
+                              self.failure(*command, "--topology", file))
 
 
 if __name__ == "__main__":
