@@ -55,7 +55,7 @@ static const char doc[] =
     "\v"
     "Examples:\n"
     "  hsd profile --quick\n"
-    "  hsd profile --target big.gguf --draft small.gguf --device cpu --device opencl:0\n"
+    "  hsd profile --target big.gguf --draft small.gguf --device opencl:0\n"
     "  hsd profile --report run.html --prompt \"Once upon a time\" --mode mirror\n"
     "\n" CLI_EXIT_CODES;
 
