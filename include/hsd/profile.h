@@ -35,8 +35,8 @@ typedef struct hsd_profile_options {
     int n_draft_devices;        ///< 0: as devices
     const int *threads;         ///< counts to try on the CPU
     int n_threads;              ///< 0: 1, 2, 4, .. and all cores
-    const char *topology_path; ///< description of this machine, for names of devices and what is
-                               ///< forbidden; NULL: what is found
+    const char *topology_path;  ///< description of this machine, for names of devices and what is
+                                ///< forbidden; NULL: what is found
     const char *const *prompts; ///< for acceptance
     int n_prompts;              ///< 0: built-in ones
     int n_tokens;               ///< generated for acceptance; 0: 384, quick 96
