@@ -54,7 +54,7 @@ static const char doc[] =
     "  devices  list what models can run on\n"
     "  topo     say what this machine, or a described one, is made of\n"
     "  export   write a model as a network for an NPU\n"
-    "  profile  measure target and draft on every device; draw where a run's time goes\n"
+    "  profile  measure models on every device; draw where the time goes\n"
     "  simulate what a generation would take on a described machine\n"
     "\n"
     "Options:"
