@@ -35,6 +35,7 @@ int cli_keygen(int argc, char **argv);
 int cli_devices(int argc, char **argv);
 int cli_batch(int argc, char **argv);
 int cli_export(int argc, char **argv);
+int cli_profile(int argc, char **argv);
 int cli_simulate(int argc, char **argv);
 
 /* report.c */
@@ -100,7 +101,7 @@ int cli_parse_ints(const struct argp_state *state, const char *option, const cha
 
 /* generation.c */
 
-enum { CLI_MAX_WORKERS = 64 };
+enum { CLI_MAX_WORKERS = 64, CLI_MAX_NAMED = 32 };
 
 /// Keys of the options that set a field of hsd_session_options, see setting.h. `run`, `batch` and
 /// `bench` name the first two in their own tables, the others are in cli_generation_argp.
@@ -124,13 +125,17 @@ enum {
     CLI_KEY_IGNORE_EOS,
 };
 
-/// Options that `run`, `batch` and `bench` share. Strings are borrowed from argv.
+/// Options that `run`, `batch`, `bench` and `profile` share. Strings are borrowed from argv.
 typedef struct cli_generation {
     hsd_engine_options engine;
     hsd_session_options session;
     const char *workers[CLI_MAX_WORKERS];
     const char *worker_keys[CLI_MAX_WORKERS]; ///< NULL: without keys
     bool verbose;
+    /// All that were given, for `profile`; the engine uses the last one.
+    const char *devices[CLI_MAX_NAMED], *draft_devices[CLI_MAX_NAMED];
+    int threads[CLI_MAX_NAMED];
+    int n_devices, n_draft_devices, n_threads;
 } cli_generation;
 
 /// Child parser; its input is a cli_generation.

@@ -127,15 +127,24 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_THREADS:
         g->engine.n_threads = (int)cli_parse_int(state, "--threads", arg, 0, 4096);
+        if (g->engine.n_threads > 0 && g->n_threads < CLI_MAX_NAMED) {
+            g->threads[g->n_threads++] = g->engine.n_threads;
+        }
         return 0;
     case KEY_DRAFT_THREADS:
         g->engine.n_draft_threads = (int)cli_parse_int(state, "--draft-threads", arg, 0, 4096);
         return 0;
     case KEY_DEVICE:
         g->engine.target_device = arg;
+        if (g->n_devices < CLI_MAX_NAMED) {
+            g->devices[g->n_devices++] = arg;
+        }
         return 0;
     case KEY_DRAFT_DEVICE:
         g->engine.draft_device = arg;
+        if (g->n_draft_devices < CLI_MAX_NAMED) {
+            g->draft_devices[g->n_draft_devices++] = arg;
+        }
         return 0;
     case KEY_SUFFIX_DEVICE:
         g->engine.suffix_device = arg;

@@ -217,7 +217,7 @@ void hsdi_acceptance_assume(hsdi_acceptance *out)
     // Coverage: docs/benchmarks.md, "Coverage of roots", all families of the shipped pair.
     static const double own[HSDI_COST_ROWS] = {0.341, 0.476, 0.608, 0.757, 0.853, 0.891, 0.892};
     static const double both[HSDI_COST_ROWS] = {0.392, 0.548, 0.689, 0.821, 0.922, 0.953, 0.956};
-    *out = (hsdi_acceptance){0};
+    *out = (hsdi_acceptance){.exit_part = 0.5};
     for (int d = 0; d <= HSDI_COST_DEPTHS; d++) {
         out->accept[d] = 0.6;
     }
@@ -225,6 +225,40 @@ void hsdi_acceptance_assume(hsdi_acceptance *out)
         out->own[i] = own[i];
         out->both[i] = both[i];
     }
+}
+
+/// What an exit adds to the draft's own roots, over what it adds at half of the layers. By the
+/// means over roots and families of docs/benchmarks.md, exits at layers 2, 4 and 6 of 8: both
+/// sources together 67.2, 74.9 and 84.8 % where the draft alone has 66 to 70. Below a quarter: a
+/// straight line down to nothing.
+static double exit_gain(double part)
+{
+    static const double at[] = {0.0, 0.25, 0.5, 0.75, 1.0}, gain[] = {0.0, 0.1, 1.0, 3.0, 3.0};
+    int i = 1;
+    while (i < 4 && part > at[i]) {
+        i++;
+    }
+    double t = (part - at[i - 1]) / (at[i] - at[i - 1]);
+    return gain[i - 1] + (gain[i] - gain[i - 1]) * fmin(fmax(t, 0.0), 1.0);
+}
+
+double hsdi_acceptance_coverage(const hsdi_acceptance *a, double n_roots, double exit_part)
+{
+    static const double most = 0.995; // no finite number of roots has them all
+    if (n_roots <= 0.0) {
+        return 0.0;
+    }
+    double own = fmin(hsdi_cost_at(a->own, fmin(n_roots, 64.0)), most);
+    if (n_roots < 1.0) {
+        own *= n_roots;
+    }
+    if (exit_part <= 0.0) {
+        return own;
+    }
+    double both = hsdi_cost_at(a->both, fmin(fmax(n_roots, 1.0), 64.0));
+    double seen = exit_gain(a->exit_part > 0.0 ? a->exit_part : 0.5);
+    double more = fmax(0.0, both - own) * exit_gain(exit_part) / fmax(seen, 0.1);
+    return fmin(own + more, fmax(own, most));
 }
 
 double hsdi_acceptance_tokens(const hsdi_acceptance *a, int n)

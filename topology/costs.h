@@ -20,8 +20,10 @@ typedef struct hsdi_cost_model {
     int n_layers, n_embd, n_vocab, n_ctx;
     int64_t layer_bytes, head_bytes, embedding_bytes; ///< weights: of one layer, ..
     int64_t cache_bytes;                              ///< keys and values of one token in one layer
-    double layer_ops, head_ops; ///< operations for one row: of one layer, of the head
-    bool weights_are_int8;      ///< the CPU and integer variants compute with 8-bit products
+    double layer_ops, head_ops;      ///< operations for one row: of one layer, of the head
+    bool weights_are_int8;           ///< the CPU and integer variants compute with 8-bit products
+    int n_heads, n_kv_heads, d_head; ///< for the cache's layout; 0: not known
+    bool is_rotary;
 } hsdi_cost_model;
 
 /// One model on one device with a number of threads. A pass of n rows through k layers takes
@@ -55,7 +57,8 @@ typedef struct hsdi_acceptance {
     double ngram_accept;                 ///< of a lookup's tokens; 0: not known
     /// Chance that the outcome of a verification is among the best n roots: n = 1, 2, 4, .. 64.
     double own[HSDI_COST_ROWS], both[HSDI_COST_ROWS];
-    double n_seen; ///< tokens behind it; 0: assumed
+    double exit_part; ///< exit layer over layers where `both` was seen; 0: a half
+    double n_seen;    ///< tokens behind it; 0: assumed
 } hsdi_acceptance;
 
 typedef struct hsdi_costs {
@@ -97,6 +100,10 @@ void hsdi_cost_rendezvous_assume(hsdi_cost_rendezvous *out);
 
 /// Acceptance to assume before anything was seen: costs.c names the source of each number.
 void hsdi_acceptance_assume(hsdi_acceptance *out);
+
+/// Chance that the outcome is among n roots: of the draft alone (exit_part 0), or with the early
+/// exit at that part of the layers. A deeper exit sees more.
+double hsdi_acceptance_coverage(const hsdi_acceptance *a, double n_roots, double exit_part);
 
 /// Tokens per step with chains of n drafted tokens: 1 + a_1 + a_1 a_2 + ..
 double hsdi_acceptance_tokens(const hsdi_acceptance *a, int n);

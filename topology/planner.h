@@ -5,6 +5,7 @@
 #ifndef HSDI_TOPOLOGY_PLANNER_H
 #define HSDI_TOPOLOGY_PLANNER_H
 
+#include <topology/cache_layout.h>
 #include <topology/costs.h>
 
 enum { HSDI_PLAN_WORKERS = 64, HSDI_PLAN_REASONS = 160, HSDI_PLAN_RUNNERS_UP = 8 };
@@ -23,7 +24,7 @@ typedef struct hsdi_plan_setting {
     int split_layer;           ///< first layer on i_suffix
     int n_target_threads;
     int n_workers;                   ///< drafts at once
-    int i_draft[HSDI_PLAN_WORKERS];  ///< device of each
+    int i_draft[HSDI_PLAN_WORKERS];  ///< device of each; of a lookup: the target's
     int i_worker[HSDI_PLAN_WORKERS]; ///< described worker that serves it; -1: a thread of ours
     int n_draft_threads;
     int exit_layer, window, tree, roots;
@@ -40,6 +41,8 @@ typedef struct hsdi_plan_step {
     double hit_rate; ///< mirror
     double tokens_per_s;
     double joules_per_token; ///< 0: powers not known
+    double latency_ns;       ///< 95th percentile of steps: how long the next token may take
+    bool is_estimated;       ///< from rates and shapes, not from measured passes
 } hsdi_plan_step;
 
 typedef struct hsdi_plan_candidate {
@@ -56,14 +59,25 @@ typedef struct hsdi_plan {
                        ///< below 0: best is alone, above 1: never
     int n_reasons;     ///< sentences, one per device that is not used and per mode that lost
     char reasons[HSDI_PLAN_REASONS][200];
-    int64_t n_tried, n_pruned; ///< settings
+    int64_t n_tried, n_pruned;             ///< settings
+    hsdi_cache_choice cache, cache_wanted; ///< of the target: what it gets, what the table says
 } hsdi_plan;
 
 typedef struct hsdi_plan_options {
     hsdi_objective objective;
-    double margin;     ///< speculation must promise this much more than the target alone, 1.05
+    double margin;     ///< speculation must promise this much more than the target alone, 1.05:
+                       ///< plans are compared by what they promise, speculation divided by it
     int n_prompt_rows; ///< expected context, for memory; 0: the model's whole context
 } hsdi_plan_options;
+
+/// Acceptance, the same at every depth, at which `one` is worth as much as `alone`; below 0: `one`
+/// is no speculation; above 1: never.
+double hsdi_plan_break_even(const hsdi_machine *machine, const hsdi_costs *costs,
+                            const hsdi_plan_options *options, const hsdi_plan_candidate *one,
+                            const hsdi_plan_candidate *alone);
+
+/// What a setting's step is worth under an objective: larger is better, 0 where it is not known.
+double hsdi_plan_value(const hsdi_plan_options *options, hsd_mode mode, const hsdi_plan_step *step);
 
 void hsdi_plan_options_init(hsdi_plan_options *options);
 

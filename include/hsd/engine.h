@@ -341,7 +341,7 @@ typedef struct hsd_rendezvous_times {
     double zmq_p50_us;             ///< bare ZeroMQ round trip of the same frame sizes
 } hsd_rendezvous_times;
 
-/// Measure it on `transport` ("inproc" or "ipc") with n_steps steps in this process.
+/// Measure it on `transport` ("inproc", "ipc" or "tcp") with n_steps steps in this process.
 HSD_API HSD_NODISCARD hsd_status hsd_measure_rendezvous(const char *transport, int n_steps,
                                                         hsd_rendezvous_times *out, hsd_error *err);
 

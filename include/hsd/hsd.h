@@ -6,6 +6,7 @@
 #include <hsd/engine.h>
 #include <hsd/model.h>
 #include <hsd/network.h>
+#include <hsd/profile.h>
 #include <hsd/simulate.h>
 #include <hsd/status.h>
 #include <hsd/trace.h>
