@@ -137,8 +137,11 @@ static bool print_exactly(double value, const unit_name *u, char *out)
 {
     locale_t c = c_locale(), before = c ? uselocale(c) : (locale_t)0;
     bool exact = false;
+    double shown = value / u->scale;
+    bool is_whole = shown < 1e15 && fmod(shown, 1.0) == 0.0;
     for (int digits = 1; digits <= 17 && !exact && c; digits++) {
-        snprintf(out, HSDI_QUANTITY_CHARS, "%.*g", digits, value / u->scale);
+        snprintf(out, HSDI_QUANTITY_CHARS, is_whole ? "%.*f" : "%.*g", is_whole ? 0 : digits,
+                 shown);
         exact = strtod(out, NULL) * u->scale == value;
     }
     if (c) {
@@ -175,6 +178,5 @@ void hsdi_quantity_show(double value, hsdi_unit unit, char out[HSDI_QUANTITY_CHA
         }
     }
     double shown = value / best->scale;
-    snprintf(out, HSDI_QUANTITY_CHARS, "%.*f %s", shown < 10.0 && fmod(shown, 1.0) != 0.0, shown,
-             best->name);
+    snprintf(out, HSDI_QUANTITY_CHARS, shown < 999.5 ? "%.3g %s" : "%.0f %s", shown, best->name);
 }
