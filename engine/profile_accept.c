@@ -10,7 +10,14 @@
 #include <math.h>
 #include <string.h>
 
-enum { WINDOW = 8, N_STEPS = 2000, QUICK_STEPS = 500, TOKENS = 384, QUICK_TOKENS = 96 };
+enum {
+    WINDOW = 8,
+    N_STEPS = 2000,
+    QUICK_STEPS = 500,
+    TOKENS = 384,
+    QUICK_TOKENS = 96,
+    TOKENS_LEAST = 32
+}; ///< however long they take
 
 static const char *const built_in[] = {
     "Once upon a time there was a little girl who",
@@ -53,13 +60,14 @@ typedef struct calibration {
     int64_t reached[HSDI_WINDOW_MAX + 1], passed[HSDI_WINDOW_MAX + 1];
     hsd_coverage coverage;
     double n_seen;
+    int n_got; ///< tokens so far
 } calibration;
 
 static bool on_token(void *user, const hsd_token *token)
 {
-    const calibration *c = user;
+    calibration *c = user;
     (void)token;
-    return hsdi_now_ns() < c->end_ns;
+    return ++c->n_got < TOKENS_LEAST || hsdi_now_ns() < c->end_ns;
 }
 
 static void add(int64_t *into, const int64_t *from, size_t n)
@@ -104,7 +112,7 @@ static hsd_status generate(hsd_engine *engine, calibration *c, hsd_mode mode, hs
                                       : (int)(sizeof built_in / sizeof *built_in);
     hsd_status status = hsd_session_open(engine, &how, &session, err);
     for (int i = 0; i < n && status == HSD_OK; i++) {
-        if (i > 0 && hsdi_now_ns() >= c->end_ns) {
+        if (c->n_got >= TOKENS_LEAST && hsdi_now_ns() >= c->end_ns) {
             break;
         }
         status = hsd_session_submit(session, prompts[i], strlen(prompts[i]), err);
@@ -126,7 +134,7 @@ static double share(int64_t part, int64_t all)
 /// Depths that were hardly reached are left out; whoever reads takes the last one for them.
 static void put_depths(const calibration *c, hsdi_acceptance *out)
 {
-    enum { LEAST = 8 };
+    enum { LEAST = 4 };
     for (int d = 1; d <= HSDI_WINDOW_MAX && c->reached[d] >= LEAST; d++) {
         out->accept[d] = share(c->passed[d], c->reached[d]);
     }
