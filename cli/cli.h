@@ -33,6 +33,7 @@ int cli_info(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_keygen(int argc, char **argv);
 int cli_devices(int argc, char **argv);
+int cli_topo(int argc, char **argv);
 int cli_batch(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_profile(int argc, char **argv);

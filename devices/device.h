@@ -62,6 +62,7 @@ typedef struct hsdi_opencl_info {
     int n_units;        ///< compute units
     char features[128]; ///< "OpenCL 3.0, fp16, shares memory"
     char pci[16];       ///< "0000:03:00.0"; empty: not known
+    bool shares_memory; ///< it uses the host's
 } hsdi_opencl_info;
 
 /// The OpenCL devices of this machine; the index of each is its number for opening it.
@@ -79,6 +80,7 @@ typedef struct hsdi_level_zero_info {
     char unusable[80];  ///< why our kernels do not run there; empty: they do
     char pci[16];       ///< "0000:03:00.0"; empty: not known
     char uuid[33];      ///< 32 hexadecimal digits
+    bool shares_memory; ///< it uses the host's
     int64_t memory_bytes;
     int n_units; ///< execution units
 } hsdi_level_zero_info;

@@ -25,8 +25,9 @@ typedef struct hsdi_place {
 HSD_NODISCARD hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out,
                                           hsd_error *err);
 
-/// Fill in what hsd_device_measure has kept for such a device.
-void hsdi_device_recall(hsd_device_info *device);
+/// Fill in what hsd_device_measure has kept for such a device of such hardware
+/// (hsdi_discover_fingerprint).
+void hsdi_device_recall(hsd_device_info *device, uint64_t hardware);
 
 /// Open the device. A CPU that was named without processors gets `cpus` [n_threads]; NULL: its
 /// threads are not pinned.

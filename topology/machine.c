@@ -159,8 +159,9 @@ static hsdi_distance part(const hsdi_machine_link *link, hsdi_distance otherwise
     if (!link) {
         return otherwise;
     }
-    bool knows_rate = link->gbps > 0.0;
-    return (hsdi_distance){link->latency_ns, knows_rate ? link->gbps : otherwise.gbps, !knows_rate};
+    bool knows_time = link->latency_ns > 0.0, knows_rate = link->gbps > 0.0;
+    return (hsdi_distance){knows_time ? link->latency_ns : otherwise.latency_ns,
+                           knows_rate ? link->gbps : otherwise.gbps, !knows_time || !knows_rate};
 }
 
 static hsdi_distance join(hsdi_distance a, hsdi_distance b)

@@ -13,6 +13,7 @@
 
 enum {
     HSDI_MACHINE_NAME = 64,
+    HSDI_MACHINE_ID = 256, ///< lists of processors may be long
     HSDI_MACHINE_HOSTS = 64,
     HSDI_MACHINE_DEVICES = 128,
     HSDI_MACHINE_LINKS = 1024,
@@ -40,7 +41,7 @@ typedef struct hsdi_machine_cache {
 
 typedef struct hsdi_machine_numa {
     int64_t memory_bytes;
-    char cpus[HSDI_MACHINE_NAME]; ///< processors by OS index: "0-15,32"; empty: none
+    char cpus[HSDI_MACHINE_ID]; ///< processors by OS index: "0-15,32"; empty: none
 } hsdi_machine_numa;
 
 typedef enum hsdi_port_type { HSDI_PORT_NETWORK, HSDI_PORT_STORAGE } hsdi_port_type;
@@ -69,7 +70,7 @@ typedef struct hsdi_machine_host {
 
 typedef struct hsdi_machine_device {
     char name[HSDI_MACHINE_NAME]; ///< unique: "gpu0"
-    char id[HSDI_MACHINE_NAME];   ///< what an engine on its host calls it: "cpu:0-3", "opencl:1";
+    char id[HSDI_MACHINE_ID];     ///< what an engine on its host calls it: "cpu:0-3", "opencl:1";
                                   ///< empty: hsd cannot open it
     hsdi_device_type type;
     int i_host;

@@ -257,7 +257,8 @@ static hsd_status check_choices(const hsdi_machine *m, hsd_error *err)
     const hsdi_machine_choices *c = &m->choices;
     const int devices[] = {c->i_target, c->i_suffix, c->i_draft};
     const number power[] = {{"power", c->power_w}};
-    if ((unsigned)c->mode >= N_MODES || c->forbidden_modes >> N_MODES) {
+    if ((unsigned)c->mode >= N_MODES || c->forbidden_modes >> N_MODES ||
+        (c->forbidden_modes & 1u << HSD_MODE_AUTO)) {
         return hsdi_fail(err, HSD_EINVAL, "choices", "mode %d, forbidden %#x: no such mode",
                          (int)c->mode, c->forbidden_modes);
     }
@@ -294,8 +295,13 @@ hsd_status hsdi_machine_check(const hsdi_machine *machine, hsd_error *err)
     hsd_status status = m->name[0] && !is_name(m->name)
                             ? hsdi_fail(err, HSD_EINVAL, "machine", "its name is no name")
                             : HSD_OK;
+    int n_here = 0;
     for (int i = 0; i < m->n_hosts && status == HSD_OK; i++) {
         status = check_host(m, i, err);
+        n_here += m->hosts[i].is_here;
+    }
+    if (status == HSD_OK && n_here > 1) {
+        status = hsdi_fail(err, HSD_EINVAL, "machine", "%d hosts are here", n_here);
     }
     for (int i = 0; i < m->n_devices && status == HSD_OK; i++) {
         status = check_device(m, i, err);

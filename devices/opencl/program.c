@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "devices/keep.h"
 #include "kernels/opencl/source.h"
 
@@ -96,7 +97,7 @@ void hsdi_ocl_program_key(const hsdi_ocl_device *ocl, const char *source, size_t
     hsdi_ocl_device_key(ocl, out, cap / 2);
     size_t n = strlen(out);
     snprintf(out + n, cap - n, "%s\n%016" PRIx64 "\n", options,
-             hsdi_keep_hash(HSDI_KEEP_HASH, source, n_bytes));
+             hsdi_hash(HSDI_HASH_BEGIN, source, n_bytes));
 }
 
 /// The kept program, if the driver takes it.

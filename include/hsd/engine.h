@@ -174,7 +174,7 @@ HSD_API void hsd_session_options_init(hsd_session_options *options);
 
 /// A device that an engine can use.
 typedef struct hsd_device_info {
-    char id[24];          ///< what the options of an engine call it: "cpu", "opencl:0"
+    char id[256];         ///< what the options of an engine call it: "cpu", "opencl:0"
     char type[16];        ///< "cpu", "gpu", "npu", "accelerator", "fpga", "other"
     char name[128];       ///< as the device says
     char driver[128];     ///< platform and driver version
@@ -184,11 +184,13 @@ typedef struct hsd_device_info {
     char uuid[33];        ///< 32 hexadecimal digits; empty: not known
     char features[128];   ///< "SPIR-V 1.2, fp16"; empty: not known
     char unusable[80];    ///< why models cannot run there; empty: they can
-    double read_gbps;     ///< 1e9 bytes read per second. This and the following three as
+    bool shares_memory;   ///< its memory is the host's
+    double read_gbps;     ///< 1e9 bytes read per second. This and the following four as
                           ///< hsd_device_measure found them once; 0: not measured
     double f32_gops, f16_gops, int8_gops; ///< 1e9 operations per second (a multiplication and an
                                           ///< addition are two) of hsd's own products of 64 rows:
                                           ///< matrices of F32, F16, Q8_0
+    double launch_us;                     ///< submission of a graph that does next to nothing
 } hsd_device_info;
 
 /// The devices of this machine: "cpu", then those of OpenCL and of Level Zero. A piece of hardware

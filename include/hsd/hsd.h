@@ -4,6 +4,7 @@
 #define HSD_HSD_H
 
 #include <hsd/engine.h>
+#include <hsd/machine.h>
 #include <hsd/model.h>
 #include <hsd/network.h>
 #include <hsd/profile.h>

@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-/// Immutable after creation. Thread: any.
+/// Changed by hsd_machine_measure alone. Thread: any, but not beside that.
 typedef struct hsd_machine hsd_machine;
 
 typedef enum hsd_machine_format {
@@ -33,12 +33,20 @@ typedef enum hsd_machine_format {
 /// Owner  : *out is owned by the caller.
 HSD_API HSD_NODISCARD hsd_status hsd_machine_discover(hsd_machine **out, hsd_error *err);
 
-/// A machine from a description file.
+/// A machine from a description file, or from what `lstopo` of hwloc has recorded on another one
+/// (a name that ends in ".xml"; such a machine has no drivers and no rates).
 ///
-/// Errors : HSD_EIO; HSD_EFORMAT with file and line, the field in `where`, and why; HSD_ENOMEM.
+/// Errors : HSD_EIO; HSD_EFORMAT with the file in `where`, line, column, and "FIELD: why" as the
+///          message; HSD_ENOMEM.
 /// Owner  : *out is owned by the caller.
 HSD_API HSD_NODISCARD hsd_status hsd_machine_read(const char *path, hsd_machine **out,
                                                   hsd_error *err);
+
+/// Measure the devices of this computer that have no rates yet, by hsd_device_measure: some seconds
+/// each. What was measured is kept for later programs, until hardware or drivers change.
+///
+/// Errors : as of hsd_device_measure, with the device; those before it have their rates then.
+HSD_API HSD_NODISCARD hsd_status hsd_machine_measure(hsd_machine *machine, hsd_error *err);
 
 /// As text. *text is NUL-terminated, owned by the caller, freed by hsd_text_free.
 ///

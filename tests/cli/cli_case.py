@@ -85,5 +85,5 @@ class CliCase(unittest.TestCase):
         self.assertEqual(done.returncode, 1, f"hsd {args}\nstderr: {done.stderr}")
         errors = [line for line in done.stderr.splitlines() if " warning: " not in line]
         self.assertEqual(len(errors), 1, done.stderr)
-        self.assertRegex(errors[0], r"^hsd: .+ \(E[A-Z]+(, (byte|line) \d+)?\)$")
+        self.assertRegex(errors[0], r"^hsd: .+ \(E[A-Z]+(, (byte|line) \d+)?(, column \d+)?\)$")
         return errors[0]

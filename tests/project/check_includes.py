@@ -32,8 +32,7 @@ MAY_INCLUDE = {
 ONLY_PLACE = [
     (r"zmq.*\.h", ["pipelines/transport", "tests"]),
     (r"hwloc(\.h|/.*)", ["topology", "tests"]),
-    (r"cyaml/.*", ["topology", "tests"]),
-    (r"yaml\.h", ["topology", "tests"]),
+    (r"(cyaml/.*|yaml\.h)", ["topology", "tests"]),
     (r"pcre2(posix)?\.h", ["engine", "tests"]),
     (r"argp\.h", ["cli", "tests"]),
     (r"jansson\.h", ["cli", "tests"]),
