@@ -2,6 +2,7 @@
 #include "engine/profile.h"
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "devices/keep.h"
 
 #include <errno.h>
@@ -71,12 +72,12 @@ static int add_device(hsdi_profile *p, const char *name, const char *id)
 /// The machine as its devices call themselves.
 static uint64_t hash_devices(const hsd_device_info *devices, int n)
 {
-    uint64_t hash = HSDI_KEEP_HASH;
+    uint64_t hash = HSDI_HASH_BEGIN;
     for (int i = 0; i < n; i++) {
-        hash = hsdi_keep_hash(hash, devices[i].id, strlen(devices[i].id));
-        hash = hsdi_keep_hash(hash, devices[i].name, strlen(devices[i].name));
-        hash = hsdi_keep_hash(hash, devices[i].driver, strlen(devices[i].driver));
-        hash = hsdi_keep_hash(hash, &devices[i].n_units, sizeof devices[i].n_units);
+        hash = hsdi_hash(hash, devices[i].id, strlen(devices[i].id));
+        hash = hsdi_hash(hash, devices[i].name, strlen(devices[i].name));
+        hash = hsdi_hash(hash, devices[i].driver, strlen(devices[i].driver));
+        hash = hsdi_hash(hash, &devices[i].n_units, sizeof devices[i].n_units);
     }
     return hash;
 }
