@@ -8,7 +8,11 @@
 
 #include <topology/costs.h>
 
-enum { HSDI_PROFILE_DEVICES = HSDI_MACHINE_DEVICES, HSDI_PROFILE_PASSES = 8192, HSDI_PROFILE_LAYOUT = 16 };
+enum {
+    HSDI_PROFILE_DEVICES = HSDI_MACHINE_DEVICES,
+    HSDI_PROFILE_PASSES = 8192,
+    HSDI_PROFILE_LAYOUT = 16
+};
 
 /// A device that was measured, or why it was not.
 typedef struct hsdi_profile_device {
