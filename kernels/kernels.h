@@ -60,13 +60,21 @@ enum { HSDI_GROUP = 16 }; ///< output channels per packed group
 typedef struct hsdi_matmul {
     hsdi_type type;
     int n_rows, n_in, n_out;
-    const void *x;     ///< prepared activations, act_bytes() per row
+    const void *x;     ///< prepared activations of these n_rows rows
     const void *w;     ///< packed weights
     const float *bias; ///< NULL: none
     float *y;
     int y_stride;    ///< floats from one row of y to the next
     bool accumulate; ///< add to y (a residual stream) instead of overwriting it
 } hsdi_matmul;
+
+/// Prepared activations: a batch of rows for products with weights of one type. Rows lie between
+/// each other (kernels/layout.h), so how many there are must be known when the first is written.
+typedef struct hsdi_acts {
+    hsdi_type type;
+    int n_rows, n_in;
+    void *data; ///< n_rows times act_bytes()
+} hsdi_acts;
 
 /// Rows attend to a shared trunk of cells and each to its own path of cells behind it.
 ///
@@ -112,11 +120,11 @@ typedef struct hsdi_kernels {
     /// Pack rows [16*g_begin, min(n_out, 16*g_end)) of a matrix. src: all n_out rows, GGUF layout.
     void (*pack)(hsdi_type type, int n_out, int n_in, const void *src, void *dst, int g_begin,
                  int g_end);
-    /// Bytes of one prepared activation row (a multiple of 64).
+    /// Bytes per prepared activation row (a multiple of 64).
     size_t (*act_bytes)(hsdi_type type, int n_in);
-    /// Prepare rows for matmul with weights of `type` (copy or quantise). x [n_rows, x_stride].
-    void (*act_prepare)(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,
-                        void *dst);
+    /// Prepare rows [row, row + n) of a batch (copy or quantise). x [n, x_stride]. Threads may
+    /// prepare different rows of a batch at the same time.
+    void (*act_prepare)(const hsdi_acts *to, const float *x, int x_stride, int row, int n);
     /// Output groups [g_begin, g_end) of a product, all rows.
     void (*matmul)(const hsdi_matmul *m, int g_begin, int g_end);
 

@@ -14,8 +14,7 @@ size_t hsdi_act_bytes(hsdi_type type, int n_in)
     if (!hsdi_type_is_quantised(type)) {
         return hsdi_align64((size_t)n_in * 4);
     }
-    size_t n_sums = (size_t)(n_in / 32) * (type == HSDI_TYPE_Q6_K ? 2 : 1);
-    return hsdi_align64(hsdi_act_sum_offset(n_in) + n_sums * 4);
+    return hsdi_align64((size_t)(n_in / 32) * HSDI_ACT_SUB);
 }
 
 size_t hsdi_act_bytes_pairs(hsdi_type type, int n_in)
@@ -63,18 +62,19 @@ static void pack_quants(hsdi_type type, const uint8_t *q, uint8_t *dst, int lane
             dst[64 * (size_t)quad + at] = q[i];
             continue;
         }
-        uint8_t *pair = &dst[64 * (size_t)(quad % 4) + at];
+        uint8_t *pair = &dst[hsdi_low_offset(type) + 64 * (size_t)(quad % 4) + at];
+        uint8_t *high = &dst[hsdi_high_offset(type, quad) + at];
         *pair = (uint8_t)(*pair | (q[i] & 15) << (quad < 4 ? 0 : 4));
         if (type == HSDI_TYPE_Q5_K) {
-            dst[256 + at] = (uint8_t)(dst[256 + at] | (q[i] >> 4) << quad);
+            *high = (uint8_t)(*high | (q[i] >> 4) << quad);
         } else if (type == HSDI_TYPE_Q6_K) {
-            uint8_t *high = &dst[256 + 64 * (size_t)(quad / 4) + at];
             *high = (uint8_t)(*high | (q[i] >> 4) << (2 * (quad % 4)));
         }
     }
 }
 
-/// One lane of the scales of one block.
+/// One lane of the scales of one block as stored. dst: scales of the packed block; Q8_0, Q4_0: of
+/// the sub-block.
 static void pack_scales(hsdi_type type, const hsdi_block *b, uint8_t *dst, int lane)
 {
     memcpy(dst + 2 * lane, &b->d, 2);
@@ -94,17 +94,19 @@ static void pack_scales(hsdi_type type, const hsdi_block *b, uint8_t *dst, int l
 static void pack_quantised(hsdi_type type, int n_in, const uint8_t *src, uint8_t *dst, int lane)
 {
     const hsdi_type_info *info = hsdi_type_find(type);
-    uint8_t *scales = dst + hsdi_scales_offset(type, n_in);
-    for (int i = 0; i < n_in; i += info->block_elems) {
+    int n_subs = hsdi_block_subs(type);
+    uint8_t *scales = dst;
+    for (int i = 0; i < n_in / 32; i += info->block_elems / 32, src += info->block_bytes) {
         hsdi_block b;
         hsdi_block_decode(type, src, &b);
-        for (int j = 0; j < info->block_elems; j += 32) {
-            pack_quants(type, b.q + j, dst, lane);
-            dst += hsdi_sub_bytes(type);
+        if (i % n_subs == 0) {
+            scales = dst;
+            dst += hsdi_scales_bytes(type);
         }
-        pack_scales(type, &b, scales, lane);
-        scales += hsdi_scales_bytes(type);
-        src += info->block_bytes;
+        pack_scales(type, &b, scales + 32 * (i % n_subs), lane);
+        for (int j = 0; j < info->block_elems; j += 32, dst += hsdi_sub_bytes(type)) {
+            pack_quants(type, b.q + j, dst, lane);
+        }
     }
 }
 

@@ -223,7 +223,7 @@ static void attn_part(const run *r, const step *s, int i_thread, int n_threads)
     }
 }
 
-/// Rows [begin, end) through `pre` and into prepared copies; row `begin` lands at index `begin`.
+/// Rows [begin, end) through `pre` and into prepared copies of all rows.
 static void prep_rows(const run *r, const step *s, int begin, int end, char *acts, size_t stride,
                       float *tmp)
 {
@@ -254,8 +254,11 @@ static void prep_rows(const run *r, const step *s, int begin, int end, char *act
             break;
         }
         for (int a = 0; a < s->n_acts; a++) {
-            r->k->act_prepare(s->act_type[a], src, s->n_in, 1, s->n_in,
-                              acts + (size_t)a * stride + (size_t)i * s->act_bytes[a]);
+            const hsdi_acts to = {.type = s->act_type[a],
+                                  .n_rows = r->n_rows,
+                                  .n_in = s->n_in,
+                                  .data = acts + (size_t)a * stride};
+            r->k->act_prepare(&to, src, s->n_in, i, 1);
         }
     }
 }
@@ -315,7 +318,8 @@ static void run_rows(const run *r, const step *s, int begin, int end, float *tmp
         break;
     case HSDI_OP_MATMUL:
     case HSDI_OP_ATTN:
-    case HSDI_OP_TOP: // refused by the front end
+    case HSDI_OP_TOP: // refused by the front end, like the next
+    case HSDI_OP_DRAW:
     case HSDI_N_OPS:
         break;
     }

@@ -1,6 +1,7 @@
 /// Activations made ready for a product, for a set whose lanes.h comes first.
 ///
 /// Included once per vector set; the arithmetic is that of ref/act.c.
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/cpu/set.h"
@@ -19,40 +20,37 @@ static inline float quantise_block(const float *x, int8_t *q, int32_t sums[2])
     return zero ? 0.0f : hsdi_round_scale(amax / 127.0f);
 }
 
-static void quantise_row(hsdi_type type, const float *x, int n_in, uint8_t *dst)
+/// One sub-block, as kernels/layout.h has it.
+static inline void quantise_sub(hsdi_type type, int offset, const float *x, uint8_t *part)
 {
-    int8_t *q = (int8_t *)dst;
-    float *d = (float *)(void *)(dst + hsdi_act_d_offset(n_in));
-    uint8_t *behind = dst + hsdi_act_sum_offset(n_in);
-    int32_t *isums = (int32_t *)(void *)behind;
-    float *fsums = (float *)(void *)behind;
-    int offset = hsdi_type_offset(type);
-    for (int b = 0; b < n_in / 32; b++) {
-        int32_t sums[2];
-        d[b] = quantise_block(x + 32 * b, q + 32 * b, sums);
-        if (type == HSDI_TYPE_Q6_K) {
-            isums[2 * b] = -offset * sums[0];
-            isums[2 * b + 1] = -offset * sums[1];
-        } else if (offset != 0) {
-            isums[b] = -offset * (sums[0] + sums[1]);
-        } else {
-            fsums[b] = d[b] * (float)(sums[0] + sums[1]);
-        }
+    int32_t sums[2];
+    float behind[4] = {0}; // d, then the sums
+    behind[0] = quantise_block(x, (int8_t *)part, sums);
+    if (offset == 0) {
+        behind[1] = behind[0] * (float)(sums[0] + sums[1]);
+    } else if (type == HSDI_TYPE_Q6_K) {
+        behind[1] = hsdi_float_of_bits((uint32_t)(-offset * sums[0]));
+        behind[2] = hsdi_float_of_bits((uint32_t)(-offset * sums[1]));
+    } else {
+        behind[1] = hsdi_float_of_bits((uint32_t)(-offset * (sums[0] + sums[1])));
     }
+    memcpy(part + HSDI_ACT_D, behind, sizeof behind);
 }
 
-void HSDI_SET(act_prepare)(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,
-                           void *dst)
+void HSDI_SET(act_prepare)(const hsdi_acts *to, const float *x, int x_stride, int row, int n)
 {
-    size_t row_bytes = hsdi_act_bytes(type, n_in), used = (size_t)n_in * sizeof *x;
-    for (int r = 0; r < n_rows; r++) {
-        uint8_t *to = (uint8_t *)dst + (size_t)r * row_bytes;
-        const float *from = x + (ptrdiff_t)r * x_stride;
-        if (hsdi_type_is_quantised(type)) {
-            quantise_row(type, from, n_in, to);
-        } else {
-            memcpy(to, from, used);
-            memset(to + used, 0, row_bytes - used);
+    size_t row_bytes = hsdi_act_bytes(to->type, to->n_in), part_bytes = hsdi_act_part(to->type);
+    bool quantised = hsdi_type_is_quantised(to->type);
+    int offset = hsdi_type_offset(to->type);
+    for (int r = row; r < row + n; r++, x += x_stride) {
+        uint8_t *part = (uint8_t *)to->data + hsdi_act_offset(to->type, row_bytes, r);
+        size_t step = (size_t)hsdi_panel_rows(r, to->n_rows) * part_bytes;
+        for (int k = 0; quantised && k < to->n_in; k += 32, part += step) {
+            quantise_sub(to->type, offset, x + k, part);
+        }
+        for (int k = 0; !quantised && k < to->n_in; k += 16, part += step) {
+            int lanes = to->n_in - k < 16 ? to->n_in - k : 16;
+            v_store((float *)(void *)part, v_load_n(x + k, lanes));
         }
     }
 }

@@ -16,26 +16,30 @@ HSDI_TEMPLATE void plain_tile(hsdi_type type, int n_rows, int n_groups, const hs
                               int row, int g)
 {
     const size_t step = type == HSDI_TYPE_F32 ? 64 : 32;
-    const size_t x_stride = hsdi_act_bytes(type, m->n_in) / sizeof(float);
     const size_t w_stride = hsdi_group_bytes(type, m->n_in);
-    const float *x = (const float *)m->x + (size_t)row * x_stride;
+    const size_t x_step = (size_t)hsdi_panel_rows(row, m->n_rows) * 16;
+    const float *x = (const float *)m->x +
+                     hsdi_act_offset(type, hsdi_act_bytes(type, m->n_in), row) / sizeof(float);
     const uint8_t *w = (const uint8_t *)m->w + (size_t)g * w_stride;
     v16 sums[TILE_ROWS_MAX * 4], weights[4];
     HSDI_UNROLL for (int i = 0; i < n_rows * n_groups; i++)
     {
         sums[i] = v_zero();
     }
-    for (int k = 0; k < m->n_in; k++, w += step, x++) {
-        HSDI_UNROLL for (int j = 0; j < n_groups; j++)
-        {
-            weights[j] = load_weights(type, w + (size_t)j * w_stride);
-        }
-        HSDI_UNROLL for (int r = 0; r < n_rows; r++)
-        {
-            v16 input = v_set1(x[(size_t)r * x_stride]);
+    for (int k = 0; k < m->n_in; k += 16, x += x_step) {
+        int n = m->n_in - k < 16 ? m->n_in - k : 16;
+        for (int i = 0; i < n; i++, w += step) {
             HSDI_UNROLL for (int j = 0; j < n_groups; j++)
             {
-                sums[r * n_groups + j] = v_fma(input, weights[j], sums[r * n_groups + j]);
+                weights[j] = load_weights(type, w + (size_t)j * w_stride);
+            }
+            HSDI_UNROLL for (int r = 0; r < n_rows; r++)
+            {
+                v16 input = v_set1(x[16 * r + i]);
+                HSDI_UNROLL for (int j = 0; j < n_groups; j++)
+                {
+                    sums[r * n_groups + j] = v_fma(input, weights[j], sums[r * n_groups + j]);
+                }
             }
         }
     }

@@ -10,17 +10,23 @@
 #ifdef HSDI_NO_UNROLL
 #define HSDI_TEMPLATE static inline
 #define HSDI_UNROLL
+#define HSDI_ROLLED
 #else
 #define HSDI_TEMPLATE static inline __attribute__((always_inline))
 #ifdef __clang__
 #define HSDI_UNROLL _Pragma("clang loop unroll(full)")
+#define HSDI_ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define HSDI_UNROLL _Pragma("GCC unroll 32")
+#define HSDI_ROLLED _Pragma("GCC unroll 1")
 #endif
 #endif
 
-void HSDI_SET(act_prepare)(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,
-                           void *dst);
+/// Loads stay behind this, and v is what it is: else GCC 12 loads all inputs of an unrolled loop
+/// first, adds in another order, and spills for want of registers.
+#define HSDI_IN_ORDER(v) __asm__ volatile("" : "+x"(v) : : "memory")
+
+void HSDI_SET(act_prepare)(const hsdi_acts *to, const float *x, int x_stride, int row, int n);
 void HSDI_SET(matmul)(const hsdi_matmul *m, int g_begin, int g_end);
 void HSDI_SET(matmul_plain)(const hsdi_matmul *m, int g_begin, int g_end);
 void HSDI_SET(attn)(const hsdi_attn *a, int row_begin, int row_end, int kv_begin, int kv_end,

@@ -33,19 +33,28 @@ static inline void tiles_of_rows(const hsdi_matmul *m, const tile_set *t, int ro
     }
 }
 
+/// Rows [row, end) of one panel, in tiles of nearly equal size.
+static inline void tiles_of_panel(const hsdi_matmul *m, const tile_set *t, int row, int end, int g,
+                                  int g_end)
+{
+    int n_tiles = (end - row + t->n_rows_max - 1) / t->n_rows_max;
+    for (; n_tiles > 0; n_tiles--) {
+        int n = (end - row + n_tiles - 1) / n_tiles;
+        tiles_of_rows(m, t, row, n, g, g_end);
+        row += n;
+    }
+}
+
 static inline void run_tiles(const hsdi_matmul *m, const tile_set *t, int g_begin, int g_end)
 {
     for (int block = 0; block < m->n_rows; block += ROWS_BLOCK) {
-        int n_block = m->n_rows - block < ROWS_BLOCK ? m->n_rows - block : ROWS_BLOCK;
-        int n_tiles = (n_block + t->n_rows_max - 1) / t->n_rows_max;
-        int n_rows = (n_block + n_tiles - 1) / n_tiles; // tiles of nearly equal size
-        int n_last = (n_block - 1) % n_rows + 1;
-        int chunk = t->n_groups[n_last - 1];
+        int end = m->n_rows - block < ROWS_BLOCK ? m->n_rows : block + ROWS_BLOCK;
+        int n_first = hsdi_panel_rows(block, m->n_rows);
+        int chunk = t->n_groups[(n_first < t->n_rows_max ? n_first : t->n_rows_max) - 1];
         for (int g = g_begin; g < g_end; g += chunk) {
-            int end = g + chunk < g_end ? g + chunk : g_end;
-            for (int row = 0; row < n_block; row += n_rows) {
-                int n = n_block - row < n_rows ? n_block - row : n_rows;
-                tiles_of_rows(m, t, block + row, n, g, end);
+            int g_next = g + chunk < g_end ? g + chunk : g_end;
+            for (int row = block; row < end; row += HSDI_PANEL) {
+                tiles_of_panel(m, t, row, row + hsdi_panel_rows(row, m->n_rows), g, g_next);
             }
         }
     }

@@ -4,6 +4,8 @@
 #include "kernels/ref/math.h"
 #include "kernels/ref/ref.h"
 
+#include <stdbool.h>
+
 /// Round to nearest, ties to even, for |x| < 2^22, as the shift of exp does.
 static int round_even(float x)
 {
@@ -41,40 +43,43 @@ static int sum_of(const int8_t *q, int n)
     return sum;
 }
 
-static void quantise_row(hsdi_type type, const float *x, int n_in, uint8_t *dst)
+/// Sub-block b of a row, as kernels/layout.h has it.
+static void quantise_sub(hsdi_type type, const float *x, uint8_t *part)
 {
-    int8_t *q = (int8_t *)dst;
-    float *d = (float *)(void *)(dst + hsdi_act_d_offset(n_in));
-    uint8_t *sums = dst + hsdi_act_sum_offset(n_in);
-    int32_t *isums = (int32_t *)(void *)sums;
-    float *fsums = (float *)(void *)sums;
+    int8_t *q = (int8_t *)part;
     int offset = hsdi_type_offset(type);
-    for (int b = 0; b < n_in / 32; b++) {
-        d[b] = quantise_block(x + 32 * b, q + 32 * b);
-        if (type == HSDI_TYPE_Q6_K) {
-            isums[2 * b] = -offset * sum_of(q + 32 * b, 16);
-            isums[2 * b + 1] = -offset * sum_of(q + 32 * b + 16, 16);
-        } else if (offset != 0) {
-            isums[b] = -offset * sum_of(q + 32 * b, 32);
-        } else {
-            fsums[b] = d[b] * (float)sum_of(q + 32 * b, 32);
-        }
+    memset(part, 0, HSDI_ACT_SUB);
+    float d = quantise_block(x, q);
+    memcpy(part + HSDI_ACT_D, &d, sizeof d);
+    if (offset == 0) {
+        float sum = d * (float)sum_of(q, 32);
+        memcpy(part + HSDI_ACT_SUM, &sum, sizeof sum);
+        return;
     }
+    int32_t sums[2] = {-offset * sum_of(q, 16), -offset * sum_of(q + 16, 16)};
+    if (type != HSDI_TYPE_Q6_K) {
+        sums[0] += sums[1];
+        sums[1] = 0;
+    }
+    memcpy(part + HSDI_ACT_SUM, sums, sizeof sums);
 }
 
-void hsdi_ref_act_prepare(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,
-                          void *dst)
+void hsdi_ref_act_prepare(const hsdi_acts *to, const float *x, int x_stride, int row, int n)
 {
-    size_t row_bytes = hsdi_act_bytes(type, n_in);
-    for (int r = 0; r < n_rows; r++) {
-        uint8_t *to = (uint8_t *)dst + (size_t)r * row_bytes;
-        const float *from = x + (ptrdiff_t)r * x_stride;
-        if (hsdi_type_is_quantised(type)) {
-            quantise_row(type, from, n_in, to);
-        } else {
-            size_t used = (size_t)n_in * sizeof *x;
-            memcpy(to, from, used);
-            memset(to + used, 0, row_bytes - used);
+    size_t row_bytes = hsdi_act_bytes(to->type, to->n_in), part_bytes = hsdi_act_part(to->type);
+    bool quantised = hsdi_type_is_quantised(to->type);
+    int step = quantised ? 32 : 16;
+    for (int r = row; r < row + n; r++, x += x_stride) {
+        uint8_t *part = (uint8_t *)to->data + hsdi_act_offset(to->type, row_bytes, r);
+        size_t stride = (size_t)hsdi_panel_rows(r, to->n_rows) * part_bytes;
+        for (int k = 0; k < to->n_in; k += step, part += stride) {
+            if (quantised) {
+                quantise_sub(to->type, x + k, part);
+                continue;
+            }
+            int n_here = to->n_in - k < step ? to->n_in - k : step;
+            memset(part, 0, part_bytes);
+            memcpy(part, x + k, (size_t)n_here * sizeof *x);
         }
     }
 }

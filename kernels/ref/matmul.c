@@ -7,12 +7,12 @@
 #include "kernels/ref/math.h"
 #include "kernels/ref/ref.h"
 
-static void dot_plain(hsdi_type type, const uint8_t *row_of_x, const uint8_t *w, int n_in,
+static void dot_plain(hsdi_type type, const uint8_t *x, size_t x_step, const uint8_t *w, int n_in,
                       float *acc)
 {
-    const float *x = (const float *)(const void *)row_of_x;
     for (int k = 0; k < n_in; k++) {
-        float row[N_LANES];
+        float row[N_LANES], input;
+        memcpy(&input, x + (size_t)(k / 16) * x_step + 4 * (k % 16), sizeof input);
         if (type == HSDI_TYPE_F32) {
             memcpy(row, w + (size_t)k * sizeof row, sizeof row);
         } else {
@@ -22,7 +22,7 @@ static void dot_plain(hsdi_type type, const uint8_t *row_of_x, const uint8_t *w,
             }
         }
         for (int l = 0; l < N_LANES; l++) {
-            acc[l] = fma1(x[k], row[l], acc[l]);
+            acc[l] = fma1(input, row[l], acc[l]);
         }
     }
 }
@@ -35,12 +35,13 @@ static void unpack_quad(hsdi_type type, const uint8_t *sub, int quad, uint8_t ou
         return;
     }
     for (int j = 0; j < 64; j++) {
-        unsigned pair = sub[64 * (quad % 4) + j];
+        unsigned pair = sub[hsdi_low_offset(type) + (size_t)(64 * (quad % 4) + j)];
+        unsigned high = sub[hsdi_high_offset(type, quad) + (size_t)j];
         unsigned q = quad < 4 ? pair & 15 : pair >> 4;
         if (type == HSDI_TYPE_Q5_K) {
-            q |= (unsigned)(sub[256 + j] >> quad & 1) << 4;
+            q |= (high >> quad & 1) << 4;
         } else if (type == HSDI_TYPE_Q6_K) {
-            q |= (unsigned)(sub[256 + 64 * (quad / 4) + j] >> (2 * (quad % 4)) & 3) << 4;
+            q |= (high >> (2 * (quad % 4)) & 3) << 4;
         }
         out[j] = (uint8_t)q;
     }
@@ -77,13 +78,16 @@ static void load_halves(const uint8_t *p, float out[N_LANES])
     }
 }
 
-/// One sub-block. scales: those of its block; i_sub: its number in the block.
-static void dot_sub(hsdi_type type, const int8_t *x, float d, const uint8_t *sums_of_x, int b,
-                    const uint8_t *sub, const uint8_t *scales, int i_sub, float *acc)
+/// One sub-block. part: of x; scales: those of its block; i_sub: its number in the block.
+static void dot_sub(hsdi_type type, const uint8_t *part, const uint8_t *sub, const uint8_t *scales,
+                    int i_sub, float *acc)
 {
-    float w_d[N_LANES], w_scale[N_LANES];
+    const int8_t *x = (const int8_t *)part;
+    float w_d[N_LANES], w_scale[N_LANES], d;
+    memcpy(&d, part + HSDI_ACT_D, sizeof d);
     int32_t sums[N_LANES];
-    load_halves(scales, w_d);
+    bool plain = type == HSDI_TYPE_Q8_0 || type == HSDI_TYPE_Q4_0;
+    load_halves(scales + (plain ? 32 * i_sub : 0), w_d);
     if (type == HSDI_TYPE_Q6_K) {
         for (int half = 0; half < 2; half++) {
             for (int l = 0; l < N_LANES; l++) {
@@ -95,14 +99,14 @@ static void dot_sub(hsdi_type type, const int8_t *x, float d, const uint8_t *sum
         return;
     }
     dot_quads(type, x, sub, 0, 8, sums);
-    if (type == HSDI_TYPE_Q8_0 || type == HSDI_TYPE_Q4_0) {
+    if (plain) {
         add_scaled(sums, w_d, d, acc);
         return;
     }
     float w_dmin[N_LANES], d_sum;
     const uint8_t *small = scales + 64 + 32 * i_sub;
     load_halves(scales + 32, w_dmin);
-    memcpy(&d_sum, sums_of_x + 4 * (size_t)b, sizeof d_sum);
+    memcpy(&d_sum, part + HSDI_ACT_SUM, sizeof d_sum);
     for (int l = 0; l < N_LANES; l++) {
         w_scale[l] = w_d[l] * (float)small[l];
     }
@@ -112,15 +116,17 @@ static void dot_sub(hsdi_type type, const int8_t *x, float d, const uint8_t *sum
     }
 }
 
-static void dot_quantised(hsdi_type type, const uint8_t *x, const uint8_t *w, int n_in, float *acc)
+static void dot_quantised(hsdi_type type, const uint8_t *x, size_t x_step, const uint8_t *w,
+                          int n_in, float *acc)
 {
-    const float *d = (const float *)(const void *)(x + hsdi_act_d_offset(n_in));
-    const uint8_t *scales = w + hsdi_scales_offset(type, n_in);
-    int n_sub = type == HSDI_TYPE_Q8_0 || type == HSDI_TYPE_Q4_0 ? 1 : 8;
-    for (int b = 0; b < n_in / 32; b++) {
-        dot_sub(type, (const int8_t *)x + 32 * b, d[b], x + hsdi_act_sum_offset(n_in), b, w,
-                scales + (size_t)(b / n_sub) * hsdi_scales_bytes(type), b % n_sub, acc);
-        w += hsdi_sub_bytes(type);
+    const uint8_t *scales = w;
+    int n_subs = hsdi_block_subs(type);
+    for (int b = 0; b < n_in / 32; b++, w += hsdi_sub_bytes(type), x += x_step) {
+        if (b % n_subs == 0) {
+            scales = w;
+            w += hsdi_scales_bytes(type);
+        }
+        dot_sub(type, x, w, scales, b % n_subs, acc);
     }
 }
 
@@ -131,9 +137,10 @@ void hsdi_ref_product(const hsdi_matmul *m, size_t x_bytes, hsdi_ref_dot *dot, i
     for (int g = g_begin; g < g_end; g++) {
         const uint8_t *w = (const uint8_t *)m->w + (size_t)g * w_bytes;
         for (int r = 0; r < m->n_rows; r++) {
-            const uint8_t *x = (const uint8_t *)m->x + (size_t)r * x_bytes;
+            const uint8_t *x = (const uint8_t *)m->x + hsdi_act_offset(m->type, x_bytes, r);
+            size_t x_step = (size_t)hsdi_panel_rows(r, m->n_rows) * hsdi_act_part(m->type);
             float acc[N_LANES] = {0};
-            dot(m->type, x, w, m->n_in, acc);
+            dot(m->type, x, x_step, w, m->n_in, acc);
             float *y = m->y + (ptrdiff_t)r * m->y_stride + (ptrdiff_t)g * N_LANES;
             for (int l = 0; l < N_LANES && g * N_LANES + l < m->n_out; l++) {
                 float value = m->bias ? acc[l] + m->bias[g * N_LANES + l] : acc[l];

@@ -17,30 +17,34 @@ static uint16_t round_to_bf16(float f)
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-void hsdi_ref_act_prepare_pairs(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,
-                                void *dst)
+void hsdi_ref_act_prepare_pairs(const hsdi_acts *to, const float *x, int x_stride, int row, int n)
 {
-    if (type != HSDI_TYPE_BF16) {
-        hsdi_ref_act_prepare(type, x, x_stride, n_rows, n_in, dst);
+    if (to->type != HSDI_TYPE_BF16) {
+        hsdi_ref_act_prepare(to, x, x_stride, row, n);
         return;
     }
-    size_t row_bytes = hsdi_act_bytes_pairs(type, n_in);
-    memset(dst, 0, row_bytes * (size_t)n_rows);
-    for (int r = 0; r < n_rows; r++) {
-        uint8_t *to = (uint8_t *)dst + (size_t)r * row_bytes;
-        for (int k = 0; k < n_in; k++) {
-            uint16_t h = round_to_bf16(x[(ptrdiff_t)r * x_stride + k]);
-            memcpy(to + 2 * (size_t)k, &h, sizeof h);
+    size_t row_bytes = hsdi_act_bytes_pairs(to->type, to->n_in);
+    for (int r = row; r < row + n; r++, x += x_stride) {
+        uint8_t *part = (uint8_t *)to->data + hsdi_act_offset(to->type, row_bytes, r);
+        size_t stride = (size_t)hsdi_panel_rows(r, to->n_rows) * hsdi_act_part(to->type);
+        for (int k = 0; k < to->n_in; k += 32, part += stride) {
+            uint16_t halves[32] = {0};
+            for (int i = 0; i < 32 && k + i < to->n_in; i++) {
+                halves[i] = round_to_bf16(x[k + i]);
+            }
+            memcpy(part, halves, sizeof halves);
         }
     }
 }
 
-static void dot_pairs(hsdi_type type, const uint8_t *x, const uint8_t *w, int n_in, float *acc)
+static void dot_pairs(hsdi_type type, const uint8_t *x, size_t x_step, const uint8_t *w, int n_in,
+                      float *acc)
 {
     (void)type;
-    for (int k = 0; k < n_in; k += 2, x += 4, w += 4 * N_LANES) {
+    for (int k = 0; k < n_in; k += 2, w += 4 * N_LANES) {
+        const uint8_t *pair = x + (size_t)(k / 32) * x_step + 2 * (k % 32);
         for (int half = 1; half >= 0; half--) {
-            float input = hsdi_bfloat_to_float(hsdi_load_u16(x + 2 * half));
+            float input = hsdi_bfloat_to_float(hsdi_load_u16(pair + 2 * half));
             for (int l = 0; l < N_LANES; l++) {
                 float weight = hsdi_bfloat_to_float(hsdi_load_u16(w + 4 * l + 2 * half));
                 acc[l] = fma_flushed(input, weight, acc[l]);

@@ -4,18 +4,18 @@
 
 #include "kernels/kernels.h"
 
-void hsdi_ref_act_prepare(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,
-                          void *dst);
+void hsdi_ref_act_prepare(const hsdi_acts *to, const float *x, int x_stride, int row, int n);
 
-/// One row by one group: acc [16] starts at 0.
-typedef void hsdi_ref_dot(hsdi_type type, const uint8_t *x, const uint8_t *w, int n_in, float *acc);
+/// One row by one group: acc [16] starts at 0. x: part 0 of the row; the next follows x_step bytes
+/// later.
+typedef void hsdi_ref_dot(hsdi_type type, const uint8_t *x, size_t x_step, const uint8_t *w,
+                          int n_in, float *acc);
 
 /// Every row by groups [g_begin, g_end), with bias and residual. x_bytes: of a prepared row.
 void hsdi_ref_product(const hsdi_matmul *m, size_t x_bytes, hsdi_ref_dot *dot, int g_begin,
                       int g_end);
 void hsdi_ref_matmul(const hsdi_matmul *m, int g_begin, int g_end);
-void hsdi_ref_act_prepare_pairs(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,
-                                void *dst);
+void hsdi_ref_act_prepare_pairs(const hsdi_acts *to, const float *x, int x_stride, int row, int n);
 void hsdi_ref_matmul_pairs(const hsdi_matmul *m, int g_begin, int g_end);
 void hsdi_ref_attn(const hsdi_attn *a, int row_begin, int row_end, int kv_begin, int kv_end,
                    void *scratch);

@@ -258,6 +258,24 @@ static const char *watch(void *monitor, int64_t timeout_ns, bool has_keys)
     return why ? why : "no connection, or no handshake, in time";
 }
 
+/// Events are sent by the context's only I/O thread, which waits for as long as nobody would
+/// receive them. So a socket is told to send no more before its monitor goes; else an event between
+/// the two stops all links of the process for good.
+static void end_watch(void *socket, void *monitor)
+{
+    if (socket) {
+        (void)zmq_socket_monitor(socket, NULL, 0);
+    }
+    if (monitor) {
+        set_int(monitor, ZMQ_LINGER, 0);
+        zmq_close(monitor);
+    }
+    if (socket) {
+        set_int(socket, ZMQ_LINGER, 0);
+        zmq_close(socket);
+    }
+}
+
 void hsdi_link_explain(hsdi_context *context, const char *endpoint, int64_t timeout_ns, char *out,
                        size_t cap)
 {
@@ -275,14 +293,7 @@ void hsdi_link_explain(hsdi_context *context, const char *endpoint, int64_t time
         zmq_connect(monitor, name) == 0 && zmq_connect(socket, endpoint) == 0) {
         why = watch(monitor, timeout_ns, has_keys);
     }
-    if (monitor) {
-        set_int(monitor, ZMQ_LINGER, 0);
-        zmq_close(monitor);
-    }
-    if (socket) {
-        set_int(socket, ZMQ_LINGER, 0);
-        zmq_close(socket);
-    }
+    end_watch(socket, monitor);
     snprintf(out, cap, "%s", why);
 }
 

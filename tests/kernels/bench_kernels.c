@@ -79,7 +79,7 @@ static void bench_matmul(const hsdi_kernels *k, hsdi_type type, int n_in, int n_
                          .y = y,
                          .y_stride = n_out};
         double begin = now_us();
-        k->act_prepare(type, x, n_in, rows[i], n_in, act);
+        k->act_prepare(&(hsdi_acts){type, rows[i], n_in, act}, x, n_in, 0, rows[i]);
         double prepare = now_us() - begin;
         double us = time_matmul(k, &m, w, w_bytes, n_copies);
         one = i == 0 ? us : one;

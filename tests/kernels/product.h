@@ -53,7 +53,13 @@ static inline void run_rows(const hsdi_kernels *set, const product *p, const uin
 {
     size_t first = (size_t)row * (size_t)p->n_out;
     uint8_t *x = must_alloc(set->act_bytes(p->type, p->n_in) * (size_t)n_rows);
-    set->act_prepare(p->type, p->x + (size_t)row * (size_t)p->n_in, p->n_in, n_rows, p->n_in, x);
+    const hsdi_acts acts = {p->type, n_rows, p->n_in, x};
+    const float *from = p->x + (size_t)row * (size_t)p->n_in;
+    for (int r = n_rows - 1; r >= 0; r -= 3) { // threads prepare rows in any order
+        int begin = r < 2 ? 0 : r - 2;
+        set->act_prepare(&acts, from + (size_t)begin * (size_t)p->n_in, p->n_in, begin,
+                         r - begin + 1);
+    }
     memcpy(y + first, p->y_old + first, (size_t)n_rows * (size_t)p->n_out * sizeof *y);
     hsdi_matmul m = {.type = p->type,
                      .n_rows = n_rows,

@@ -51,7 +51,8 @@ static void one_step_rounds_once_and_flushes(void **state)
 /// The prepared form of a row of 16.
 static void prepare_16(const float x[16], uint16_t out[32])
 {
-    hsdi_kernels_definition(HSDI_ISA_AVX512BF16)->act_prepare(HSDI_TYPE_BF16, x, 16, 1, 16, out);
+    const hsdi_acts acts = {HSDI_TYPE_BF16, 1, 16, out};
+    hsdi_kernels_definition(HSDI_ISA_AVX512BF16)->act_prepare(&acts, x, 16, 0, 1);
 }
 
 static void activations_round_to_the_nearest_bf16(void **state)
@@ -193,8 +194,8 @@ static void prepared_rows_are_the_same(void **state)
         bits = i % 5 == 0 ? bits & 0x807fffffu : i % 7 == 0 ? bits | 0x7f800000u : bits;
         x[i] = hsdi_float_of_bits(i % 3 == 0 ? (bits & 0xffff0000u) | 0x8000u : bits);
     }
-    ref->act_prepare(HSDI_TYPE_BF16, x, n_in, n_rows, n_in, want);
-    bf16_set()->act_prepare(HSDI_TYPE_BF16, x, n_in, n_rows, n_in, got);
+    ref->act_prepare(&(hsdi_acts){HSDI_TYPE_BF16, n_rows, n_in, want}, x, n_in, 0, n_rows);
+    bf16_set()->act_prepare(&(hsdi_acts){HSDI_TYPE_BF16, n_rows, n_in, got}, x, n_in, 0, n_rows);
     assert_memory_equal(got, want, size);
     free(x);
     free(got);

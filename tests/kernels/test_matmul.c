@@ -271,8 +271,9 @@ static void act_prepare_of_every_set_equals_its_definition(void **state)
                              ref->act_bytes(all_types[t], n_in));
             memset(want, 0, size);
             memset(got, 0, size);
-            ref->act_prepare(all_types[t], x, n_in, n_rows, n_in, want);
-            sets[i]->act_prepare(all_types[t], x, n_in, n_rows, n_in, got);
+            const hsdi_acts to = {all_types[t], n_rows, n_in, got};
+            ref->act_prepare(&(hsdi_acts){to.type, n_rows, n_in, want}, x, n_in, 0, n_rows);
+            sets[i]->act_prepare(&to, x, n_in, 0, n_rows);
             assert_memory_equal(got, want, size);
             free(want);
             free(got);

@@ -17,11 +17,12 @@
 
 #include <cmocka.h>
 
-enum { N_PROMPT = 10, N_TOKENS = 120 };
+enum { N_PROMPT = 10, N_TOKENS = 120, TRIES = 50, SOON_MS = 60000 };
 
 static hsdi_context *context;
 
-/// A target of its own with short deadlines.
+/// A target of its own. Where a case wants a worker to be late it says after how long; else
+/// deadlines are for what never happens, on a busy machine neither.
 typedef struct bench {
     scripted_script script;
     hsdi_target_config config;
@@ -61,9 +62,9 @@ static bench *bench_new(uint64_t seed)
     b->script.agreement = 0.9;
     hsdi_target_config_init(&b->config);
     b->config.vocab_hash = 0x1234;
-    b->config.handshake_ms = 500;
-    b->config.first_deadline_ms = 500;
-    b->config.deadline_ms = 500;
+    b->config.handshake_ms = SOON_MS;
+    b->config.first_deadline_ms = SOON_MS;
+    b->config.deadline_ms = SOON_MS;
     b->config.n_late_lost = 2;
     b->config.retry_ms = 5;
     return b;
@@ -112,12 +113,12 @@ static void a_worker_that_stops_is_lost_and_the_text_goes_on(void **state)
     (void)state;
     bench *b = bench_new(1);
     rig_worker worker = {0};
-    b->config.deadline_ms = 20;
+    b->config.deadline_ms = 300;
     rig_worker_start(&worker, context, &b->script);
     bench_open(b, worker.endpoint);
     rig_job job = {.end_token = -1, .on_token = stop_at_20, .user = &worker};
     bench_run(b, &job);
-    assert_int_equal(b->out.stats.workers_lost, 1);
+    assert_true(b->out.stats.workers_lost >= 1);
     assert_int_equal(hsdi_target_n_workers(b->target), 0);
     bench_close(b);
 }
@@ -137,25 +138,27 @@ static void a_worker_that_was_restarted_is_opened_again(void **state)
     (void)state;
     bench *b = bench_new(2);
     rig_worker worker = {.user = &b->script};
-    b->config.deadline_ms = 20;
+    b->config.first_deadline_ms = 500;
+    b->config.deadline_ms = 50;
     b->script.pass_us = 4000;
     rig_endpoint(worker.endpoint, sizeof worker.endpoint, "ipc");
     rig_worker_start(&worker, context, &b->script);
     bench_open(b, worker.endpoint);
     rig_job job = {.end_token = -1, .on_token = restart_at_20, .user = &worker};
     int64_t n_lost = 0, n_reopened = 0;
-    for (int i = 0; i < 50 && n_reopened == 0; i++) {
+    for (int i = 0; i < TRIES && n_reopened == 0; i++) {
         bench_run(b, &job);
         n_lost += b->out.stats.workers_lost;
         n_reopened += b->out.stats.reopened; // in the middle of that generation
     }
     assert_true(n_lost >= 1);
     assert_true(n_reopened >= 1);
-    for (int i = 0; i < 50 && b->out.stats.late + b->out.stats.workers_lost > 0; i++) {
+    for (int i = 0; i < TRIES && (b->out.stats.hits == 0 || b->out.stats.workers_lost > 0); i++) {
         bench_run(b, NULL);
     }
-    assert_int_equal(hsdi_target_n_workers(b->target), 1);
     assert_true(b->out.stats.hits > 0);
+    assert_int_equal(b->out.stats.workers_lost, 0);
+    assert_int_equal(hsdi_target_n_workers(b->target), 1);
     bench_close(b);
     rig_worker_stop(&worker);
 }
@@ -472,12 +475,15 @@ static void a_worker_that_was_restarted_often_is_still_used(void **state)
     (void)state;
     bench *b = bench_new(12);
     raw_peer peer = {.manner = MANNER_RESTARTED};
+    int n_tries = 0;
     b->config.deadline_ms = b->config.first_deadline_ms = 50;
     b->config.retry_ms = 10000;
     b->script.pass_us = 1000;
     raw_start(&peer);
     bench_open(b, peer.endpoint);
-    bench_run(b, NULL);
+    do { // the peer may get no turn for most of a generation
+        bench_run(b, NULL);
+    } while (b->out.stats.reopened <= 4 && ++n_tries < TRIES);
     assert_true(b->out.stats.reopened > 4);
     bench_close(b);
     raw_stop(&peer);
@@ -509,7 +515,7 @@ static hsdi_frame ask(hsdi_link *link, const void *bytes, size_t n_bytes)
     hsdi_frame frame = {0};
     const void *answer;
     size_t n_answer;
-    int64_t deadline_ns = hsdi_now_ns() + 2000000000;
+    int64_t deadline_ns = hsdi_now_ns() + SOON_MS * INT64_C(1000000);
     assert_int_equal(hsdi_link_send(link, bytes, n_bytes), HSD_OK);
     while (hsdi_link_receive(link, &answer, &n_answer) != HSD_OK) {
         assert_true(hsdi_now_ns() < deadline_ns);
@@ -610,7 +616,7 @@ static void two_sessions_share_one_worker(void **state)
 
 static void wait_until_none_is_open(void)
 {
-    for (int i = 0; i < 500 && atomic_load(&scripted_n_open) > 0; i++) {
+    for (int i = 0; i < SOON_MS / 10 && atomic_load(&scripted_n_open) > 0; i++) {
         usleep(10000);
     }
     assert_int_equal(atomic_load(&scripted_n_open), 0);
@@ -653,7 +659,7 @@ static void a_session_whose_owner_vanished_is_freed(void **state)
     rig_worker_start_with(&worker, context, &b->script, &config);
     bench_open(b, worker.endpoint);
     bench_run(b, NULL);
-    assert_int_equal(atomic_load(&scripted_n_open), 1);
+    assert_true(b->out.stats.drafted > 0);
     wait_until_none_is_open();
     bench_run(b, NULL); // and it is opened again when its owner speaks
     assert_true(b->out.stats.drafted > 0);

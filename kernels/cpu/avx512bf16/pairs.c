@@ -27,22 +27,23 @@ static inline void store_rounded(uint8_t *to, const float *from, int n)
     _mm256_storeu_si256((__m256i *)(void *)to, (__m256i)_mm512_cvtneps_pbh(v_load_n(from, n)));
 }
 
-void hsdi_avx512bf16_act_prepare(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,
-                                 void *dst)
+void hsdi_avx512bf16_act_prepare(const hsdi_acts *to, const float *x, int x_stride, int row, int n)
 {
-    if (type != HSDI_TYPE_BF16) {
-        HSDI_SET(act_prepare)(type, x, x_stride, n_rows, n_in, dst);
+    if (to->type != HSDI_TYPE_BF16) {
+        HSDI_SET(act_prepare)(to, x, x_stride, row, n);
         return;
     }
-    size_t row_bytes = hsdi_act_bytes_pairs(type, n_in);
-    for (int r = 0; r < n_rows; r++) {
-        uint8_t *to = (uint8_t *)dst + (size_t)r * row_bytes;
-        const float *from = x + (ptrdiff_t)r * x_stride;
-        int k = 0;
-        for (; k < n_in; k += 16) {
-            store_rounded(to + 2 * (size_t)k, from + k, n_in - k < 16 ? n_in - k : 16);
+    size_t row_bytes = hsdi_act_bytes_pairs(to->type, to->n_in);
+    for (int r = row; r < row + n; r++, x += x_stride) {
+        uint8_t *part = (uint8_t *)to->data + hsdi_act_offset(to->type, row_bytes, r);
+        size_t step = (size_t)hsdi_panel_rows(r, to->n_rows) * hsdi_act_part(to->type);
+        for (int k = 0; k < to->n_in; k += 32, part += step) {
+            memset(part + 32, 0, 32);
+            for (int i = 0; i < 32 && k + i < to->n_in; i += 16) {
+                int left = to->n_in - k - i;
+                store_rounded(part + 2 * i, x + k + i, left < 16 ? left : 16);
+            }
         }
-        memset(to + 2 * (size_t)k, 0, row_bytes - 2 * (size_t)k);
     }
 }
 
@@ -56,9 +57,10 @@ HSDI_TEMPLATE __m512bh input_pair(const uint8_t *x)
 HSDI_TEMPLATE void pairs_tile(hsdi_type type, int n_rows, int n_groups, const hsdi_matmul *m,
                               int row, int g)
 {
-    const size_t x_stride = hsdi_act_bytes_pairs(type, m->n_in);
     const size_t w_stride = hsdi_group_bytes(type, m->n_in);
-    const uint8_t *x = (const uint8_t *)m->x + (size_t)row * x_stride;
+    const size_t x_step = (size_t)hsdi_panel_rows(row, m->n_rows) * 64;
+    const uint8_t *x =
+        (const uint8_t *)m->x + hsdi_act_offset(type, hsdi_act_bytes_pairs(type, m->n_in), row);
     const uint8_t *w = (const uint8_t *)m->w + (size_t)g * w_stride;
     v16 sums[TILE_ROWS_MAX * 4];
     __m512bh weights[4];
@@ -66,18 +68,21 @@ HSDI_TEMPLATE void pairs_tile(hsdi_type type, int n_rows, int n_groups, const hs
     {
         sums[i] = v_zero();
     }
-    for (int k = 0; k < m->n_in; k += 2, w += 64, x += 4) {
-        HSDI_UNROLL for (int j = 0; j < n_groups; j++)
-        {
-            weights[j] = (__m512bh)_mm512_loadu_si512(w + (size_t)j * w_stride);
-        }
-        HSDI_UNROLL for (int r = 0; r < n_rows; r++)
-        {
-            __m512bh input = input_pair(x + (size_t)r * x_stride);
+    for (int k = 0; k < m->n_in; k += 32, x += x_step) {
+        int n = m->n_in - k < 32 ? m->n_in - k : 32;
+        for (int i = 0; i < n; i += 2, w += 64) {
             HSDI_UNROLL for (int j = 0; j < n_groups; j++)
             {
-                v16 *sum = &sums[r * n_groups + j];
-                *sum = _mm512_dpbf16_ps(*sum, input, weights[j]);
+                weights[j] = (__m512bh)_mm512_loadu_si512(w + (size_t)j * w_stride);
+            }
+            HSDI_UNROLL for (int r = 0; r < n_rows; r++)
+            {
+                __m512bh input = input_pair(x + 64 * r + 2 * i);
+                HSDI_UNROLL for (int j = 0; j < n_groups; j++)
+                {
+                    v16 *sum = &sums[r * n_groups + j];
+                    *sum = _mm512_dpbf16_ps(*sum, input, weights[j]);
+                }
             }
         }
     }

@@ -4,8 +4,7 @@
 
 #include "kernels/kernels.h"
 
-void hsdi_avx512bf16_act_prepare(hsdi_type type, const float *x, int x_stride, int n_rows, int n_in,
-                                 void *dst);
+void hsdi_avx512bf16_act_prepare(const hsdi_acts *to, const float *x, int x_stride, int row, int n);
 void hsdi_avx512bf16_matmul(const hsdi_matmul *m, int g_begin, int g_end);
 
 #endif
