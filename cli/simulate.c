@@ -90,9 +90,8 @@ static const char doc[] =
     "No model is loaded and no text made."
     "\v"
     "Examples:\n"
-    "  hsd simulate --topology examples/topology/core-ultra.yaml \\\n"
-    "               --profile examples/topology/core-ultra.profile.yaml --window 3\n"
-    "  hsd simulate --topology here.yaml --profile profile.yaml --mode mirror --json\n"
+    "  hsd simulate --topology machine.yaml --profile profile.yaml --window 3\n"
+    "  hsd simulate --profile profile.yaml --mode mirror --trace simulated.json\n"
     "\n" CLI_EXIT_CODES;
 
 static void add_device(simulate_options *s, char *name, const struct argp_state *state)

@@ -15,7 +15,6 @@
 #include "tests/engine/plain_rules.h"
 
 #include <math.h>
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
