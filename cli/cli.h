@@ -132,6 +132,8 @@ typedef struct cli_generation {
     hsd_session_options session;
     const char *workers[CLI_MAX_WORKERS];
     const char *worker_keys[CLI_MAX_WORKERS]; ///< NULL: without keys
+    const char *topology;                     ///< description of machines; NULL: none
+    hsd_machine *machine;                     ///< what was read from it, owned
     bool verbose;
     /// All that were given, for `profile`; the engine uses the last one.
     const char *devices[CLI_MAX_NAMED], *draft_devices[CLI_MAX_NAMED];
@@ -142,6 +144,9 @@ typedef struct cli_generation {
 /// Child parser; its input is a cli_generation.
 extern const struct argp cli_generation_argp;
 void cli_generation_init(cli_generation *g);
+/// Before the engine is opened: read what --topology names. Returns an exit code.
+int cli_generation_begin(cli_generation *g);
+void cli_generation_end(cli_generation *g);
 /// Take the option `key` when it is a setting of a session; else ARGP_ERR_UNKNOWN.
 error_t cli_parse_setting(int key, const char *arg, const struct argp_state *state,
                           hsd_session_options *out);

@@ -18,6 +18,7 @@ enum {
     KEY_WORKER,
     KEY_WORKER_KEY,
     KEY_KEY,
+    KEY_TOPOLOGY,
     KEY_RULE,
 };
 
@@ -44,6 +45,10 @@ static const struct argp_option options[] = {
     {"worker-key", KEY_WORKER_KEY, "FILE", 0,
      "NAME.pub of the --worker before it; needed for workers on other hosts", 0},
     {"key", KEY_KEY, "FILE", 0, "NAME.key of this side, made with `hsd keygen NAME'", 0},
+    {"topology", KEY_TOPOLOGY, "FILE", 0,
+     "description of machines (see `hsd topo'): its workers and keys are used where no --worker is "
+     "given",
+     0},
 
     {.doc = "Speculation (changes the speed, never the text):", .group = 3},
     {"draft-kind", CLI_KEY_DRAFT_KIND, "KIND", 0,
@@ -170,6 +175,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_KEY:
         g->engine.key_file = arg;
         return 0;
+    case KEY_TOPOLOGY:
+        g->topology = arg;
+        return 0;
     default:
         return cli_parse_setting(key, arg, state, &g->session);
     }
@@ -186,4 +194,18 @@ void cli_generation_init(cli_generation *g)
     g->session.sampling.temperature = 0;
     g->engine.log = cli_log;
     g->engine.log_user = &g->verbose;
+}
+
+int cli_generation_begin(cli_generation *g)
+{
+    hsd_error err = cli_no_error();
+    hsd_status status = g->topology ? hsd_machine_read(g->topology, &g->machine, &err) : HSD_OK;
+    g->engine.machine = g->machine;
+    return status == HSD_OK ? CLI_OK : cli_fail(status, &err);
+}
+
+void cli_generation_end(cli_generation *g)
+{
+    g->engine.machine = NULL;
+    hsd_machine_free(&g->machine);
 }

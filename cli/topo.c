@@ -18,7 +18,7 @@ static const struct argp_option options[] = {
     {"svg", KEY_SVG, 0, 0, "as a picture", 0},
     {"json", KEY_JSON, 0, 0, "as one JSON object", 0},
     {"topology", KEY_TOPOLOGY, "FILE", 0,
-     "another machine: a description file, or what `lstopo --of xml' has recorded (FILE.xml); "
+     "another machine: a description file, or FILE.xml that hwloc's lstopo has recorded there; "
      "without it this machine",
      0},
     {"out", KEY_OUT, "FILE", 0, "write to a file instead of standard output", 0},

@@ -89,7 +89,9 @@ struct hsd_engine {
     hsdi_context *context;
     char **endpoints; ///< of workers started elsewhere, owned
     int n_endpoints;
-    pthread_mutex_t lock; ///< guards `local` and `choice`
+    int endpoint_kinds[HSDI_TARGET_MAX_WORKERS]; ///< what a description says that they draft with;
+                                                 ///< HSD_DRAFT_AUTO: what the session wants
+    pthread_mutex_t lock;                        ///< guards `local` and `choice`
     hsdi_local_worker local[HSDI_N_LOCAL];
     hsdi_choice choice;
 };

@@ -148,6 +148,23 @@ hsd_status hsd_machine_print(const hsd_machine *machine, hsd_machine_format form
     return hsdi_fail(err, HSD_EINVAL, "format", "there is no format %d", (int)format);
 }
 
+void hsdi_machine_workers(const hsd_machine *machine, hsdi_described_workers *out)
+{
+    const hsdi_machine *m = &machine->m;
+    int most = m->choices.n_workers >= 0 && m->choices.n_workers < HSDI_TARGET_MAX_WORKERS
+                   ? m->choices.n_workers
+                   : HSDI_TARGET_MAX_WORKERS;
+    out->n = 0;
+    for (int i = 0; i < m->n_workers && out->n < most; i++) {
+        const hsdi_machine_worker *w = &m->workers[i];
+        if (!m->devices[w->i_device].is_forbidden) {
+            out->endpoints[out->n] = w->endpoint;
+            out->key_files[out->n] = w->pub_file[0] ? w->pub_file : NULL;
+            out->kinds[out->n++] = w->i_draft_kind;
+        }
+    }
+}
+
 void hsd_machine_free(hsd_machine **machine)
 {
     if (machine) {

@@ -173,7 +173,8 @@ static hsd_status add_workers(hsd_session *s, const char **endpoints, int *kinds
     hsd_status status = HSD_OK;
     *n = 0;
     for (int i = 0; uses_remote(s) && i < e->n_endpoints; i++) {
-        kinds[*n] = (int)s->options.draft_kind;
+        kinds[*n] =
+            e->endpoint_kinds[i] == HSD_DRAFT_NGRAM ? HSD_DRAFT_NGRAM : (int)s->options.draft_kind;
         endpoints[(*n)++] = e->endpoints[i];
     }
     if (*n == 0) {

@@ -10,6 +10,7 @@
 #ifndef HSD_ENGINE_H
 #define HSD_ENGINE_H
 
+#include <hsd/machine.h>
 #include <hsd/status.h>
 #include <hsd/trace.h>
 #include <stdbool.h>
@@ -74,7 +75,10 @@ typedef struct hsd_engine_options {
                           ///< other hosts are used with keys only
     const char *const *worker_key_files; ///< [n_workers] "NAME.pub" of each worker, or NULL for one
                                          ///< without keys; NULL: all without keys
-    hsd_log_fn log;                      ///< may be NULL; called from any thread
+    const hsd_machine *machine; ///< what there is and what is decided, borrowed for the call; NULL:
+                                ///< found when needed. Where n_workers is 0 its workers are used,
+                                ///< but those on forbidden devices, with their keys
+    hsd_log_fn log;             ///< may be NULL; called from any thread
     void *log_user;
     hsd_trace *trace; ///< records what sessions and their drafts in this process do; NULL: nothing.
                       ///< With one, devices that can time their kernels, and the log gets the sums

@@ -4,6 +4,8 @@
         picture; the examples are printed in all four ways, and a recording of lstopo too;
         --measure fills in rates, which later programs find and a changed driver does not; a
         mistake in a file is one line with file, field, line and column; wrong usage is refused.
+        The workers of a description, and no forbidden ones, draft for `run`, `batch` and `bench`
+        with --topology, and the tokens are those of mode ar.
 Does not prove: what the machine is made of (tests/topology).
 """
 import glob
@@ -13,7 +15,7 @@ import tempfile
 import unittest
 import xml.etree.ElementTree as ET
 
-from cli_case import ROOT, CliCase, hsd
+from cli_case import PROMPT, ROOT, CliCase, Worker, hsd
 
 EXAMPLES = sorted(glob.glob(os.path.join(ROOT, "examples", "topology", "*.yaml")))
 RECORDED = os.path.join(ROOT, "tests", "topology", "fixtures", "server.xml")
@@ -100,6 +102,57 @@ class Topo(CliCase):
         if not os.path.exists("/dev/full"):
             self.skipTest("there is no /dev/full")
         self.assertIn("(EIO)", self.failure("topo", "--out", "/dev/full"))
+
+
+class Workers(CliCase):
+    OPTIONS = ["--prompt", PROMPT, "--ignore-eos", "--tokens", 40, "--window", 4]
+
+    def describe(self, folder, endpoint, device=""):
+        file = os.path.join(folder, "m.yaml")
+        with open(file, "w") as text:
+            text.write("topology: 1\nhosts: [{name: h, here: true}]\ndevices:\n"
+                       f"  - {{name: d, type: cpu, host: h, id: cpu{device}}}\n"
+                       f"workers: [{{name: w, device: d, endpoint: \"{endpoint}\"}}]\n")
+        return file
+
+    def test_a_described_worker_drafts(self):
+        alone = self.json("run", *self.OPTIONS, "--mode", "ar")["tokens"]
+        with Worker("--verbose") as worker, tempfile.TemporaryDirectory() as folder:
+            file = self.describe(folder, worker.endpoint)
+            made = self.json("run", *self.OPTIONS, "--mode", "mirror", "--topology", file)
+            self.assertEqual(made["tokens"], alone)
+            self.assertGreater(made["stats"]["drafted"], 0)
+            done = hsd("batch", "--mode", "mirror", "--ignore-eos", "--tokens", 40, "--topology",
+                       file, input=json.dumps({"prompt": PROMPT}) + "\n")
+            self.assertEqual(json.loads(done.stdout)["tokens"], alone, done.stderr)
+            self.ok("bench", "--modes", "mirror", "--repeats", 1, "--tokens", 8, "--prefill", 0,
+                    "--rendezvous", 0, "--topology", file)
+            code, said = worker.stop()
+            self.assertEqual(code, 0, said)
+
+    def test_a_worker_that_is_not_there_costs_no_token(self):
+        alone = self.json("run", *self.OPTIONS, "--mode", "ar")["tokens"]
+        with tempfile.TemporaryDirectory() as folder:
+            file = self.describe(folder, f"ipc://{folder}/nobody")
+            done = hsd("run", *self.OPTIONS, "--mode", "mirror", "--json", "--topology", file)
+            self.assertEqual(json.loads(done.stdout)["tokens"], alone)
+            self.assertIn(f"{folder}/nobody", done.stderr)
+            # A forbidden one is not even looked for: the engine's own draft works.
+            file = self.describe(folder, f"ipc://{folder}/nobody", ", forbidden: true")
+            done = hsd("run", *self.OPTIONS, "--mode", "mirror", "--json", "--topology", file)
+            made = json.loads(done.stdout)
+            self.assertEqual(made["tokens"], alone)
+            self.assertGreater(made["stats"]["drafted"], 0)
+            self.assertEqual(done.stderr, "")
+
+    def test_other_hosts_need_keys_and_mistakes_have_a_place(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = self.describe(folder, "tcp://10.255.255.1:5555")
+            self.assertIn("(EINVAL)", self.failure("run", *self.OPTIONS, "--topology", file))
+            file = self.describe(folder, "ipc:///x", ", launch: 3")
+            for command in (["run", *self.OPTIONS], ["batch"], ["bench"]):
+                self.assertIn("devices[0].launch: \"3\" has no unit",
+                              self.failure(*command, "--topology", file))
 
 
 if __name__ == "__main__":
