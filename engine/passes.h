@@ -35,8 +35,9 @@ HSD_NODISCARD hsd_status hsdi_passes_open(hsdi_runner *first, const hsdi_passes_
                                           hsdi_passes **out, hsd_error *err);
 void hsdi_passes_close(hsdi_passes **passes);
 
-/// Fill the caches and compute nothing else. A job names rows, not threads, cache or buffers.
-HSD_NODISCARD hsd_status hsdi_passes_fill(hsdi_passes *passes, const hsdi_job *rows,
+/// Fill the caches and compute nothing else, on n_alone threads where no draft computes beside. A
+/// job names rows, not threads, cache or buffers.
+HSD_NODISCARD hsd_status hsdi_passes_fill(hsdi_passes *passes, const hsdi_job *rows, bool is_alone,
                                           hsd_error *err);
 /// Layers before the exit. Without one it does nothing.
 HSD_NODISCARD hsd_status hsdi_passes_prefix(hsdi_passes *passes, const hsdi_job *rows,
