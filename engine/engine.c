@@ -409,6 +409,7 @@ void hsd_engine_close(hsd_engine **engine)
         free(e->endpoints[i]);
     }
     free(e->endpoints);
+    free(e->plan);
     pthread_mutex_destroy(&e->lock);
     free(e);
     *engine = NULL;
@@ -432,6 +433,14 @@ int hsdi_first_cpu(const hsd_engine *e)
     return place->n_cpus > 0 ? place->cpus[0] : e->n_cpus > 1 ? e->cpus[0] : -1;
 }
 
+int hsdi_draft_cpu(const hsd_engine *e)
+{
+    int first = e->n_cpus - e->n_draft_threads;
+    return e->draft_place.n_cpus > 0 ? e->draft_place.cpus[0]
+           : e->n_cpus > 1           ? e->cpus[first > 0 ? first : 0]
+                                     : -1;
+}
+
 int hsdi_engine_spin_us(const hsd_engine *e, const char *endpoint)
 {
     return e->n_cpus > e->n_draft_threads ? hsdi_endpoint_spin_us(endpoint, e->n_cpus) : 0;
@@ -447,11 +456,8 @@ static hsd_status start_local(hsd_engine *e, hsdi_local_worker *local, hsd_error
     config.trace = e->trace;
     config.spin_us =
         local == &e->local[HSDI_LOCAL_DRAFT] ? hsdi_engine_spin_us(e, local->endpoint) : 0;
-    int first = e->n_cpus - e->n_draft_threads;
     local->log = &e->log;
-    local->cpu = e->draft_place.n_cpus > 0 ? e->draft_place.cpus[0]
-                 : e->n_cpus > 1           ? e->cpus[first > 0 ? first : 0]
-                                           : -1;
+    local->cpu = hsdi_draft_cpu(e);
     if (!local->worker) {
         status =
             hsdi_worker_create(e->context, local->endpoint, &factory, &config, &local->worker, err);

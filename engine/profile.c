@@ -82,6 +82,18 @@ static uint64_t hash_devices(const hsd_device_info *devices, int n)
     return hash;
 }
 
+uint64_t hsdi_profile_machine(void)
+{
+    hsd_device_info *list = calloc(DEVICES_MAX, sizeof *list);
+    int n = 0;
+    uint64_t hash = 0;
+    if (list && hsd_device_list(list, DEVICES_MAX, &n, NULL) == HSD_OK) {
+        hash = hash_devices(list, n < DEVICES_MAX ? n : DEVICES_MAX);
+    }
+    free(list);
+    return hash;
+}
+
 /// Without names every device that is hardware of its own: an OpenCL driver for the processors is
 /// the CPU once more.
 static hsd_status find_devices(const hsd_profile_options *o, hsdi_profile *p, hsd_error *err)

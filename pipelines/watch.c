@@ -98,26 +98,30 @@ static double predicted(const hsdi_watch *w, int i)
     return ok && ns > 0.0 ? tokens / ns : 0.0;
 }
 
-/// How wrong predictions of the same sort have been: of the target alone, of drafts. Where only the
-/// target alone was seen its error is every arm's, since all share its passes.
+/// What an arm that was seen brought over its prediction; 0: not known.
+static double ratio_of(const hsdi_watch *w, int i)
+{
+    double p = i >= 0 && is_seen(w, i) ? predicted(w, i) : 0.0;
+    return p > 0.0 ? w->seen[i].tokens / w->seen[i].ns / p : 0.0;
+}
+
+/// How wrong predictions are now. How fast the target alone is counts for every arm, since all
+/// share its passes: a busy machine slows everything. What drafts bring beyond that is their own
+/// error, and taken from one to another within limits only.
 static double bias_of(const hsdi_watch *w, int i)
 {
-    bool is_alone = w->config.arms[i].mode == HSD_MODE_AR;
-    double same = 0.0, other = 0.0;
-    int n_same = 0, n_other = 0;
-    for (int k = 0; k < w->config.n_arms; k++) {
-        double p = is_seen(w, k) ? predicted(w, k) : 0.0;
-        if (p > 0.0) {
-            double ratio = w->seen[k].tokens / w->seen[k].ns / p;
-            bool is_same = (w->config.arms[k].mode == HSD_MODE_AR) == is_alone;
-            same += is_same ? ratio : 0.0;
-            other += is_same ? 0.0 : ratio;
-            n_same += is_same;
-            n_other += !is_same;
-        }
+    double alone = ratio_of(w, alone_arm(w)), sum = 0.0;
+    int n = 0;
+    if (alone > 0.0 && w->config.arms[i].mode == HSD_MODE_AR) {
+        return alone;
     }
-    double bias = n_same > 0 ? same / n_same : n_other > 0 ? other / n_other : 1.0;
-    return fmin(fmax(bias, BIAS_LEAST), BIAS_MOST);
+    for (int k = 0; k < w->config.n_arms; k++) {
+        double ratio = w->config.arms[k].mode == HSD_MODE_AR ? 0.0 : ratio_of(w, k);
+        sum += ratio;
+        n += ratio > 0.0;
+    }
+    double base = alone > 0.0 ? alone : 1.0, own = n > 0 ? sum / n / base : 1.0;
+    return base * fmin(fmax(own, BIAS_LEAST), BIAS_MOST);
 }
 
 double hsdi_watch_rate(const hsdi_watch *w, int i)

@@ -147,6 +147,11 @@ static hsd_status check_inputs(const hsdi_machine *machine, const hsdi_costs *co
     return HSD_OK;
 }
 
+static bool has_any_table(const hsdi_search *s)
+{
+    return s->costs->n_tables > 0;
+}
+
 static hsd_status fail_impossible(const hsdi_search *s, hsd_error *err)
 {
     for (int i = 0; i < s->machine->n_devices; i++) {
@@ -159,6 +164,14 @@ static hsd_status fail_impossible(const hsdi_search *s, hsd_error *err)
                              "the target needs %.2f GB of weights and cache, there are %.2f GB",
                              (double)short_of.need_bytes * 1e-9,
                              (double)short_of.have_bytes * 1e-9);
+        }
+    }
+    for (int i = 0; i < s->machine->n_devices; i++) {
+        int d = s->order[i];
+        const char *why = hsdi_search_target_bar(s, d);
+        if (why && s->machine->n_devices > 0 && !has_any_table(s)) {
+            return hsdi_fail(err, HSD_EUNSUPPORTED, s->machine->devices[d].name,
+                             "%s: measure the machine, or describe its rates", why);
         }
     }
     return hsdi_fail(err, HSD_EUNSUPPORTED, "plan",

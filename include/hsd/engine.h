@@ -32,8 +32,9 @@ typedef struct hsd_session hsd_session;
 typedef struct hsd_worker hsd_worker;
 
 typedef enum hsd_mode {
-    HSD_MODE_AUTO = 0, ///< the engine chooses by measuring a few passes; hsd_stats.mode says which
-    HSD_MODE_AR = 1,   ///< target alone, one token per pass
+    HSD_MODE_AUTO = 0, ///< the engine plans with measured passes, and changes the mode while
+                       ///< running where that pays; hsd_stats.mode says which
+    HSD_MODE_AR = 1,     ///< target alone, one token per pass
     HSD_MODE_SERIAL = 2, ///< draft, then verify
     HSD_MODE_MIRROR = 3, ///< draft and verify at the same time
     HSD_MODE_ASYNC = 4,  ///< the target never waits: it verifies what draft tokens have arrived
@@ -145,7 +146,7 @@ typedef struct hsd_session_options {
 
 /// What a generation did. Counters since the last submit; times in seconds.
 typedef struct hsd_stats {
-    hsd_mode mode;             ///< the mode that ran
+    hsd_mode mode;             ///< the mode that ran; of auto: the one in force at the end
     hsd_draft_kind draft_kind; ///< the draft that ran; HSD_DRAFT_AUTO in mode ar
     int n_prompt;              ///< prompt tokens, BOS included
     int n_tokens;              ///< tokens generated
@@ -160,6 +161,7 @@ typedef struct hsd_stats {
     int64_t paused;            ///< steps without a window, since the target alone is faster
     int64_t late;              ///< steps in which no window arrived in time
     int64_t workers_lost;      ///< draft workers given up during the generation
+    int64_t replans;           ///< mode auto: changes of the plan, trials included
     double prefill_s, decode_s;
     double tokens_per_s;    ///< n_tokens / decode_s
     double wait_s;          ///< time the target waited for the draft (exposed draft time)
