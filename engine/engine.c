@@ -2,6 +2,7 @@
 #include "engine/engine_internal.h"
 
 #include "base/error.h"
+#include "engine/plan.h"
 #include "pipelines/transport/link.h"
 #include "topology/cores.h"
 
@@ -352,6 +353,61 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
     return HSD_OK;
 }
 
+static bool is_free(const char *device)
+{
+    return !device || strcmp(device, "auto") == 0;
+}
+
+static const char *name_or_null(const char *name)
+{
+    return name[0] ? name : NULL;
+}
+
+/// What a plan says, with the lists that options want.
+typedef struct places {
+    hsdi_placed plan;
+    const char *endpoints[HSDI_PLAN_WORKERS], *keys[HSDI_PLAN_WORKERS];
+} places;
+
+/// With a machine: what the options leave open comes from a plan. *out is owned and must outlive
+/// the options' use; NULL: there was nothing to plan.
+static hsd_status take_places(hsd_engine *e, hsd_engine_options *o, places **out, hsd_error *err)
+{
+    bool wants = is_free(o->target_device) || is_free(o->draft_device);
+    *out = NULL;
+    if (!o->machine || !wants) {
+        return HSD_OK;
+    }
+    places *p = calloc(1, sizeof *p);
+    hsd_status status =
+        p ? hsdi_plan_place(o, &p->plan, err) : hsdi_fail(err, HSD_ENOMEM, "engine", "plan");
+    if (status != HSD_OK) {
+        free(p);
+        return status;
+    }
+    if (is_free(o->target_device)) {
+        o->target_device = name_or_null(p->plan.target);
+        o->suffix_device = o->suffix_device ? o->suffix_device : name_or_null(p->plan.suffix);
+        o->split_layer = o->split_layer ? o->split_layer : p->plan.split_layer;
+    }
+    if (is_free(o->draft_device)) {
+        o->draft_device = name_or_null(p->plan.draft);
+    }
+    for (int i = 0; o->n_workers == 0 && i < p->plan.n_workers; i++) {
+        p->endpoints[i] = p->plan.endpoints[i];
+        p->keys[i] = name_or_null(p->plan.pub_files[i]);
+    }
+    if (o->n_workers == 0 && p->plan.n_workers > 0) {
+        o->worker_endpoints = p->endpoints;
+        o->worker_key_files = p->keys;
+        o->n_workers = p->plan.n_workers;
+        o->key_file = o->key_file ? o->key_file : name_or_null(p->plan.key_file);
+        e->planned_mode = p->plan.mode;
+    }
+    *out = p;
+    return HSD_OK;
+}
+
 hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, hsd_error *err)
 {
     if (!options || !out) {
@@ -363,10 +419,16 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
         return hsdi_fail(err, HSD_ENOMEM, "engine", "engine");
     }
     hsd_error local = {0};
+    hsd_engine_options planned = *options;
+    places *placed = NULL;
     e->log = (hsdi_log){options->log, options->log_user};
     e->trace = options->trace;
     pthread_mutex_init(&e->lock, NULL);
-    hsd_status status = open_all(e, options, &local);
+    hsd_status status = take_places(e, &planned, &placed, &local);
+    if (status == HSD_OK) {
+        status = open_all(e, &planned, &local);
+    }
+    free(placed);
     if (status != HSD_OK) {
         if (err) {
             *err = local;

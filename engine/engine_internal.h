@@ -82,7 +82,8 @@ struct hsd_engine {
     hsdi_context *context;
     char **endpoints; ///< of workers started elsewhere, owned
     int n_endpoints;
-    pthread_mutex_t lock; ///< guards `local` and `plan`
+    hsd_mode planned_mode; ///< with workers that a plan chose; AUTO: none did
+    pthread_mutex_t lock;  ///< guards `local` and `plan`
     hsdi_local_worker local[HSDI_N_LOCAL];
     struct hsdi_engine_plan *plan; ///< owned; NULL: nothing was measured yet
 };

@@ -12,8 +12,7 @@
 #include <string.h>
 
 enum { WINDOW_ADAPTIVE = 8 };
-/// Where nothing promises more than this part of the target alone, nothing is tried.
-static const double hopeless = 0.6;
+double hsdi_plan_hopeless = 0.6;
 
 static bool predict(void *user, int i_arm, const double *accept, int n_accept, double hit_rate,
                     double *tokens, double *ns)
@@ -133,7 +132,7 @@ static hsd_status plan_modes(hsd_engine *e, const hsd_session_options *o, hsdi_s
     free(plan);
     hsdi_logf(&e->log, HSDI_LOG_INFO, "mode auto: %s; the target alone gives %.1f tokens/s",
               hsd_mode_name(out->mode), alone);
-    if (hope < hopeless * alone) {
+    if (hope < hsdi_plan_hopeless * alone) {
         free(out->predictor);
         out->predictor = NULL;
     }

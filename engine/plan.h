@@ -29,6 +29,13 @@ typedef struct hsdi_session_plan {
     hsdi_predictor *predictor; ///< owned, free
 } hsdi_session_plan;
 
+/// Where no mode promises more than this part of the target alone, a session in mode auto has no
+/// watch. A variable for tests.
+extern double hsdi_plan_hopeless;
+
+/// The session's next step takes this arm, see hsdi_target_set_arm. For tests.
+void hsdi_session_set_arm(hsd_session *session, int i_arm);
+
 /// Measure the engine's open devices, within a second or two, or take the profile that was kept for
 /// this machine and these models. Once per engine; the engine's lock is held.
 HSD_NODISCARD hsd_status hsdi_engine_measure(hsd_engine *engine, hsdi_engine_plan **out,
@@ -40,6 +47,19 @@ HSD_NODISCARD hsd_status hsdi_engine_measure(hsd_engine *engine, hsdi_engine_pla
 /// Errors : HSD_ENOMEM; what measuring gives.
 HSD_NODISCARD hsd_status hsdi_plan_session(hsd_engine *engine, const hsd_session_options *options,
                                            hsdi_session_plan *out, hsd_error *err);
+
+/// Where a plan for a described machine puts models. Ids as in hsd_engine_options; empty: by the
+/// engine.
+typedef struct hsdi_placed {
+    hsd_mode mode; ///< with workers: the plan's; else AUTO
+    char target[HSDI_MACHINE_NAME], suffix[HSDI_MACHINE_NAME], draft[HSDI_MACHINE_NAME];
+    int split_layer, n_workers;
+    char endpoints[HSDI_PLAN_WORKERS][128], pub_files[HSDI_PLAN_WORKERS][256], key_file[256];
+} hsdi_placed;
+
+/// Plan for options->machine with the options' models; logs the reasons.
+HSD_NODISCARD hsd_status hsdi_plan_place(const hsd_engine_options *options, hsdi_placed *out,
+                                         hsd_error *err);
 
 /// A session ends: its acceptance is where the next one begins.
 void hsdi_plan_learn(hsd_engine *engine, const hsdi_watch *watch);

@@ -179,7 +179,8 @@ static hsd_status measure_beside(measuring *m, const hsdi_cost_table *target,
     return HSD_OK;
 }
 
-/// The pipelines' own cost: of a mirror step, and what a serial one costs more, where a side sleeps.
+/// The pipelines' own cost: of a mirror step, and what a serial one costs more, where a side
+/// sleeps.
 static hsd_status measure_messages(measuring *m, hsd_error *err)
 {
     hsdi_cost_rendezvous *r = &m->plan->costs.rendezvous;

@@ -2,6 +2,7 @@
 /// discovery, times by a profile or by estimates.
 #include "engine/engine_internal.h"
 #include "engine/machine.h"
+#include "engine/plan.h"
 #include "engine/profile.h"
 #include "topology/planner.h"
 
@@ -256,4 +257,69 @@ void hsd_plan_summarize(const hsd_plan *plan, hsd_plan_summary *out)
     (void)snprintf(out->cache, sizeof out->cache, "%s in %s",
                    hsdi_cache_kind_name(plan->plan.cache.kind),
                    hsdi_cache_type_name(plan->plan.cache.type));
+}
+
+// ---- places of an engine ----
+
+/// The best setting that drafts with the target where the plan has it: also where the plan is the
+/// target alone, a draft must be somewhere.
+static const hsdi_plan_setting *drafting(const hsdi_plan *plan)
+{
+    const hsdi_plan_setting *best = &plan->best.setting;
+    for (int i = 0; best->mode == HSD_MODE_AR && i < plan->n_runners_up; i++) {
+        const hsdi_plan_setting *x = &plan->runners_up[i].setting;
+        if (x->mode != HSD_MODE_AR && x->i_target == best->i_target &&
+            x->i_suffix == best->i_suffix && x->draft_kind == HSD_DRAFT_MODEL) {
+            return x;
+        }
+    }
+    return best;
+}
+
+static void copy_id(const hsdi_machine *m, int i_device, char out[HSDI_MACHINE_NAME])
+{
+    memcpy(out, m->devices[i_device].id, HSDI_MACHINE_NAME);
+}
+
+static void place_drafts(const hsdi_machine *m, const hsdi_plan_setting *x, hsdi_placed *out)
+{
+    for (int i = 0; i < x->n_workers && x->mode != HSD_MODE_AR; i++) {
+        if (x->i_worker[i] < 0) {
+            copy_id(m, x->i_draft[i], out->draft);
+            continue;
+        }
+        const hsdi_machine_worker *w = &m->workers[x->i_worker[i]];
+        memcpy(out->endpoints[out->n_workers], w->endpoint, sizeof w->endpoint);
+        memcpy(out->pub_files[out->n_workers++], w->pub_file, sizeof w->pub_file);
+    }
+}
+
+hsd_status hsdi_plan_place(const hsd_engine_options *o, hsdi_placed *out, hsd_error *err)
+{
+    hsd_plan *plan = NULL;
+    hsd_plan_options how;
+    hsd_plan_options_init(&how);
+    how.machine = o->machine;
+    how.target_path = o->target_path;
+    how.draft_path = o->draft_path;
+    how.n_ctx = o->n_ctx;
+    memset(out, 0, sizeof *out);
+    hsd_status status = hsd_plan_make(&how, &plan, err);
+    if (status == HSD_OK) {
+        const hsdi_plan_setting *best = &plan->plan.best.setting;
+        copy_id(&plan->machine, best->i_target, out->target);
+        if (best->i_suffix >= 0) {
+            copy_id(&plan->machine, best->i_suffix, out->suffix);
+            out->split_layer = best->split_layer;
+        }
+        place_drafts(&plan->machine, drafting(&plan->plan), out);
+        memcpy(out->key_file, plan->machine.choices.client_key_file, sizeof out->key_file);
+        out->mode = out->n_workers > 0 ? drafting(&plan->plan)->mode : HSD_MODE_AUTO;
+        for (int i = 0; i < plan->plan.n_reasons; i++) {
+            const hsdi_log log = {o->log, o->log_user};
+            hsdi_logf(&log, HSDI_LOG_INFO, "plan: %s", plan->plan.reasons[i]);
+        }
+    }
+    hsd_plan_free(&plan);
+    return status;
 }

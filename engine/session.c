@@ -129,7 +129,8 @@ static hsd_status fill_defaults(hsd_session *s, hsd_error *err)
     if (o->mode == HSD_MODE_AUTO) {
         bool any_model = o->draft_kind == HSD_DRAFT_AUTO || o->draft_kind == HSD_DRAFT_MODEL;
         if (e->n_endpoints > 0 && any_model) {
-            o->mode = HSD_MODE_MIRROR; // a worker was given to be used; its speed is not known yet
+            // A worker was given to be used; without a plan its speed is not known yet.
+            o->mode = e->planned_mode != HSD_MODE_AUTO ? e->planned_mode : HSD_MODE_MIRROR;
         } else if (e->draft.model && any_model) {
             status = hsdi_plan_session(e, &asked, &s->plan, err);
             if (status == HSD_OK) {
@@ -664,6 +665,11 @@ void hsd_session_coverage(const hsd_session *session, hsd_coverage *out)
     memcpy(out->draft_not_both, t.own_not_merged, sizeof out->draft_not_both);
     memcpy(out->both_not_exit, t.merged_not_proxy, sizeof out->both_not_exit);
     memcpy(out->exit_not_both, t.proxy_not_merged, sizeof out->exit_not_both);
+}
+
+void hsdi_session_set_arm(hsd_session *session, int i_arm)
+{
+    hsdi_target_set_arm(session->target, i_arm);
 }
 
 void hsdi_session_depths(const hsd_session *session, int64_t *reached, int64_t *passed)

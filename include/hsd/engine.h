@@ -32,8 +32,8 @@ typedef struct hsd_session hsd_session;
 typedef struct hsd_worker hsd_worker;
 
 typedef enum hsd_mode {
-    HSD_MODE_AUTO = 0, ///< the engine plans with measured passes, and changes the mode while
-                       ///< running where that pays; hsd_stats.mode says which
+    HSD_MODE_AUTO = 0,   ///< the engine plans with measured passes, and changes the mode while
+                         ///< running where that pays; hsd_stats.mode says which
     HSD_MODE_AR = 1,     ///< target alone, one token per pass
     HSD_MODE_SERIAL = 2, ///< draft, then verify
     HSD_MODE_MIRROR = 3, ///< draft and verify at the same time
@@ -75,7 +75,11 @@ typedef struct hsd_engine_options {
                           ///< other hosts are used with keys only
     const char *const *worker_key_files; ///< [n_workers] "NAME.pub" of each worker, or NULL for one
                                          ///< without keys; NULL: all without keys
-    hsd_log_fn log;                      ///< may be NULL; called from any thread
+    /// A machine to plan for (hsd_machine_discover, hsd_machine_read): devices that are NULL or
+    /// "auto" above, and workers where there are none, are chosen by a plan with it. Devices need
+    /// rates. Borrowed for the call; NULL: devices that are NULL are the CPU
+    const struct hsd_machine *machine;
+    hsd_log_fn log; ///< may be NULL; called from any thread
     void *log_user;
     hsd_trace *trace; ///< records what sessions and their drafts in this process do; NULL: nothing.
                       ///< With one, devices that can time their kernels, and the log gets the sums
