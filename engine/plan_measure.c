@@ -18,8 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_REPEATS = 5, N_STEPS = 200, BESIDE_ROWS = 4 };
+enum { N_REPEATS = 5, N_STEPS = 200, BESIDE_ROWS = 4, SHORT_TEXT = 64 };
 /// A large model has said enough after one or two passes.
+/// A pass that is quick enough to fill a short text first.
+static const double small_ns = 500000.0;
+/// A profile whose passes are so many times longer or shorter than now was made under other
+/// circumstances: beside other work, say.
+static const double other_times = 1.5;
 static const int64_t pass_budget_ns = 60000000, table_budget_ns = 400000000;
 /// Costs of rows that were not measured: eight rows of 8-bit weights took 1.7 times as long as one
 /// (ik_llama.cpp, 1.1B, two cores), 1.09 with weights read once: a fifth more per doubling.
@@ -36,13 +41,15 @@ static double bytes_of_head(const hsdi_cost_model *m)
     return layers + head > 0.0 ? head / (layers + head) : 0.0;
 }
 
+/// A pass of n_rows; of small models on a short text, whose keys and values cost them something.
 static hsd_status time_rows(hsdi_runner *runner, int cpu, int n_threads, int n_rows, int exit_layer,
-                            double *ns, hsd_error *err)
+                            int n_past, double *ns, hsd_error *err)
 {
     const hsdi_measured_pass what = {.cpu = cpu,
                                      .n_threads = n_threads,
                                      .exit_layer = exit_layer,
                                      .n_rows = n_rows,
+                                     .n_past = n_past,
                                      .n_repeats = N_REPEATS,
                                      .budget_ns = pass_budget_ns};
     int64_t best = 0;
@@ -91,17 +98,20 @@ static hsd_status measure_table(measuring *m, hsdi_cost_role role, int i_device,
     if (c->n_tables == HSDI_COST_TABLES || hsdi_cost_find(c, role, i_device, n_table_threads)) {
         return HSD_OK;
     }
+    int n_past = 0;
+    status = time_rows(runner, cpu, n_threads, 1, 0, 0, &ns[0], err);
+    n_past = ns[0] < small_ns && m->e->n_ctx > 2 * SHORT_TEXT ? SHORT_TEXT : 0;
     for (size_t k = 0; k < sizeof order / sizeof *order && status == HSD_OK; k++) {
         int n_rows = hsdi_cost_row_counts[order[k]];
-        bool fits = n_rows < m->e->n_ctx && n_rows <= HSDI_STAGE_ROWS;
+        bool fits = n_rows + n_past < m->e->n_ctx && n_rows <= HSDI_STAGE_ROWS;
         if (k == 0 || (fits && hsdi_now_ns() - begin_ns < table_budget_ns)) {
-            status = time_rows(runner, cpu, n_threads, n_rows, 0, &ns[order[k]], err);
+            status = time_rows(runner, cpu, n_threads, n_rows, 0, n_past, &ns[order[k]], err);
         }
     }
     double cut = 0.0;
     bool is_cut = role == HSDI_COST_TARGET && !runner->next && model->n_layers > 1 && ns[2] > 0.0;
     if (status == HSD_OK && is_cut) {
-        status = time_rows(runner, cpu, n_threads, 4, model->n_layers / 2, &cut, err);
+        status = time_rows(runner, cpu, n_threads, 4, model->n_layers / 2, n_past, &cut, err);
     }
     if (status != HSD_OK) {
         return status;
@@ -280,6 +290,30 @@ static bool recall(measuring *m)
     return ok;
 }
 
+/// Does the profile say what a pass takes now? One pass of either model tells.
+static bool still_holds(measuring *m, int i_target, int i_draft, int n_target, int n_draft)
+{
+    hsd_engine *e = m->e;
+    hsdi_costs *c = &m->plan->costs;
+    const hsdi_cost_table *t[] = {hsdi_cost_find(c, HSDI_COST_TARGET, i_target, n_target),
+                                  hsdi_cost_find(c, HSDI_COST_DRAFT, i_draft, n_draft)};
+    hsdi_runner *runners[] = {&e->target.runner, &e->draft.runner};
+    const int n_layers[] = {c->target.n_layers, c->draft.n_layers};
+    for (int i = 0; i < 2; i++) {
+        double now = 0.0, then = t[i] ? hsdi_cost_pass(t[i], n_layers[i], true, 1.0) : 0.0;
+        if (t[i] && (time_rows(runners[i], i == 0 ? hsdi_first_cpu(e) : hsdi_draft_cpu(e),
+                               i == 0 ? e->n_target_alone : 0, 1, 0, 0, &now, NULL) != HSD_OK ||
+                     now > other_times * then || then > other_times * now)) {
+            hsdi_logf(&e->log, HSDI_LOG_WARN,
+                      "plan: the kept profile is not used: a pass of the %s takes %.3f ms, it says "
+                      "%.3f",
+                      i == 0 ? "target" : "draft", now * 1e-6, then * 1e-6);
+            return false;
+        }
+    }
+    return true;
+}
+
 static hsd_status measure_all(measuring *m, hsd_error *err)
 {
     hsd_engine *e = m->e;
@@ -292,6 +326,11 @@ static hsd_status measure_all(measuring *m, hsd_error *err)
     int alone = e->target_place.open ? 0 : e->n_target_alone;
     int beside = e->target_place.open ? 0 : e->n_target_beside;
     int own = e->draft_place.open ? 0 : e->n_draft_threads, cpu = hsdi_first_cpu(e);
+    if (is_known && !still_holds(m, i_target, i_draft, alone, own)) {
+        // What was seen of acceptance holds whatever the machine did.
+        c->n_tables = c->n_slowdowns = 0;
+        c->rendezvous = (hsdi_cost_rendezvous){0};
+    }
     hsd_status status = measure_table(m, HSDI_COST_TARGET, i_target, &e->target.runner, cpu,
                                       e->n_target_alone, alone, err);
     if (status == HSD_OK) {
