@@ -74,6 +74,17 @@ static hsd_status read_machine(const hsd_profile_options *o, hsd_machine **out, 
                             : hsd_machine_discover(out, err);
 }
 
+uint64_t hsdi_profile_machine(void)
+{
+    hsd_machine *here = NULL;
+    uint64_t fingerprint = 0;
+    if (hsd_machine_discover(&here, NULL) == HSD_OK) {
+        fingerprint = here->m.fingerprint;
+    }
+    hsd_machine_free(&here);
+    return fingerprint;
+}
+
 /// Devices that an engine on this host opens. Sets of processors are measured when they are named,
 /// and so is hardware under a second driver.
 static bool is_of_its_own(const hsdi_machine *m, const hsdi_machine_device *d)

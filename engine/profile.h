@@ -7,6 +7,9 @@
 
 #include <hsd/profile.h>
 
+/// Fingerprint of this machine, by its devices. 0: they cannot be listed.
+uint64_t hsdi_profile_machine(void);
+
 /// The profile that was kept for a machine and two models, by their fingerprints (hsdi_machine,
 /// hsdi_gguf_fingerprint; draft 0: none). false: there is none, or it cannot be read.
 ///
