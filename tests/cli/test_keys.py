@@ -12,7 +12,7 @@ import stat
 import tempfile
 import unittest
 
-from cli_case import PROMPT, CliCase, Worker, hsd
+from cli_case import PROMPT, TRIES, CliCase, Worker, hsd
 
 ARGS = ["run", "--prompt", PROMPT, "--ignore-eos", "--tokens", 40, "--window", 4]
 
@@ -100,11 +100,14 @@ class Keys(KeyCase):
             for own, its_key, why in [("stranger.key", "gpu.pub", "it refused our key"),
                                       (None, None, "asks for a key"),
                                       ("alice.key", "stranger.pub", "is not its own")]:
-                done = self.run_with(worker, own, its_key)
-                self.assertEqual(done.returncode, 0, done.stderr)
+                for _ in range(TRIES):  # a busy machine may not get to a handshake in time
+                    done = self.run_with(worker, own, its_key)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertIn('"drafted": 0', done.stdout)
+                    self.assertIn(str(expected["tokens"]), done.stdout)
+                    if why in done.stderr:
+                        break
                 self.assertIn(why, done.stderr)
-                self.assertIn('"drafted": 0', done.stdout)
-                self.assertIn(str(expected["tokens"]), done.stdout)
             code, said = worker.stop()
             self.assertEqual(code, 0, said)
             stranger = self.read("stranger.pub").split()[0]

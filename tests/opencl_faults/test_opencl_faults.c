@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-enum { N_TOKENS = 16, LOST_CODE = -36, N_PLACES = 4 };
+enum { N_TOKENS = 16, LOST_CODE = -36, N_PLACES = 4, TRIES = 20 };
 
 static const char prompt[] = "Once upon a time there was a little girl who";
 static const hsd_fault_plan no_fault;
@@ -111,11 +111,18 @@ static void check(const hsd_fault_plan *plan, bool is_target, const text *want)
 {
     text got;
     hsd_error err = {0};
-    control->set(plan);
-    hsd_status status = run(is_target, &got, &err);
-    bool came = control->n_faults() > 0;
-    control->set(&no_fault);
-    control->release();
+    hsd_status status;
+    bool came, was_slow;
+    int n_tries = 0;
+    do {
+        control->set(plan);
+        status = run(is_target, &got, &err);
+        came = control->n_faults() > 0;
+        control->set(&no_fault);
+        control->release();
+        // A busy machine may be taken for a queue that stands still.
+        was_slow = plan->kind == HSD_FAULT_HANG && !came && status == HSD_EDEVICE;
+    } while (was_slow && ++n_tries < TRIES);
     if (status == HSD_OK && !same(&got, want)) {
         explain(plan, is_target, status, &err, "other tokens");
     }
@@ -192,7 +199,6 @@ static void calls_of_the_draft_fail(void **state)
 static void a_queue_stands_still(void **state)
 {
     (void)state;
-    setenv("HSD_DEVICE_TIMEOUT_S", "0.3", 1);
     for (int is_target = 0; is_target < 2; is_target++) {
         text want, got;
         hsd_error err = {0};
@@ -200,10 +206,12 @@ static void a_queue_stands_still(void **state)
         control->set(&no_fault);
         assert_int_equal(run(is_target, &got, &err), HSD_OK);
         int n = control->n_calls("clEnqueueNDRangeKernel");
+        setenv("HSD_DEVICE_TIMEOUT_S", "1", 1);
         for (int k = 0; k < 3; k++) {
             hsd_fault_plan plan = {"clEnqueueNDRangeKernel", 1 + k * n / 3, HSD_FAULT_HANG, 0};
             check(&plan, is_target, &want);
         }
+        unsetenv("HSD_DEVICE_TIMEOUT_S");
     }
     setenv("HSD_DEVICE_TIMEOUT_S", "soon", 1);
     hsd_engine *engine = NULL;
