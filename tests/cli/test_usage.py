@@ -10,7 +10,7 @@ import unittest
 
 from cli_case import ROOT, CliCase, hsd
 
-COMMANDS = ["run", "batch", "worker", "info", "bench", "keygen", "devices", "export"]
+COMMANDS = ["run", "batch", "worker", "info", "bench", "keygen", "devices", "export", "plan"]
 
 
 class Help(CliCase):
