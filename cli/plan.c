@@ -53,7 +53,7 @@ static const char doc[] =
     "\v"
     "Examples:\n"
     "  hsd plan --why\n"
-    "  hsd plan --topology examples/topology/server.yaml --target big.gguf --draft small.gguf\n"
+    "  hsd plan --topology server.yaml --target big.gguf --draft small.gguf\n"
     "\n" CLI_EXIT_CODES;
 
 static hsd_objective objective_of(const char *name, const struct argp_state *state)

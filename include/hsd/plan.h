@@ -81,7 +81,7 @@ typedef struct hsd_plan_summary {
     char machine[64];
     double break_even; ///< acceptance at which the plan is as fast as the target alone; below 0: it
                        ///< is the target alone; above 1: at none
-    double acceptance;        ///< of a draft's first token
+    double acceptance; ///< of a draft's first token
     bool acceptance_was_seen; ///< in a profile; else it is assumed
     char cache[32];           ///< "K+V in f32"
     long long n_tried, n_pruned;
