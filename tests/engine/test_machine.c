@@ -1,8 +1,8 @@
 /// Proves: machines are found, read, printed in every format and freed; what is wrong with an
 ///         argument or a file is said; the workers that an engine takes from a description are
 ///         those that are not forbidden, as many as was decided, with keys and kinds in order; a
-///         machine of other hosts is not measured here, and one that names a device which is not
-///         there is told so.
+///         machine of other hosts is not measured here, a set of processors is, once, and a device
+///         that is not there is named.
 /// Does not prove: what is found (tests/topology), that workers draft (tests/cli/test_topo.py).
 #include <hsd/hsd.h>
 #include <sched.h>
