@@ -1,5 +1,5 @@
-/// Philox-4x32-10 and Gumbel noise in integers: the same bits in C and in OpenCL C, which both
-/// compile this text.
+/// Philox-4x32-10, Gumbel noise and the weights of top-p in integers: the same bits in C and in
+/// OpenCL C, which both compile this text.
 ///
 /// A draw has 24 bits, so there are 2^24 numbers of noise; each is the float nearest to
 /// -log(-log u). Integers make them, so neither a C library nor a device's float rounds them.
@@ -42,20 +42,26 @@ static inline float hsdi_bits_as_float(uint32_t bits)
 }
 #endif
 
-/// One Philox-4x32-10 block in place. Source: see base/rng.h.
-HSDI_SHARED void hsdi_philox_block(uint32_t *c, uint32_t k0, uint32_t k1)
+/// One Philox-4x32-10 block. Shapes: counter [4], out [4]. Source: see base/rng.h.
+HSDI_SHARED void hsdi_philox_block(const uint32_t *counter, uint32_t k0, uint32_t k1, uint32_t *out)
 {
+    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     for (int round = 0; round < 10; round++) {
-        uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
-        uint32_t n0 = (uint32_t)(p1 >> 32) ^ c[1] ^ k0;
-        uint32_t n2 = (uint32_t)(p0 >> 32) ^ c[3] ^ k1;
-        c[1] = (uint32_t)p1;
-        c[3] = (uint32_t)p0;
-        c[0] = n0;
-        c[2] = n2;
+        uint64_t p0 = (uint64_t)0xD2511F53u * c0;
+        uint64_t p1 = (uint64_t)0xCD9E8D57u * c2;
+        uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+        uint32_t n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c1 = (uint32_t)p1;
+        c3 = (uint32_t)p0;
+        c0 = n0;
+        c2 = n2;
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
+    out[0] = c0;
+    out[1] = c1;
+    out[2] = c2;
+    out[3] = c3;
 }
 
 /// For c = 1 + i/64: 1/c, rounded up, and minus the logarithm of that; both times 2^64.
@@ -153,6 +159,35 @@ HSDI_SHARED float hsdi_gumbel_bound(uint32_t bits)
 {
     int zeros = hsdi_clz64(0x1fffffful - 2 * (uint64_t)(bits >> 8)); // 39 .. 63
     return 0.6931472f * (float)(zeros - 38);
+}
+
+/// 2^(31 - i/64)
+HSDI_CONSTANT uint32_t hsdi_exp2_table[64] = {
+    0x80000000u, 0x7e9f0606u, 0x7d41d96eu, 0x7be86fbau, 0x7a92be8bu, 0x7940bb9eu, 0x77f25cceu,
+    0x76a7980fu, 0x75606374u, 0x741cb528u, 0x72dc8374u, 0x719fc4b9u, 0x70666f76u, 0x6f307a41u,
+    0x6dfddbccu, 0x6cce8ae1u, 0x6ba27e65u, 0x6a79ad56u, 0x69540ec9u, 0x683199edu, 0x6712460bu,
+    0x65f60a7fu, 0x64dcdec3u, 0x63c6ba64u, 0x62b39509u, 0x61a3666du, 0x60962665u, 0x5f8bccdbu,
+    0x5e8451d0u, 0x5d7fad59u, 0x5c7dd7a4u, 0x5b7ec8f2u, 0x5a82799au, 0x5988e209u, 0x5891fac1u,
+    0x579dbc57u, 0x56ac1f75u, 0x55bd1cdbu, 0x54d0ad5au, 0x53e6c9dau, 0x52ff6b55u, 0x521a8ad7u,
+    0x51382182u, 0x50582888u, 0x4f7a9930u, 0x4e9f6cd4u, 0x4dc69cddu, 0x4cf022cau, 0x4c1bf829u,
+    0x4b4a169cu, 0x4a7a77d4u, 0x49ad1598u, 0x48e1e9bau, 0x4818ee22u, 0x47521cc6u, 0x468d6faeu,
+    0x45cae0f2u, 0x450a6abbu, 0x444c0740u, 0x438fb0cbu, 0x42d561b4u, 0x421d1462u, 0x4166c34cu,
+    0x40b268fau,
+};
+
+/// exp(x) * 2^39 in integers for x in [-27, 0], below it and for NaN 0; good to 1e-8 and one unit.
+///
+/// With -x / log 2 = n + i/64 + r: 2^-n, from the table, and the series of exp(-r log 2) to r^3.
+HSDI_SHARED uint64_t hsdi_exp_fixed(float x)
+{
+    if (!(x >= -27.0f && x <= 0.0f)) {
+        return 0;
+    }
+    uint64_t t = (uint64_t)(-x * 0x1p27f) * 0xb8aa3b29ul; // times 2^58
+    uint64_t r = t >> 26 & 0x3fffffful, y = r * 0xb17217f8ul >> 32;
+    uint64_t square = y * y >> 33, cube = (square * y >> 32) * 0x55555555ul >> 32;
+    uint64_t part = 0x100000000ul - y + square - cube;
+    return hsdi_exp2_table[t >> 52 & 63] * part >> (24 + (int)(t >> 58));
 }
 
 #endif

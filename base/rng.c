@@ -3,12 +3,9 @@
 
 #include "base/gumbel.h"
 
-#include <string.h>
-
 void hsdi_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
-    memcpy(out, counter, 4 * sizeof *out);
-    hsdi_philox_block(out, key[0], key[1]);
+    hsdi_philox_block(counter, key[0], key[1], out);
 }
 
 void hsdi_gumbel(uint64_t seed, int64_t position, int32_t token_begin, int n, float *out)

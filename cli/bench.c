@@ -47,7 +47,8 @@ static const struct argp_option options[] = {
     {"prefill", KEY_PREFILL, "N", 0, "length of the measured prefill (0: none); default 128", 0},
     {"rendezvous", KEY_RENDEZVOUS, "N", 0,
      "steps of the pipelines' own cost (0: none); default 2000", 0},
-    {"rows", KEY_ROWS, "LIST", 0, "also time target passes of these row counts: 1,2,4,8,16", 0},
+    {"rows", KEY_ROWS, "LIST", 0,
+     "time target passes of these row counts: 1,2,4,8,16; alone, nothing else is measured", 0},
     {"past", KEY_PAST, "N", 0, "context of these passes; default 64", 0},
     {"coverage", KEY_COVERAGE, "FILE", 0,
      "only measure how often outcomes are among the roots of mode mirror, and hit a branch, for "
@@ -79,7 +80,7 @@ static const char doc[] =
     "  hsd bench --target big.gguf --draft small.gguf --threads 2 --repeats 9\n"
     "  hsd bench --modes ar,mirror --window 7 --roots 16 --json\n"
     "  hsd bench --modes ar --prefill 0 --rendezvous 0 --sessions 1,2,4,8,16\n"
-    "  hsd bench --modes none --prefill 0 --rendezvous 0 --rows 1,2,4,8,16\n"
+    "  hsd bench --rows 1,2,4,8,16 --target big.gguf --threads 2 --json\n"
     "  hsd bench --kernels --device opencl\n"
     "\n" CLI_EXIT_CODES " With --coverage: 4 both sources of roots are worse than one.";
 
@@ -168,6 +169,7 @@ static error_t parse_numbers(int key, char *arg, struct argp_state *state)
         b->n_repeats = (int)cli_parse_int(state, "--repeats", arg, 1, BENCH_MAX_REPEATS);
         return 0;
     case KEY_SESSIONS:
+        b->only_rows = false;
         b->n_counts = cli_parse_ints(state, "--sessions", arg, 1, BENCH_MAX_SESSIONS, b->counts,
                                      BENCH_MAX_COUNTS);
         return 0;
@@ -178,6 +180,7 @@ static error_t parse_numbers(int key, char *arg, struct argp_state *state)
         b->n_past = (int)cli_parse_int(state, "--past", arg, 0, INT_MAX);
         return 0;
     case KEY_PREFILL:
+        b->only_rows = false;
         b->n_prefill = (int)cli_parse_int(state, "--prefill", arg, 0, 1 << 24);
         return 0;
     case KEY_PER_FAMILY:
@@ -189,6 +192,7 @@ static error_t parse_numbers(int key, char *arg, struct argp_state *state)
                         : cli_parse_ints(state, "--hits", arg, 1, 64, b->hits, BENCH_MAX_COUNTS);
         return 0;
     case KEY_RENDEZVOUS:
+        b->only_rows = false;
         b->n_rendezvous = (int)cli_parse_int(state, "--rendezvous", arg, 0, 10000000);
         return 0;
     default:
@@ -210,6 +214,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         add_file(b, state, arg);
         return 0;
     case KEY_MODES:
+        b->only_rows = false;
         parse_modes(b, state, arg);
         return 0;
     case KEY_WITH_TREE:
@@ -237,6 +242,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         argp_error(state, "'%s' is not an option", arg);
         return 0;
     case ARGP_KEY_END:
+        if (b->only_rows && b->n_rows > 0) {
+            b->n_modes = b->n_prefill = b->n_rendezvous = 0;
+        }
         add_default_prompts(b, state);
         add_variants(b, state);
         if (b->n_counts > 0 && b->n_modes == 0) {
@@ -329,6 +337,7 @@ int cli_bench(int argc, char **argv)
     b.n_past = 64;
     b.n_prefill = 128;
     b.n_rendezvous = 2000;
+    b.only_rows = true;
     b.modes[b.n_modes++].mode = HSD_MODE_AR;
     b.modes[b.n_modes++].mode = HSD_MODE_SERIAL;
     b.modes[b.n_modes++].mode = HSD_MODE_MIRROR;

@@ -58,6 +58,7 @@ typedef struct bench {
     int n_repeats;
     int n_past;       ///< context of the passes of --rows
     int n_prefill;    ///< length of the measured prefill, 0: none
+    bool only_rows;   ///< no option asked for modes, sessions, prefill or rendezvous
     int n_rendezvous; ///< steps, 0: none
     bool json;
     bool kernels;               ///< measure only products, on one device or all

@@ -38,6 +38,7 @@ int cli_batch(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_profile(int argc, char **argv);
 int cli_simulate(int argc, char **argv);
+int cli_plan(int argc, char **argv);
 
 /* report.c */
 

@@ -24,6 +24,7 @@ static char title_topo[] = "hsd topo";
 static char title_batch[] = "hsd batch";
 static char title_export[] = "hsd export";
 static char title_profile[] = "hsd profile";
+static char title_plan[] = "hsd plan";
 static char title_simulate[] = "hsd simulate";
 
 static const command commands[] = {
@@ -37,6 +38,7 @@ static const command commands[] = {
     {"topo", title_topo, cli_topo},
     {"export", title_export, cli_export},
     {"profile", title_profile, cli_profile},
+    {"plan", title_plan, cli_plan},
     {"simulate", title_simulate, cli_simulate},
 };
 
@@ -54,7 +56,8 @@ static const char doc[] =
     "  devices  list what models can run on\n"
     "  topo     say what this machine, or a described one, is made of\n"
     "  export   write a model as a network for an NPU\n"
-    "  profile  measure target and draft on every device; draw where a run's time goes\n"
+    "  profile  measure models on every device; draw where the time goes\n"
+    "  plan     say what should run where, and why\n"
     "  simulate what a generation would take on a described machine\n"
     "\n"
     "Options:"
@@ -78,7 +81,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "a command is missing: run, batch, worker, info, bench, keygen, "
-                          "devices, topo, export, profile or simulate");
+                          "devices, topo, export, profile, plan or simulate");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -16,6 +16,7 @@ enum {
     KEY_PATIENCE,
     KEY_PIECE,
     KEY_REPORT,
+    KEY_TOPOLOGY,
     KEY_TRACE
 };
 
@@ -25,6 +26,8 @@ static const struct argp_option options[] = {
     {"seconds", KEY_SECONDS, "S", 0, "time for all of it, about; default 60, with --quick 12", 0},
     {"patience", KEY_PATIENCE, "S", 0,
      "a measurement that has not ended after S seconds hangs, and is ended; default 300", 0},
+    {"topology", KEY_TOPOLOGY, "FILE", 0,
+     "a description of this machine (docs/topology.md), for the names of its devices", 0},
     {"out", KEY_OUT, "FILE", 0, "where to write the profile; default profile.yaml", 0},
     {"prompt", 'p', "TEXT", 0,
      "a text to continue, for acceptance, or of the report; may be repeated", 0},
@@ -52,7 +55,7 @@ static const char doc[] =
     "\v"
     "Examples:\n"
     "  hsd profile --quick\n"
-    "  hsd profile --target big.gguf --draft small.gguf --device cpu --device opencl:0\n"
+    "  hsd profile --target big.gguf --draft small.gguf --device opencl:0\n"
     "  hsd profile --report run.html --prompt \"Once upon a time\" --mode mirror\n"
     "\n" CLI_EXIT_CODES;
 
@@ -82,6 +85,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_PATIENCE:
         o->n_seconds_most = (int)cli_parse_int(state, "--patience", arg, 1, 86400);
+        return 0;
+    case KEY_TOPOLOGY:
+        o->measured.topology_path = arg;
         return 0;
     case KEY_OUT:
         o->out_file = arg;

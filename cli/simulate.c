@@ -37,7 +37,8 @@ typedef struct simulate_options {
 
 static const struct argp_option options[] = {
     {.doc = "Machine and models:", .group = 1},
-    {"topology", KEY_TOPOLOGY, "FILE", 0, "description of the machine, see docs/topology.md", 0},
+    {"topology", KEY_TOPOLOGY, "FILE", 0,
+     "description of the machine, see docs/topology.md (default: this machine)", 0},
     {"profile", KEY_PROFILE, "FILE", 0,
      "times of target and draft on its devices, as `hsd profile' writes them", 0},
     {"acceptance", KEY_ACCEPTANCE, "FILE", 0,
@@ -89,9 +90,8 @@ static const char doc[] =
     "No model is loaded and no text made."
     "\v"
     "Examples:\n"
-    "  hsd simulate --topology examples/topology/core-ultra.yaml \\\n"
-    "               --profile examples/topology/core-ultra.profile.yaml --window 3\n"
-    "  hsd simulate --topology here.yaml --profile profile.yaml --mode mirror --json\n"
+    "  hsd simulate --topology machine.yaml --profile profile.yaml --window 3\n"
+    "  hsd simulate --profile profile.yaml --mode mirror --trace simulated.json\n"
     "\n" CLI_EXIT_CODES;
 
 static void add_device(simulate_options *s, char *name, const struct argp_state *state)
@@ -184,8 +184,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         argp_error(state, "'%s' is not an option", arg);
         return 0;
     case ARGP_KEY_END:
-        if (!s->o.topology_path || !s->o.profile_path) {
-            argp_error(state, "--topology and --profile are needed: what machine is it?");
+        if (!s->o.profile_path) {
+            argp_error(state, "--profile is needed: how long do target and draft take?");
         } else if (s->trace_file && s->o.session.mode == HSD_MODE_AUTO) {
             argp_error(state, "--trace goes with one --mode");
         }
@@ -239,13 +239,14 @@ static void print_table(const hsd_simulation *runs, int n)
 
 static json_t *json_of(const hsd_simulation *s)
 {
-    return json_pack("{s:s, s:s, s:i, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:o}",
+    return json_pack("{s:s, s:s, s:i, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:o}",
                      "target", s->target, "draft", s->draft, "workers", s->n_workers, "measured",
-                     (int)s->is_measured, "ar_tokens_per_s", s->ar_tokens_per_s, "ratio_to_ar",
-                     speedup(s), "step_ms", s->step_s * 1e3, "step_p95_ms", s->step_p95_s * 1e3,
-                     "step_p99_ms", s->step_p99_s * 1e3, "target_busy", s->target_busy,
-                     "draft_busy", s->draft_busy, "frames", (json_int_t)s->n_frames, "bytes",
-                     (json_int_t)s->n_bytes, "stats", cli_json_stats(&s->stats));
+                     (int)s->is_measured, "ar_tokens_per_s", s->ar_tokens_per_s, "law_tokens_per_s",
+                     s->law_tokens_per_s, "ratio_to_ar", speedup(s), "step_ms", s->step_s * 1e3,
+                     "step_p95_ms", s->step_p95_s * 1e3, "step_p99_ms", s->step_p99_s * 1e3,
+                     "target_busy", s->target_busy, "draft_busy", s->draft_busy, "frames",
+                     (json_int_t)s->n_frames, "bytes", (json_int_t)s->n_bytes, "stats",
+                     cli_json_stats(&s->stats));
 }
 
 static int print_json(const hsd_simulation *runs, int n)

@@ -3,6 +3,7 @@
 #include "engine/machine.h"
 
 #include "base/error.h"
+#include "engine/plan.h"
 #include "pipelines/transport/link.h"
 #include "topology/cores.h"
 
@@ -353,18 +354,95 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
     return HSD_OK;
 }
 
-/// Workers of the machine's description into the options.
-static void take_described(hsd_engine *e, hsd_engine_options *o, hsdi_described_workers *workers)
+static bool is_free(const char *device)
 {
-    const char *key_file = o->machine->m.choices.client_key_file;
-    hsdi_machine_workers(o->machine, workers);
-    o->worker_endpoints = workers->endpoints;
-    o->worker_key_files = workers->key_files;
-    o->n_workers = workers->n;
-    if (!o->key_file && key_file[0]) {
-        o->key_file = key_file;
+    return !device || strcmp(device, "auto") == 0;
+}
+
+static const char *name_or_null(const char *name)
+{
+    return name[0] ? name : NULL;
+}
+
+/// What a plan says, with the lists that options want.
+typedef struct places {
+    hsdi_placed plan;
+    hsdi_described_workers workers; ///< of the plan, or all of them without one
+} places;
+
+/// Rates of a device here, and of every worker's: without them there is nothing to compare.
+static bool has_rates(const hsdi_machine *m)
+{
+    bool has_here = false;
+    for (int i = 0; i < m->n_devices; i++) {
+        const hsdi_machine_device *d = &m->devices[i];
+        has_here = has_here || (m->hosts[d->i_host].is_here && d->id[0] && d->read_gbps > 0.0);
     }
-    memcpy(e->endpoint_kinds, workers->kinds, (size_t)workers->n * sizeof *workers->kinds);
+    for (int i = 0; i < m->n_workers; i++) {
+        has_here = has_here && m->devices[m->workers[i].i_device].read_gbps > 0.0;
+    }
+    return has_here;
+}
+
+/// What the options leave open comes from a plan.
+static hsd_status plan_places(hsd_engine *e, hsd_engine_options *o, places *p, hsd_error *err)
+{
+    hsd_status status = hsdi_plan_place(o, &p->plan, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    if (is_free(o->target_device)) {
+        o->target_device = name_or_null(p->plan.target);
+        o->suffix_device = o->suffix_device ? o->suffix_device : name_or_null(p->plan.suffix);
+        o->split_layer = o->split_layer ? o->split_layer : p->plan.split_layer;
+    }
+    if (is_free(o->draft_device)) {
+        o->draft_device = name_or_null(p->plan.draft);
+    }
+    p->workers.n = p->plan.n_workers;
+    for (int i = 0; i < p->plan.n_workers; i++) {
+        p->workers.endpoints[i] = p->plan.endpoints[i];
+        p->workers.key_files[i] = name_or_null(p->plan.pub_files[i]);
+        p->workers.kinds[i] = p->plan.draft_kinds[i];
+    }
+    e->planned_mode = o->n_workers == 0 ? p->plan.mode : HSD_MODE_AUTO;
+    return HSD_OK;
+}
+
+/// With a machine: devices by a plan where they are open and there are rates, and the workers. *out
+/// is owned and must outlive the options' use; NULL: nothing comes from a machine.
+static hsd_status take_places(hsd_engine *e, hsd_engine_options *o, places **out, hsd_error *err)
+{
+    *out = NULL;
+    if (!o->machine) {
+        return HSD_OK;
+    }
+    places *p = calloc(1, sizeof *p);
+    if (!p) {
+        return hsdi_fail(err, HSD_ENOMEM, "engine", "plan");
+    }
+    bool wants = is_free(o->target_device) || is_free(o->draft_device);
+    hsd_status status = HSD_OK;
+    if (wants && has_rates(&o->machine->m)) {
+        status = plan_places(e, o, p, err);
+    } else {
+        hsdi_machine_workers(o->machine, &p->workers);
+    }
+    if (status != HSD_OK) {
+        free(p);
+        return status;
+    }
+    if (o->n_workers == 0 && p->workers.n > 0) {
+        const char *key_file = o->machine->m.choices.client_key_file;
+        o->worker_endpoints = p->workers.endpoints;
+        o->worker_key_files = p->workers.key_files;
+        o->n_workers = p->workers.n;
+        o->key_file = o->key_file ? o->key_file : name_or_null(key_file);
+        memcpy(e->endpoint_kinds, p->workers.kinds,
+               (size_t)p->workers.n * sizeof *p->workers.kinds);
+    }
+    *out = p;
+    return HSD_OK;
 }
 
 hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, hsd_error *err)
@@ -378,15 +456,16 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
         return hsdi_fail(err, HSD_ENOMEM, "engine", "engine");
     }
     hsd_error local = {0};
+    hsd_engine_options planned = *options;
+    places *placed = NULL;
     e->log = (hsdi_log){options->log, options->log_user};
     e->trace = options->trace;
     pthread_mutex_init(&e->lock, NULL);
-    hsd_engine_options all = *options;
-    hsdi_described_workers workers;
-    if (all.machine && all.n_workers == 0) {
-        take_described(e, &all, &workers);
+    hsd_status status = take_places(e, &planned, &placed, &local);
+    if (status == HSD_OK) {
+        status = open_all(e, &planned, &local);
     }
-    hsd_status status = open_all(e, &all, &local);
+    free(placed);
     if (status != HSD_OK) {
         if (err) {
             *err = local;
@@ -429,6 +508,7 @@ void hsd_engine_close(hsd_engine **engine)
         free(e->endpoints[i]);
     }
     free(e->endpoints);
+    free(e->plan);
     pthread_mutex_destroy(&e->lock);
     free(e);
     *engine = NULL;
@@ -452,6 +532,14 @@ int hsdi_first_cpu(const hsd_engine *e)
     return place->n_cpus > 0 ? place->cpus[0] : e->n_cpus > 1 ? e->cpus[0] : -1;
 }
 
+int hsdi_draft_cpu(const hsd_engine *e)
+{
+    int first = e->n_cpus - e->n_draft_threads;
+    return e->draft_place.n_cpus > 0 ? e->draft_place.cpus[0]
+           : e->n_cpus > 1           ? e->cpus[first > 0 ? first : 0]
+                                     : -1;
+}
+
 int hsdi_engine_spin_us(const hsd_engine *e, const char *endpoint)
 {
     return e->n_cpus > e->n_draft_threads ? hsdi_endpoint_spin_us(endpoint, e->n_cpus) : 0;
@@ -467,11 +555,8 @@ static hsd_status start_local(hsd_engine *e, hsdi_local_worker *local, hsd_error
     config.trace = e->trace;
     config.spin_us =
         local == &e->local[HSDI_LOCAL_DRAFT] ? hsdi_engine_spin_us(e, local->endpoint) : 0;
-    int first = e->n_cpus - e->n_draft_threads;
     local->log = &e->log;
-    local->cpu = e->draft_place.n_cpus > 0 ? e->draft_place.cpus[0]
-                 : e->n_cpus > 1           ? e->cpus[first > 0 ? first : 0]
-                                           : -1;
+    local->cpu = hsdi_draft_cpu(e);
     if (!local->worker) {
         status =
             hsdi_worker_create(e->context, local->endpoint, &factory, &config, &local->worker, err);

@@ -63,13 +63,6 @@ typedef struct hsdi_local_worker {
     const hsdi_log *log;
 } hsdi_local_worker;
 
-/// What hsdi_choose_mode found, for the settings it was asked for.
-typedef struct hsdi_choice {
-    bool made;
-    int window, roots, exit_layer;
-    hsd_mode mode;
-} hsdi_choice;
-
 struct hsd_engine {
     hsdi_log log;
     int n_ctx;
@@ -91,17 +84,19 @@ struct hsd_engine {
     int n_endpoints;
     int endpoint_kinds[HSDI_TARGET_MAX_WORKERS]; ///< what a description says that they draft with;
                                                  ///< HSD_DRAFT_AUTO: what the session wants
-    pthread_mutex_t lock;                        ///< guards `local` and `choice`
+    hsd_mode planned_mode;                       ///< with workers that a plan chose; AUTO: none did
+    pthread_mutex_t lock;                        ///< guards `local` and `plan`
     hsdi_local_worker local[HSDI_N_LOCAL];
-    hsdi_choice choice;
+    struct hsdi_engine_plan *plan; ///< owned; NULL: nothing was measured yet
 };
 
 /// Take times of kernels on the engine's devices that can, and write them to the log.
 void hsdi_engine_profile(hsd_engine *engine);
 void hsdi_engine_log_times(const hsd_engine *engine);
 
-/// Processor of the target device's first thread; -1: not pinned.
+/// Processor of the target device's first thread; of the draft's; -1: not pinned.
 int hsdi_first_cpu(const hsd_engine *engine);
+int hsdi_draft_cpu(const hsd_engine *engine);
 
 /// Which passes to time.
 typedef struct hsdi_measured_pass {
@@ -118,12 +113,6 @@ typedef struct hsdi_measured_pass {
 /// quantile of its own times.
 HSD_NODISCARD hsd_status hsdi_measure_rows(hsdi_runner *runner, const hsdi_measured_pass *what,
                                            int64_t *ns, int64_t *suffix_ns, hsd_error *err);
-
-/// The mode for HSD_MODE_AUTO with a model draft, by measured pass times; logs its reasons.
-///
-/// Measured once per engine and window, on the first such session; takes some tens of passes.
-HSD_NODISCARD hsd_status hsdi_choose_mode(hsd_engine *engine, int window, int roots, int exit_layer,
-                                          hsd_mode *out, hsd_error *err);
 
 /// How long a pipeline looks for messages of an endpoint before it sleeps: not at all where the
 /// draft takes every core.

@@ -294,14 +294,14 @@ bool hsdi_passes_draw(const hsdi_passes *p)
     return p->listing.drawn || p->exit_listing.drawn;
 }
 
-hsd_status hsdi_passes_fill(hsdi_passes *p, const hsdi_job *rows, hsd_error *err)
+hsd_status hsdi_passes_fill(hsdi_passes *p, const hsdi_job *rows, bool is_alone, hsd_error *err)
 {
     hsd_status status = HSD_OK;
     for (int i = 0; i < p->n_places && status == HSD_OK; i++) {
         const place *at = &p->places[i];
         bool is_last = at == last_place(p);
-        status = submit(at, at->fill, rows, at->n_threads, p->pieces[at->first].in,
-                        is_last ? NULL : p->pieces[at->last].out, err);
+        status = submit(at, at->fill, rows, is_alone ? at->n_alone : at->n_threads,
+                        p->pieces[at->first].in, is_last ? NULL : p->pieces[at->last].out, err);
         pass_on(p, at->last, rows->n_rows);
     }
     return status;

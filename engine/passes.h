@@ -39,8 +39,9 @@ void hsdi_passes_close(hsdi_passes **passes);
 /// Whether jobs must say how their rows are drawn from.
 bool hsdi_passes_draw(const hsdi_passes *passes);
 
-/// Fill the caches and compute nothing else. A job names rows, not threads, cache or buffers.
-HSD_NODISCARD hsd_status hsdi_passes_fill(hsdi_passes *passes, const hsdi_job *rows,
+/// Fill the caches and compute nothing else, on n_alone threads where no draft computes beside. A
+/// job names rows, not threads, cache or buffers.
+HSD_NODISCARD hsd_status hsdi_passes_fill(hsdi_passes *passes, const hsdi_job *rows, bool is_alone,
                                           hsd_error *err);
 /// Layers before the exit. Without one it does nothing.
 HSD_NODISCARD hsd_status hsdi_passes_prefix(hsdi_passes *passes, const hsdi_job *rows,

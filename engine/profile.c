@@ -2,17 +2,16 @@
 #include "engine/profile.h"
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "devices/keep.h"
+#include "engine/machine.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { DEVICES_MAX = 64, SECONDS = 60, QUICK_SECONDS = 12 };
+enum { SECONDS = 60, QUICK_SECONDS = 12 };
 
 struct hsd_profile {
     hsdi_profile p;
@@ -69,51 +68,55 @@ static int add_device(hsdi_profile *p, const char *name, const char *id)
     return p->n_devices++;
 }
 
-/// The machine as its devices call themselves.
-static uint64_t hash_devices(const hsd_device_info *devices, int n)
+static hsd_status read_machine(const hsd_profile_options *o, hsd_machine **out, hsd_error *err)
 {
-    uint64_t hash = HSDI_HASH_BEGIN;
-    for (int i = 0; i < n; i++) {
-        hash = hsdi_hash(hash, devices[i].id, strlen(devices[i].id));
-        hash = hsdi_hash(hash, devices[i].name, strlen(devices[i].name));
-        hash = hsdi_hash(hash, devices[i].driver, strlen(devices[i].driver));
-        hash = hsdi_hash(hash, &devices[i].n_units, sizeof devices[i].n_units);
-    }
-    return hash;
+    return o->topology_path ? hsd_machine_read(o->topology_path, out, err)
+                            : hsd_machine_discover(out, err);
 }
 
-/// Without names every device that is hardware of its own: an OpenCL driver for the processors is
-/// the CPU once more.
-static hsd_status find_devices(const hsd_profile_options *o, hsdi_profile *p, hsd_error *err)
+uint64_t hsdi_profile_machine(void)
 {
-    hsd_device_info *list = calloc(DEVICES_MAX, sizeof *list);
-    int n = 0;
-    hsd_status status = list ? hsd_device_list(list, DEVICES_MAX, &n, err)
-                             : hsdi_fail(err, HSD_ENOMEM, "profile", "device list");
-    n = n < DEVICES_MAX ? n : DEVICES_MAX;
-    if (status == HSD_OK) {
-        p->machine = hash_devices(list, n);
-        gethostname(p->machine_name, sizeof p->machine_name - 1);
+    hsd_machine *here = NULL;
+    uint64_t fingerprint = 0;
+    if (hsd_machine_discover(&here, NULL) == HSD_OK) {
+        fingerprint = here->m.fingerprint;
     }
-    bool is_all = o->n_devices == 0 && o->n_draft_devices == 0;
-    for (int i = 0; i < n && status == HSD_OK && is_all; i++) {
-        bool is_cpu_again = i > 0 && strcmp(list[i].type, "cpu") == 0;
-        if (!is_cpu_again && !list[i].unusable[0]) {
-            (void)add_device(p, list[i].id, list[i].id);
+    hsd_machine_free(&here);
+    return fingerprint;
+}
+
+/// Devices that an engine on this host opens. Sets of processors are measured when they are named,
+/// and so is hardware under a second driver.
+static bool is_of_its_own(const hsdi_machine *m, const hsdi_machine_device *d)
+{
+    return m->hosts[d->i_host].is_here && d->id[0] && !d->unusable[0] && !d->is_forbidden &&
+           d->i_same_as < 0 && strncmp(d->id, "cpu:", 4) != 0;
+}
+
+/// A device by what an engine or the machine calls it; NULL: the machine has none such.
+static const hsdi_machine_device *find_named(const hsdi_machine *m, const char *name)
+{
+    for (int i = 0; i < m->n_devices; i++) {
+        const hsdi_machine_device *d = &m->devices[i];
+        if (m->hosts[d->i_host].is_here && d->id[0] &&
+            (strcmp(d->id, name) == 0 || strcmp(d->name, name) == 0)) {
+            return d;
         }
     }
-    free(list);
-    return status;
+    return NULL;
 }
 
-static hsd_status name_devices(const char *const *ids, int n, hsdi_profile *p, hsd_error *err)
+static hsd_status name_devices(const hsdi_machine *m, const char *const *names, int n,
+                               hsdi_profile *p, hsd_error *err)
 {
     hsdi_place *place = malloc(sizeof *place);
     hsd_status status = place ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "profile", "place");
     for (int i = 0; i < n && status == HSD_OK; i++) {
-        status = hsdi_place_parse(ids[i], "device", place, err);
+        const hsdi_machine_device *d = find_named(m, names[i]);
+        const char *id = d ? d->id : names[i];
+        status = hsdi_place_parse(id, "device", place, err);
         if (status == HSD_OK &&
-            (strlen(ids[i]) >= HSDI_MACHINE_NAME || add_device(p, ids[i], ids[i]) < 0)) {
+            (strlen(id) >= HSDI_MACHINE_NAME || add_device(p, d ? d->name : id, id) < 0)) {
             status = hsdi_fail(err, HSD_EINVAL, "device", "too many, or too long a name");
         }
     }
@@ -132,6 +135,31 @@ static const char *const *names_of(const hsd_profile_options *o, hsdi_cost_role 
     bool is_default = o->n_devices == 0 && o->n_draft_devices > 0;
     *n = is_default ? 1 : o->n_devices;
     return is_default ? cpu : o->devices;
+}
+
+static hsd_status find_devices(const hsd_profile_options *o, hsdi_profile *p, hsd_error *err)
+{
+    hsd_machine *machine = NULL;
+    hsd_status status = read_machine(o, &machine, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    const hsdi_machine *m = &machine->m;
+    bool is_all = o->n_devices == 0 && o->n_draft_devices == 0;
+    p->machine = m->fingerprint;
+    memcpy(p->machine_name, m->name, sizeof p->machine_name);
+    for (int i = 0; i < m->n_devices && is_all; i++) {
+        if (is_of_its_own(m, &m->devices[i])) {
+            (void)add_device(p, m->devices[i].name, m->devices[i].id);
+        }
+    }
+    for (int role = HSDI_COST_TARGET; role <= HSDI_COST_DRAFT && status == HSD_OK; role++) {
+        int n_names;
+        const char *const *named = names_of(o, (hsdi_cost_role)role, &n_names);
+        status = name_devices(m, named, n_names, p, err);
+    }
+    hsd_machine_free(&machine);
+    return status;
 }
 
 static hsd_status check_options(const hsd_profile_options *o, hsd_error *err)
@@ -170,11 +198,6 @@ hsd_status hsd_profile_begin(const hsd_profile_options *options, hsd_profile **o
     if (status == HSD_OK) {
         status = find_devices(options, &profile->p, err);
     }
-    for (int role = HSDI_COST_TARGET; role <= HSDI_COST_DRAFT && status == HSD_OK; role++) {
-        int n_names;
-        const char *const *names = names_of(options, (hsdi_cost_role)role, &n_names);
-        status = name_devices(names, n_names, &profile->p, err);
-    }
     if (status != HSD_OK) {
         hsd_profile_free(&profile);
         return status;
@@ -207,7 +230,8 @@ static int devices_of(const hsd_profile_options *o, const hsdi_profile *p, hsdi_
     for (int i = 0; i < p->n_devices; i++) {
         bool is_named = n_names == 0;
         for (int k = 0; k < n_names && !is_named; k++) {
-            is_named = strcmp(names[k], p->devices[i].id) == 0;
+            is_named = strcmp(names[k], p->devices[i].id) == 0 ||
+                       strcmp(names[k], p->devices[i].name) == 0;
         }
         if (is_named) {
             out[n++] = i;

@@ -7,6 +7,9 @@
 
 #include <hsd/profile.h>
 
+/// Fingerprint of this machine, by its devices. 0: they cannot be listed.
+uint64_t hsdi_profile_machine(void);
+
 /// The profile that was kept for a machine and two models, by their fingerprints (hsdi_machine,
 /// hsdi_gguf_fingerprint; draft 0: none). false: there is none, or it cannot be read.
 ///
@@ -47,8 +50,9 @@ HSD_NODISCARD hsd_status hsdi_probe_open(const hsd_profile_options *options, con
                                          hsdi_probe *out, hsd_error *err);
 void hsdi_probe_close(hsdi_probe *probe);
 
-/// Thread counts to measure on the CPU: out [HSDI_CORES_MAX], ascending.
-int hsdi_profile_threads(const hsd_profile_options *options, int *out);
+/// Thread counts to measure on a device: out [HSDI_CORES_MAX], ascending; 1 where it is no CPU, at
+/// most those of a set of processors.
+int hsdi_profile_threads(const hsd_profile_options *options, const char *id, int *out);
 
 /// Stages with a filled context, and the rows of a pass.
 typedef struct hsdi_stages hsdi_stages;

@@ -183,6 +183,8 @@ hsd_status hsdi_profile_acceptance(const hsd_profile_options *options, double se
         put_coverage(c.coverage.draft, a->own);
         put_coverage(c.coverage.both, a->both);
         a->n_seen = c.n_seen;
+        int n_layers = hsd_engine_n_layers(engine);
+        a->exit_part = (double)(n_layers / 2) / n_layers; // where sessions exit by default
     }
     if (status == HSD_OK) {
         calibration c = {.options = options, .n_tokens = tokens_of(options)};

@@ -201,17 +201,17 @@ hsd_status hsdi_profile_beside(const hsd_profile_options *options, const char *t
                                hsdi_profile *out, hsd_error *err)
 {
     enum { PAIRS_MAX = 32 };
-    int threads[HSDI_CORES_MAX], n = hsdi_profile_threads(options, threads), n_pairs = 0;
-    int n_cores = threads[n - 1];
-    bool on_cpu[2] = {strncmp(target_id, "cpu", 3) == 0, strncmp(draft_id, "cpu", 3) == 0};
-    int pairs[PAIRS_MAX][2];
-    // Where both share the cores, those that the draft leaves; else all of them, and all but one.
-    for (int i = 0; i < (on_cpu[0] ? n : 1); i++) {
-        for (int k = 0; k < (on_cpu[1] ? n : 1); k++) {
-            bool fits = !on_cpu[0] || !on_cpu[1] || threads[i] + threads[k] <= n_cores;
-            if (n_pairs < PAIRS_MAX && (fits || n_cores == 1)) {
-                pairs[n_pairs][0] = on_cpu[0] ? threads[i] : 1;
-                pairs[n_pairs++][1] = on_cpu[1] ? threads[k] : 1;
+    int threads[2][HSDI_CORES_MAX], n_pairs = 0, pairs[PAIRS_MAX][2];
+    int n[2] = {hsdi_profile_threads(options, target_id, threads[0]),
+                hsdi_profile_threads(options, draft_id, threads[1])};
+    bool share = strcmp(target_id, draft_id) == 0 && strncmp(target_id, "cpu", 3) == 0;
+    int n_cores = threads[0][n[0] - 1];
+    // Where both share the cores, those that fit them together.
+    for (int i = 0; i < n[0]; i++) {
+        for (int k = 0; k < n[1] && n_pairs < PAIRS_MAX; k++) {
+            if (!share || threads[0][i] + threads[1][k] <= n_cores || n_cores == 1) {
+                pairs[n_pairs][0] = threads[0][i];
+                pairs[n_pairs++][1] = threads[1][k];
             }
         }
     }

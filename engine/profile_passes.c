@@ -336,16 +336,13 @@ hsd_status hsdi_profile_passes(const hsd_profile_options *options, const char *i
                                hsdi_cost_role role, int i_device, double seconds, hsdi_profile *out,
                                hsd_error *err)
 {
-    int threads[HSDI_CORES_MAX], n = hsdi_profile_threads(options, threads);
-    bool is_cpu = strncmp(id, "cpu", 3) == 0;
-    n = is_cpu ? n : 1;
+    int threads[HSDI_CORES_MAX], n = hsdi_profile_threads(options, id, threads);
     hsd_status status = HSD_OK;
     if (role == HSDI_COST_TARGET) {
         status = measure_copies(id, &out->devices[i_device], err);
     }
     for (int i = 0; i < n && status == HSD_OK; i++) {
-        status = measure_threads(options, id, role, i_device, is_cpu ? threads[i] : 1, seconds / n,
-                                 out, err);
+        status = measure_threads(options, id, role, i_device, threads[i], seconds / n, out, err);
     }
     return status;
 }

@@ -17,23 +17,37 @@ struct hsdi_stages {
     hsdi_candidate out[HSDI_STAGE_ROWS * HSDI_PROFILE_CANDIDATES];
 };
 
-int hsdi_profile_threads(const hsd_profile_options *options, int *out)
+/// Processors that a CPU device has; 0: it is none.
+static int processors_of(const char *id)
 {
     hsdi_cores *cores = malloc(sizeof *cores);
+    hsdi_place *place = malloc(sizeof *place);
     int n = 0;
-    if (options->n_threads > 0) {
-        for (int i = 0; i < options->n_threads && n < HSDI_CORES_MAX; i++) {
-            out[n++] = options->threads[i];
-        }
-    } else if (cores && hsdi_cores_discover(cores, NULL) == HSD_OK) {
-        for (int k = 1; k < cores->n_cores; k *= 2) {
-            out[n++] = k;
-        }
-        out[n++] = cores->n_cores;
-    } else {
-        out[n++] = 1;
+    if (cores && place && hsdi_place_parse(id, "device", place, NULL) == HSD_OK && !place->open) {
+        n = place->n_cpus > 0                            ? place->n_cpus
+            : hsdi_cores_discover(cores, NULL) == HSD_OK ? cores->n_cores
+                                                         : 1;
     }
     free(cores);
+    free(place);
+    return n;
+}
+
+int hsdi_profile_threads(const hsd_profile_options *options, const char *id, int *out)
+{
+    int n = 0, n_most = processors_of(id);
+    for (int i = 0; i < options->n_threads && n_most > 0 && n < HSDI_CORES_MAX; i++) {
+        // Counts beyond all cores are measured where nothing less was asked for.
+        if (options->threads[i] <= n_most || (n == 0 && i + 1 == options->n_threads)) {
+            out[n++] = options->threads[i];
+        }
+    }
+    for (int k = 1; options->n_threads == 0 && k < n_most; k *= 2) {
+        out[n++] = k;
+    }
+    if (options->n_threads == 0 || n == 0) {
+        out[n++] = n_most > 0 ? n_most : 1;
+    }
     return n;
 }
 

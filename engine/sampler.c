@@ -9,7 +9,6 @@
 #include "base/gumbel.h"
 #include "base/rng.h"
 #include "devices/graph.h"
-#include "kernels/ref/math.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -131,12 +130,11 @@ static int sort_tokens(hsdi_sampler *s, const float *logits)
     return n;
 }
 
-/// What a token counts for in top-p: exp(logit - best) * 2^39, cut to an integer, so that sums are
-/// the same in every order and on every device (kernels/opencl/draw.cl). 2^24 tokens fit.
+/// What a token counts for in top-p: an integer, so that sums are the same in every order and on
+/// every device (kernels/opencl/draw.cl). 2^24 tokens fit.
 static uint64_t weight_of(float logit, float best)
 {
-    float below = logit - best;
-    return below <= 0.0f ? (uint64_t)(exp1(below) * 0x1p39f) : 0; // 0 for NaN
+    return hsdi_exp_fixed(logit - best);
 }
 
 /// top-p in parts of 2^32; 0: it keeps everything.

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/plan.h"
 #include "engine/rules.h"
 #include "engine/sampler.h"
 
@@ -18,7 +19,6 @@ enum {
     N_TOP_DEFAULT = 8,
     N_TOP_RATIO = 64,
     WINDOW_ADAPTIVE = 8, ///< longest window that lengths adapt up to
-    WINDOW_TYPICAL = 3,  ///< what mode auto estimates such sessions with
     ROOTS_DEFAULT = 8,
     FLUSH_TOKEN = -1, ///< id of the entry that carries the last held-back bytes
 };
@@ -34,6 +34,7 @@ struct hsd_session {
     hsd_engine *engine;
     hsd_session_options options; ///< with every default filled in
     bool adapts;                 ///< no window was given
+    hsdi_session_plan plan;      ///< of mode auto; predictor NULL: the mode stays
     int n_target_threads;
     hsdi_target_stage stage;
     hsdi_target *target;
@@ -113,9 +114,11 @@ static hsd_status check_options(const hsd_engine *e, const hsd_session_options *
 }
 
 /// Put a value in every field that says "by the engine".
-static hsd_status fill_defaults(hsd_engine *e, hsd_session_options *o, hsd_error *err)
+static hsd_status fill_defaults(hsd_session *s, hsd_error *err)
 {
-    int window = o->window > 0 ? o->window : WINDOW_TYPICAL;
+    hsd_engine *e = s->engine;
+    hsd_session_options *o = &s->options;
+    const hsd_session_options asked = *o;
     o->window = o->window > 0 ? o->window : WINDOW_ADAPTIVE;
     o->tree = o->tree > 0 ? o->tree : o->window;
     o->roots = o->roots > 0 ? o->roots : ROOTS_DEFAULT;
@@ -126,19 +129,31 @@ static hsd_status fill_defaults(hsd_engine *e, hsd_session_options *o, hsd_error
     if (o->mode == HSD_MODE_AUTO) {
         bool any_model = o->draft_kind == HSD_DRAFT_AUTO || o->draft_kind == HSD_DRAFT_MODEL;
         if (e->n_endpoints > 0 && any_model) {
-            o->mode = HSD_MODE_MIRROR; // a worker was given to be used; its speed is not known yet
+            // A worker was given to be used; without a plan its speed is not known yet.
+            o->mode = e->planned_mode != HSD_MODE_AUTO ? e->planned_mode : HSD_MODE_MIRROR;
         } else if (e->draft.model && any_model) {
-            status = hsdi_choose_mode(e, window, o->roots, o->exit_layer, &o->mode, err);
+            status = hsdi_plan_session(e, &asked, &s->plan, err);
+            if (status == HSD_OK) {
+                o->mode = s->plan.mode;
+                o->roots = s->plan.roots;
+                o->exit_layer = s->plan.exit_layer;
+            }
         } else {
             o->mode = o->draft_kind == HSD_DRAFT_AUTO ? HSD_MODE_AR : HSD_MODE_SERIAL;
         }
     }
-    if (o->mode == HSD_MODE_AR) {
+    if (o->mode == HSD_MODE_AR && !s->plan.predictor) {
         o->draft_kind = HSD_DRAFT_AUTO;
     } else if (o->draft_kind == HSD_DRAFT_AUTO) {
         o->draft_kind = hsd_engine_has_draft(e) ? HSD_DRAFT_MODEL : HSD_DRAFT_NGRAM;
     }
     return status;
+}
+
+/// May the mode change while running?
+static bool is_watched(const hsd_session *s)
+{
+    return s->plan.predictor != NULL;
 }
 
 /// The remote workers serve model drafts; lookups and early exits stay at home.
@@ -151,14 +166,15 @@ static hsd_status open_stage(hsd_session *s, hsd_error *err)
 {
     hsd_engine *e = s->engine;
     const hsd_session_options *o = &s->options;
-    bool beside = (o->mode == HSD_MODE_MIRROR || o->mode == HSD_MODE_ASYNC) && !uses_remote(s);
+    bool drafts = o->mode == HSD_MODE_MIRROR || o->mode == HSD_MODE_ASYNC || is_watched(s);
+    bool beside = drafts && !uses_remote(s);
     s->n_target_threads = beside ? e->n_target_beside : e->n_target_alone;
     const hsdi_target_stage_options options = {
-        .exit_layer = o->mode == HSD_MODE_MIRROR ? o->exit_layer : 0,
+        .exit_layer = o->mode == HSD_MODE_MIRROR || is_watched(s) ? o->exit_layer : 0,
         .n_cells = hsdi_target_cells_needed(e->n_ctx, o->tree),
         .n_threads = s->n_target_threads,
         .n_alone = e->n_target_alone,
-        .is_steady = o->mode == HSD_MODE_AR,
+        .is_steady = o->mode == HSD_MODE_AR && !is_watched(s),
         .n_top = N_TOP_DEFAULT,
         .sampling = o->sampling,
     };
@@ -208,7 +224,8 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
     int n_top = s->stage.judge ? N_TOP_RATIO : N_TOP_DEFAULT;
     hsdi_target_config config;
     hsdi_target_config_init(&config);
-    config.mode = o->mode;
+    config.mode = is_watched(s) && o->mode == HSD_MODE_AR ? HSD_MODE_MIRROR : o->mode;
+    config.watch = is_watched(s) ? &s->plan.watch : NULL;
     config.log = e->log;
     config.trace = e->trace;
     config.vocab_hash = e->drafts.vocab_hash;
@@ -244,7 +261,7 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
     int kinds[HSDI_TARGET_MAX_WORKERS];
     config.endpoints = endpoints;
     config.draft_kinds = kinds;
-    if (o->mode != HSD_MODE_AR) {
+    if (config.mode != HSD_MODE_AR) {
         status = add_workers(s, endpoints, kinds, &config.n_endpoints, err);
         config.spin_us = hsdi_engine_spin_us(e, endpoints[0]);
     }
@@ -386,7 +403,7 @@ hsd_status hsd_session_open(hsd_engine *engine, const hsd_session_options *optio
     s->engine = engine;
     s->options = *options;
     s->adapts = options->window == 0;
-    status = fill_defaults(engine, &s->options, err);
+    status = fill_defaults(s, err);
     if (status != HSD_OK) {
         free(s);
         return status;
@@ -431,7 +448,11 @@ void hsd_session_close(hsd_session **session)
         pthread_mutex_unlock(&s->lock);
         pthread_join(s->thread, NULL);
     }
+    if (s->target && hsdi_target_watch(s->target)) {
+        hsdi_plan_learn(s->engine, hsdi_target_watch(s->target));
+    }
     hsdi_target_destroy(&s->target);
+    free(s->plan.predictor);
     hsdi_target_stage_close(&s->stage);
     if (s->detok_open) {
         hsdi_detok_fini(&s->detok);
@@ -597,8 +618,10 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
     hsdi_target_stats t;
     hsdi_target_get_stats(session->target, &t);
     const hsd_session_options *o = &session->options;
+    hsd_mode mode = is_watched(session) ? t.mode : o->mode;
+    bool is_watching = is_watched(session), is_mirror = mode == HSD_MODE_MIRROR || is_watching;
     *out = (hsd_stats){
-        .mode = o->mode,
+        .mode = mode,
         .draft_kind = o->draft_kind,
         .n_prompt = t.n_prompt,
         .n_tokens = t.n_tokens,
@@ -613,19 +636,22 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
         .paused = t.paused,
         .late = t.late,
         .workers_lost = t.workers_lost,
+        .replans = t.replans,
         .prefill_s = (double)t.prefill_ns * 1e-9,
         .decode_s = (double)t.decode_ns * 1e-9,
         .tokens_per_s = t.decode_ns > 0 ? t.n_tokens / ((double)t.decode_ns * 1e-9) : 0.0,
         .wait_s = (double)t.wait_ns * 1e-9,
         .step_overhead_s = (double)t.overhead_p50_ns * 1e-9,
-        .window = o->mode == HSD_MODE_AR ? 0 : o->window,
-        .tree = o->mode == HSD_MODE_AR ? 0 : o->tree,
-        .roots = o->mode == HSD_MODE_MIRROR ? o->roots : 0,
-        .exit_layer =
-            o->mode == HSD_MODE_MIRROR || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer : 0,
+        .window = mode == HSD_MODE_AR && !is_watching ? 0 : o->window,
+        .tree = mode == HSD_MODE_AR && !is_watching ? 0 : o->tree,
+        .roots = !is_mirror    ? 0
+                 : is_watching ? t.roots
+                               : o->roots,
+        .exit_layer = is_mirror || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer : 0,
         .n_threads = session->n_target_threads,
-        .n_draft_threads =
-            o->mode == HSD_MODE_AR || uses_remote(session) ? 0 : session->engine->n_draft_threads,
+        .n_draft_threads = (mode == HSD_MODE_AR && !is_watching) || uses_remote(session)
+                               ? 0
+                               : session->engine->n_draft_threads,
     };
 }
 
@@ -640,6 +666,11 @@ void hsd_session_coverage(const hsd_session *session, hsd_coverage *out)
     memcpy(out->draft_not_both, t.own_not_merged, sizeof out->draft_not_both);
     memcpy(out->both_not_exit, t.merged_not_proxy, sizeof out->both_not_exit);
     memcpy(out->exit_not_both, t.proxy_not_merged, sizeof out->exit_not_both);
+}
+
+void hsdi_session_set_arm(hsd_session *session, int i_arm)
+{
+    hsdi_target_set_arm(session->target, i_arm);
 }
 
 void hsdi_session_depths(const hsd_session *session, int64_t *reached, int64_t *passed)

@@ -3,6 +3,7 @@
 #include <hsd/simulate.h>
 
 #include "base/error.h"
+#include "engine/machine.h"
 #include "pipelines/simulator.h"
 #include "topology/describe.h"
 #include "topology/profile.h"
@@ -88,6 +89,20 @@ static hsd_status read_costs(const hsd_simulate_options *o, scene *s, hsd_error 
     }
     return status == HSD_OK ? read_acceptance(o->acceptance_path, &s->costs.acceptance, err)
                             : status;
+}
+
+static hsd_status read_machine(const hsd_simulate_options *o, scene *s, hsd_error *err)
+{
+    hsd_machine *here = NULL;
+    if (o->topology_path) {
+        return hsdi_describe_read(o->topology_path, &s->machine, err);
+    }
+    hsd_status status = hsd_machine_discover(&here, err);
+    if (status == HSD_OK) {
+        s->machine = here->m;
+    }
+    hsd_machine_free(&here);
+    return status;
 }
 
 // ---- devices ----
@@ -357,6 +372,10 @@ static hsd_status simulate_mode(const hsd_simulate_options *o, hsd_mode mode, sc
                             .n_frames = came.n_frames,
                             .n_bytes = came.n_bytes,
                             .is_measured = are_measured(s)};
+    hsdi_plan_step step;
+    if (!s->sim.adapts && hsdi_plan_predict(&s->machine, &s->costs, set, &step, NULL) == HSD_OK) {
+        out->law_tokens_per_s = step.tokens_per_s;
+    }
     fill_stats(s, &came, &out->stats);
     snprintf(out->target, sizeof out->target, "%s", s->machine.devices[set->i_target].name);
     if (set->n_workers > 0) {
@@ -369,14 +388,14 @@ hsd_status hsd_simulate(const hsd_simulate_options *options, hsd_simulation *out
 {
     hsd_simulation alone, best, other;
     hsd_mode mode = options ? options->session.mode : HSD_MODE_AUTO;
-    if (!options || !out || !options->topology_path) {
-        return hsdi_fail(err, HSD_EINVAL, "topology", "a description of the machine is needed");
+    if (!options || !out) {
+        return hsdi_fail(err, HSD_EINVAL, "simulate", "options and a place for the result");
     }
     scene *s = calloc(1, sizeof *s);
     if (!s) {
         return hsdi_fail(err, HSD_ENOMEM, "simulate", "no memory for a machine");
     }
-    hsd_status status = hsdi_describe_read(options->topology_path, &s->machine, err);
+    hsd_status status = read_machine(options, s, err);
     if (status == HSD_OK) {
         status = read_costs(options, s, err);
     }

@@ -91,7 +91,7 @@ static hsd_status target_prefill(void *self, const hsdi_rows *rows, hsd_error *e
     target *t = self;
     hsdi_job job = job_of(rows);
     hsdi_rules_note(t->rules, rows);
-    return hsdi_passes_fill(t->passes, &job, err);
+    return hsdi_passes_fill(t->passes, &job, rows->is_alone, err);
 }
 
 static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *err)

@@ -120,12 +120,11 @@ hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *c
         target->config.draft.tree = config->draft.window; // the ratio rule is for chains
     }
     target->config.draft.n_ctx = target->n_ctx;
-    if (!stage->has_exit || config->mode != HSD_MODE_MIRROR) {
-        target->config.n_proxies = 0;
-    }
     if (target->config.n_proxies > stage->limits.n_top_max) {
         target->config.n_proxies = stage->limits.n_top_max;
     }
+    target->n_proxies_most = stage->has_exit ? target->config.n_proxies : 0;
+    target->config.n_proxies = config->mode == HSD_MODE_MIRROR ? target->n_proxies_most : 0;
     if (getrandom(&target->session, sizeof target->session, 0) != sizeof target->session) {
         target->session = (uint64_t)hsdi_now_ns();
     }
@@ -134,6 +133,7 @@ hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *c
                                            target->n_ctx);
     bool is_fixed = !config->adapts || config->mode == HSD_MODE_AR;
     hsdi_pace_init(&target->pace, config->draft.window, is_fixed, true);
+    hsdi_target_watch_init(target, config->watch);
     if (status == HSD_OK) {
         status = hsdi_track_open(config->trace, "target", &target->track, err);
     }
@@ -141,6 +141,7 @@ hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *c
         status = hsdi_helpers_connect(target, context, err);
     }
     target->config.endpoints = NULL;
+    target->config.watch = NULL;
     if (status != HSD_OK) {
         hsdi_target_destroy(&target);
         return status;
@@ -215,6 +216,10 @@ static int64_t overhead_median(const hsdi_target *target)
 static void publish(hsdi_target *target)
 {
     pthread_mutex_lock(&target->published_lock);
+    target->stats.mode = hsdi_target_is_alone_arm(target) ? HSD_MODE_AR : target->config.mode;
+    target->stats.window = target->config.draft.window;
+    target->stats.tree = target->config.draft.tree;
+    target->stats.roots = target->config.draft.roots;
     target->published = target->stats;
     pthread_mutex_unlock(&target->published_lock);
 }
@@ -282,6 +287,7 @@ static hsd_status prefill(hsdi_target *target, hsd_error *err)
         n = n < rows_most(target) ? n : rows_most(target);
         memcpy(target->row_tokens, target->text + begin, (size_t)n * sizeof *target->row_tokens);
         hsdi_rows rows = make_rows(target, NULL, n);
+        rows.is_alone = target->want == 0;
         int64_t span_ns = hsdi_span_begin(target->track);
         hsd_status status = target->stage.prefill(target->stage.self, &rows, err);
         hsdi_target_span_end(target, &hsdi_span_prefill, span_ns, 0, n);
@@ -357,7 +363,7 @@ static hsd_status run_pass(hsdi_target *target, int *row, int32_t *next, hsd_err
         tell_step(target);
     }
     hsdi_rows rows = make_rows(target, window, n_rows);
-    rows.is_alone = target->want == 0;
+    rows.is_alone = target->want == 0 || target->config.mode == HSD_MODE_SERIAL;
     int64_t begin_ns = hsdi_now_ns();
     hsd_status status = target->stage.prefix(target->stage.self, &rows, err);
     target->stage_ns += hsdi_now_ns() - begin_ns;
@@ -476,13 +482,16 @@ static hsd_status commit(hsdi_target *target, const hsdi_target_job *job, int ro
     int n_emit = n_to_emit(target, job, n_new, n_most, is_done);
     bool was_alone = target->want == 0;
     if (!*is_done) {
-        target->want = hsdi_pace_choose(&target->pace);
-        if (target->n_helpers > 0 && !was_alone) {
+        target->want = hsdi_target_next_want(target);
+        if (target->n_helpers > 0 && !was_alone && !target->reopens) {
             tell_commit(target, row, next);
         }
     }
     target->step++;
-    if (!*is_done && was_alone && target->want > 0) {
+    if (!*is_done && target->reopens) {
+        target->reopens = false;
+        hsdi_helpers_reopen(target);
+    } else if (!*is_done && was_alone && target->want > 0) {
         hsdi_helpers_tell_alone(target);
     }
     hsdi_helpers_follow(target, n_new);
@@ -530,6 +539,36 @@ static bool collect_window(hsdi_target *target, int n_most)
     return n_left >= target->want;
 }
 
+/// Counters before a step, and its arm.
+typedef struct outcome {
+    int arm;
+    int64_t accepted, hits, misses;
+} outcome;
+
+/// Pace and watch learn from a step. The one that ended with a change of the arm has the work of
+/// that in its time.
+static void observe(hsdi_target *target, const outcome *before, int want, int n_deep,
+                    int64_t step_ns)
+{
+    const hsdi_target_stats *now = &target->stats;
+    int arm = before->arm;
+    int n_accepted = (int)(now->accepted - before->accepted);
+    if (target->has_watch) {
+        const hsdi_watch_step step = {.is_alone = want == 0,
+                                      .n_deep = n_deep,
+                                      .n_accepted = n_accepted,
+                                      .n_tokens = n_accepted + 1,
+                                      .is_hit = now->hits > before->hits       ? 1
+                                                : now->misses > before->misses ? 0
+                                                                               : -1,
+                                      .ns = arm == target->arm ? step_ns : 0};
+        hsdi_watch_observe(&target->watch, &step);
+    }
+    if (arm == target->arm && !hsdi_target_is_alone_arm(target)) {
+        hsdi_pace_observe(&target->pace, want, n_deep, n_accepted, step_ns);
+    }
+}
+
 static hsd_status run_steps(hsdi_target *target, const hsdi_target_job *job, int n_most,
                             hsd_error *err)
 {
@@ -537,6 +576,7 @@ static hsd_status run_steps(hsdi_target *target, const hsdi_target_job *job, int
     while (!is_done) {
         int64_t begin_ns = hsdi_now_ns(), waited_ns = target->stats.wait_ns;
         int64_t n_late = target->stats.late, n_accepted = target->stats.accepted;
+        const outcome before = {target->arm, n_accepted, target->stats.hits, target->stats.misses};
         int want = target->want, row = 0;
         uint32_t step = target->step;
         int32_t next = 0;
@@ -556,8 +596,7 @@ static hsd_status run_steps(hsdi_target *target, const hsdi_target_job *job, int
                     (int)(target->stats.accepted - n_accepted), want);
         int64_t step_ns = hsdi_now_ns() - begin_ns - target->emit_ns;
         bool is_typical = is_whole && target->stats.late == n_late;
-        hsdi_pace_observe(&target->pace, want, n_deep, (int)(target->stats.accepted - n_accepted),
-                          is_typical ? step_ns : 0);
+        observe(target, &before, want, n_deep, is_typical ? step_ns : 0);
         int64_t overhead_ns = step_ns - target->stage_ns - (target->stats.wait_ns - waited_ns);
         target->overhead[bucket_of(overhead_ns)]++;
         publish(target);
@@ -601,7 +640,8 @@ hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
     target->n_text = job->n_prompt;
     target->step = 0;
     hsdi_pace_begin(&target->pace);
-    target->want = hsdi_pace_choose(&target->pace); // it keeps what earlier generations taught
+    target->want = hsdi_target_next_want(target); // it keeps what earlier generations taught
+    target->reopens = false;                      // they are opened with the settings of now
     target->is_generating = true;
     publish(target);
 

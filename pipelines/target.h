@@ -11,6 +11,7 @@
 #include <pipelines/draft.h>
 #include <pipelines/stage.h>
 #include <pipelines/transport/context.h>
+#include <pipelines/watch.h>
 #include <stdatomic.h>
 
 enum { HSDI_TARGET_MAX_WORKERS = 64 };
@@ -40,6 +41,9 @@ typedef struct hsdi_target_config {
     int retry_ms;    ///< how often a lost worker is called; default 250
     int spin_us;     ///< busy waiting before sleeping; default 0: where both sides share a core,
                      ///< spinning delays the very thread that is waited for
+    /// Arms between which the generation may change, and what `mode` and the windows then are;
+    /// NULL: it stays as it is. Copied, with what it predicts with borrowed for the target's life.
+    const hsdi_watch_config *watch;
     hsdi_log log;
     hsd_trace *trace; ///< NULL: none; must outlive the target
 } hsdi_target_config;
@@ -77,6 +81,9 @@ typedef struct hsdi_target_stats {
     /// accepted as well.
     int64_t reached[HSDI_WINDOW_MAX + 1], passed[HSDI_WINDOW_MAX + 1];
     int64_t late, workers_lost;
+    hsd_mode mode; ///< in force; with its window, tree and roots
+    int window, tree, roots;
+    int64_t replans;  ///< times the watch took another arm
     int64_t ignored;  ///< frames that did not fit: damaged, stale, out of range
     int64_t reopened; ///< times a worker was opened again in the middle of a generation
     int64_t prefill_ns, decode_ns;
@@ -106,6 +113,13 @@ HSD_NODISCARD hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_ta
 
 /// Copy of the counters. Any thread; at most one step old while a generation runs.
 void hsdi_target_get_stats(hsdi_target *target, hsdi_target_stats *out);
+
+/// From the next step on another arm of the watch, whatever it thinks. Thread: within `emit`, or
+/// between generations. For tests and callers that know better. Without a watch: nothing.
+void hsdi_target_set_arm(hsdi_target *target, int i_arm);
+
+/// What the watch knows; NULL: there is none. Thread: between generations.
+const hsdi_watch *hsdi_target_watch(const hsdi_target *target);
 
 /// Number of workers that answered and are in use.
 int hsdi_target_n_workers(const hsdi_target *target);

@@ -76,6 +76,12 @@ struct hsdi_target {
     int chosen;                ///< helper whose offer it is, -1: nobody's
     const char *window_source; ///< of a recorded step: hsdi_span_source, NULL: no window
     hsdi_pace pace;
+    bool has_watch;
+    hsdi_watch watch;
+    hsdi_pace paces[HSDI_WATCH_ARMS]; ///< of the other arms
+    int arm, forced_arm;              ///< arm in force; forced_arm: the next one, -1: the watch's
+    int n_proxies_most;               ///< where the mode has proxies
+    bool reopens;                     ///< workers must be told other settings
     int want; ///< longest chain that this step's windows were asked to have; 0: none was asked for
     int32_t *row_tokens, *row_pos, *row_cell, *row_n_path; ///< [n_rows_max]
     int32_t *row_path;                                     ///< [n_rows_max, n_rows_max]
@@ -104,6 +110,9 @@ void hsdi_helpers_open(hsdi_target *target);
 
 /// After passes of which no worker was told: windows are wanted again.
 void hsdi_helpers_tell_alone(hsdi_target *target);
+
+/// The settings have changed: begin the generation again with all workers, in their state of now.
+void hsdi_helpers_reopen(hsdi_target *target);
 
 /// Tell all open workers. One that cannot take the frame is lost.
 void hsdi_helpers_tell(hsdi_target *target, hsdi_frame *frame);
@@ -147,6 +156,14 @@ void hsdi_helpers_wait_clocks(hsdi_target *target);
 /// Fetch what the workers recorded, and compare clocks again. Takes some seconds at most.
 void hsdi_helpers_take_spans(hsdi_target *target);
 void hsdi_helper_trace_end(hsdi_target *target, hsdi_helper *helper);
+
+void hsdi_target_watch_init(hsdi_target *target, const hsdi_watch_config *config);
+
+/// Length of the next windows: the watch's arm, then its pace. Sets target->reopens.
+int hsdi_target_next_want(hsdi_target *target);
+
+/// Is the arm in force the target alone?
+bool hsdi_target_is_alone_arm(const hsdi_target *target);
 
 /// A span of pass `step` ends.
 static inline void hsdi_target_span_end(const hsdi_target *target, const hsdi_span_kind *kind,

@@ -176,6 +176,17 @@ void hsdi_helpers_tell_alone(hsdi_target *target)
     hsdi_target_span_end(target, &hsdi_span_send_alone, span_ns, target->step, n_most);
 }
 
+void hsdi_helpers_reopen(hsdi_target *target)
+{
+    for (int i = 0; i < target->n_helpers; i++) {
+        hsdi_helper *helper = &target->helpers[i];
+        if (helper->state == HSDI_PEER_OPEN || helper->state == HSDI_PEER_READY) {
+            // The draft begins with the whole text again: not waited for until it has caught up.
+            open_session(target, helper, false);
+        }
+    }
+}
+
 static bool has_other_vocabulary(const hsdi_target *target, const hsdi_identity *peer)
 {
     uint64_t own = target->config.vocab_hash;

@@ -17,6 +17,10 @@
 static const int MESSAGES_PER_TURN = 64;
 static const int64_t SWEEP_NS = 1000000000;
 
+/// A warning every so often, whatever comes: others decide how many frames are wrong, and a log
+/// that nobody reads (a full pipe) would hold the worker.
+static const int64_t QUIET_NS = 5000000000;
+
 typedef struct served {
     bool is_used;
     hsdi_peer peer;
@@ -51,6 +55,7 @@ struct hsdi_worker {
     served *sessions; ///< [config.n_sessions_max]
     int32_t *tokens;  ///< [n_tokens_cap] of the frame at hand
     int n_tokens_cap;
+    int64_t warned_ns; ///< when the last warning went to the log; 0: never
     uint8_t out[HSDI_FRAME_SMALL_BYTES];
 };
 
@@ -165,8 +170,11 @@ static void send_error(hsdi_worker *worker, const hsdi_peer *to, const hsdi_fram
     hsdi_frame frame = {.type = HSDI_FRAME_ERROR, .epoch = about->epoch, .session = about->session};
     frame.error.code = code;
     snprintf(frame.error.text, sizeof frame.error.text, "%s", text);
-    hsdi_logf(&worker->config.log, HSDI_LOG_WARN, "draft worker: session %016llx: %s",
-              (unsigned long long)about->session, text);
+    int64_t now_ns = hsdi_now_ns();
+    bool is_quiet = worker->warned_ns && now_ns - worker->warned_ns < QUIET_NS;
+    worker->warned_ns = is_quiet ? worker->warned_ns : now_ns;
+    hsdi_logf(&worker->config.log, is_quiet ? HSDI_LOG_INFO : HSDI_LOG_WARN,
+              "draft worker: session %016llx: %s", (unsigned long long)about->session, text);
     send_frame(worker, to, &frame);
 }
 

@@ -73,21 +73,27 @@ double hsdi_plan_break_even(const hsdi_machine *machine, const hsdi_costs *costs
         return -1.0;
     }
     *guess = *costs;
+    double was = costs->acceptance.accept[1];
     if (hsdi_law_open(machine, guess, &one->setting, &law, NULL) != HSD_OK) {
         free(guess);
         return -1.0;
     }
-    for (int k = 0; k <= 20; k++) {
-        double a = k == 0 ? 1.0 : 0.5 * (low + high);
+    for (int n = 0; n <= 20; n++) {
+        double a = n == 0 ? 1.0 : 0.5 * (low + high);
         hsdi_plan_step step;
         guess->acceptance.ngram_accept = a;
         for (int d = 0; d <= HSDI_COST_DEPTHS; d++) {
             guess->acceptance.accept[d] = a;
         }
+        // A draft that is seldom right seldom has the outcome among its roots either.
+        for (int k = 0; k < HSDI_COST_ROWS && was > 0.0; k++) {
+            guess->acceptance.own[k] = fmin(1.0, costs->acceptance.own[k] * fmin(1.0, a / was));
+            guess->acceptance.both[k] = fmin(1.0, costs->acceptance.both[k] * fmin(1.0, a / was));
+        }
         hsdi_law_step(&law, &one->setting, &step);
         hsdi_law_power(&law, &step);
         bool pays = hsdi_plan_value(options, HSD_MODE_AR, &step) > goal;
-        if (k == 0 && !pays) {
+        if (n == 0 && !pays) {
             low = high = 2.0;
             break;
         }
@@ -147,6 +153,11 @@ static hsd_status check_inputs(const hsdi_machine *machine, const hsdi_costs *co
     return HSD_OK;
 }
 
+static bool has_any_table(const hsdi_search *s)
+{
+    return s->costs->n_tables > 0;
+}
+
 static hsd_status fail_impossible(const hsdi_search *s, hsd_error *err)
 {
     for (int i = 0; i < s->machine->n_devices; i++) {
@@ -159,6 +170,14 @@ static hsd_status fail_impossible(const hsdi_search *s, hsd_error *err)
                              "the target needs %.2f GB of weights and cache, there are %.2f GB",
                              (double)short_of.need_bytes * 1e-9,
                              (double)short_of.have_bytes * 1e-9);
+        }
+    }
+    for (int i = 0; i < s->machine->n_devices; i++) {
+        int d = s->order[i];
+        const char *why = hsdi_search_target_bar(s, d);
+        if (why && s->machine->n_devices > 0 && !has_any_table(s)) {
+            return hsdi_fail(err, HSD_EUNSUPPORTED, s->machine->devices[d].name,
+                             "%s: measure the machine, or describe its rates", why);
         }
     }
     return hsdi_fail(err, HSD_EUNSUPPORTED, "plan",

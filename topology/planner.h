@@ -70,7 +70,8 @@ typedef struct hsdi_plan_options {
     int n_prompt_rows; ///< expected context, for memory; 0: the model's whole context
 } hsdi_plan_options;
 
-/// Acceptance, the same at every depth, at which `one` is worth as much as `alone`; below 0: `one`
+/// Acceptance, the same at every depth and with coverage in proportion, at which `one` is worth as
+/// much as `alone`; below 0: `one`
 /// is no speculation; above 1: never.
 double hsdi_plan_break_even(const hsdi_machine *machine, const hsdi_costs *costs,
                             const hsdi_plan_options *options, const hsdi_plan_candidate *one,

@@ -91,7 +91,7 @@ static void join_device(hsdi_profile_device *into, const hsdi_profile_device *fr
     if (from->failure[0]) {
         memcpy(into->failure, from->failure, sizeof into->failure);
     }
-    if (from->to_gbps > 0.0) {
+    if (from->to_latency_ns > 0.0) {
         into->to_latency_ns = from->to_latency_ns;
         into->to_gbps = from->to_gbps;
         into->from_latency_ns = from->from_latency_ns;

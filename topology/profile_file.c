@@ -53,14 +53,15 @@ typedef struct file_slowdown {
 
 typedef struct file_model {
     char *fingerprint;
-    int layers, embd, vocab, ctx;
+    int layers, embd, vocab, ctx, heads, kv_heads, d_head;
+    bool rotary;
     int64_t layer_bytes, head_bytes, embedding_bytes, cache_bytes;
     double layer_ops, head_ops;
     bool int8;
 } file_model;
 
 typedef struct file_acceptance {
-    double seen, ngram;
+    double seen, ngram, exit_part;
     double *accept;
     unsigned accept_count;
     double own[HSDI_COST_ROWS], both[HSDI_COST_ROWS];
@@ -162,6 +163,10 @@ static const cyaml_schema_field_t model_fields[] = {
     NUMBER(file_model, layer_ops),
     NUMBER(file_model, head_ops),
     CYAML_FIELD_BOOL("int8", CYAML_FLAG_DEFAULT, file_model, int8),
+    CYAML_FIELD_INT("heads", CYAML_FLAG_OPTIONAL, file_model, heads),
+    CYAML_FIELD_INT("kv_heads", CYAML_FLAG_OPTIONAL, file_model, kv_heads),
+    CYAML_FIELD_INT("d_head", CYAML_FLAG_OPTIONAL, file_model, d_head),
+    CYAML_FIELD_BOOL("rotary", CYAML_FLAG_OPTIONAL, file_model, rotary),
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t rendezvous_fields[] = {
@@ -172,6 +177,7 @@ static const cyaml_schema_field_t rendezvous_fields[] = {
 static const cyaml_schema_field_t acceptance_fields[] = {
     NUMBER(file_acceptance, seen),
     MAYBE(file_acceptance, ngram),
+    MAYBE(file_acceptance, exit_part),
     CYAML_FIELD_SEQUENCE("accept", CYAML_FLAG_POINTER | CYAML_FLAG_FLOW, file_acceptance, accept,
                          &number, 0, HSDI_COST_DEPTHS),
     ROWS(file_acceptance, own),
@@ -362,7 +368,13 @@ static void take_model(reader *in, const file_model *f, const char *list, hsdi_c
                              .cache_bytes = f->cache_bytes,
                              .layer_ops = f->layer_ops,
                              .head_ops = f->head_ops,
-                             .weights_are_int8 = f->int8};
+                             .weights_are_int8 = f->int8,
+                             .n_heads = f->heads,
+                             .n_kv_heads = f->kv_heads,
+                             .d_head = f->d_head,
+                             .is_rotary = f->rotary};
+    need(in, f->heads >= 0 && f->kv_heads >= 0 && f->d_head >= 0, list, -1, "heads",
+         "a number is negative");
     need(in, f->layers >= 1 && f->embd >= 1 && f->vocab >= 1 && f->ctx >= 1, list, -1, "layers",
          "layers, embd, vocab and ctx are at least 1");
     need(in,
@@ -478,6 +490,8 @@ static void take_acceptance(reader *in, const file_acceptance *f, hsdi_acceptanc
     }
     out->n_seen = f->seen;
     out->ngram_accept = f->ngram;
+    out->exit_part = f->exit_part;
+    need(in, is_share(f->exit_part), "acceptance", -1, "exit_part", why);
     need_sane(in, f->seen, "acceptance", -1, "seen");
     need(in, is_share(f->ngram), "acceptance", -1, "ngram", why);
     for (unsigned i = 0; i < f->accept_count; i++) {
@@ -628,7 +642,11 @@ static void put_model(const hsdi_cost_model *m, char hash[20], file_model *out)
                         .cache_bytes = m->cache_bytes,
                         .layer_ops = m->layer_ops,
                         .head_ops = m->head_ops,
-                        .int8 = m->weights_are_int8};
+                        .int8 = m->weights_are_int8,
+                        .heads = m->n_heads,
+                        .kv_heads = m->n_kv_heads,
+                        .d_head = m->d_head,
+                        .rotary = m->is_rotary};
 }
 
 static void put_lists(const hsdi_profile *p, writer *w)
@@ -687,7 +705,8 @@ static void put_all(const hsdi_profile *p, writer *w)
     put_model(&p->costs.draft, w->draft_hash, &w->draft);
     put_lists(p, w);
     w->rendezvous = p->costs.rendezvous;
-    w->acceptance = (file_acceptance){.seen = a->n_seen, .ngram = a->ngram_accept};
+    w->acceptance =
+        (file_acceptance){.seen = a->n_seen, .ngram = a->ngram_accept, .exit_part = a->exit_part};
     w->acceptance.accept = w->accept;
     memcpy(w->accept, a->accept + 1, sizeof w->accept);
     for (int d = 1; d <= HSDI_COST_DEPTHS; d++) {

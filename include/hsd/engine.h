@@ -33,8 +33,9 @@ typedef struct hsd_session hsd_session;
 typedef struct hsd_worker hsd_worker;
 
 typedef enum hsd_mode {
-    HSD_MODE_AUTO = 0, ///< the engine chooses by measuring a few passes; hsd_stats.mode says which
-    HSD_MODE_AR = 1,   ///< target alone, one token per pass
+    HSD_MODE_AUTO = 0,   ///< the engine plans with measured passes, and changes the mode while
+                         ///< running where that pays; hsd_stats.mode says which
+    HSD_MODE_AR = 1,     ///< target alone, one token per pass
     HSD_MODE_SERIAL = 2, ///< draft, then verify
     HSD_MODE_MIRROR = 3, ///< draft and verify at the same time
     HSD_MODE_ASYNC = 4,  ///< the target never waits: it verifies what draft tokens have arrived
@@ -75,10 +76,12 @@ typedef struct hsd_engine_options {
                           ///< other hosts are used with keys only
     const char *const *worker_key_files; ///< [n_workers] "NAME.pub" of each worker, or NULL for one
                                          ///< without keys; NULL: all without keys
-    const hsd_machine *machine; ///< what there is and what is decided, borrowed for the call; NULL:
-                                ///< found when needed. Where n_workers is 0 its workers are used,
-                                ///< but those on forbidden devices, with their keys
-    hsd_log_fn log;             ///< may be NULL; called from any thread
+    /// What there is and what is decided. With rates of its devices, a plan chooses what is NULL or
+    /// "auto" above, and drafts where n_workers is 0; else all its workers are used, but those on
+    /// forbidden devices, with their keys. Borrowed for the call; NULL: devices that are NULL are
+    /// the CPU
+    const hsd_machine *machine;
+    hsd_log_fn log; ///< may be NULL; called from any thread
     void *log_user;
     hsd_trace *trace; ///< records what sessions and their drafts in this process do; NULL: nothing.
                       ///< With one, devices that can time their kernels, and the log gets the sums
@@ -149,7 +152,7 @@ typedef struct hsd_session_options {
 
 /// What a generation did. Counters since the last submit; times in seconds.
 typedef struct hsd_stats {
-    hsd_mode mode;             ///< the mode that ran
+    hsd_mode mode;             ///< the mode that ran; of auto: the one in force at the end
     hsd_draft_kind draft_kind; ///< the draft that ran; HSD_DRAFT_AUTO in mode ar
     int n_prompt;              ///< prompt tokens, BOS included
     int n_tokens;              ///< tokens generated
@@ -164,6 +167,7 @@ typedef struct hsd_stats {
     int64_t paused;            ///< steps without a window, since the target alone is faster
     int64_t late;              ///< steps in which no window arrived in time
     int64_t workers_lost;      ///< draft workers given up during the generation
+    int64_t replans;           ///< mode auto: changes of the plan, trials included
     double prefill_s, decode_s;
     double tokens_per_s;    ///< n_tokens / decode_s
     double wait_s;          ///< time the target waited for the draft (exposed draft time)

@@ -7,6 +7,7 @@
 #include <hsd/machine.h>
 #include <hsd/model.h>
 #include <hsd/network.h>
+#include <hsd/plan.h>
 #include <hsd/profile.h>
 #include <hsd/simulate.h>
 #include <hsd/status.h>

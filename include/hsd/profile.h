@@ -35,6 +35,8 @@ typedef struct hsd_profile_options {
     int n_draft_devices;        ///< 0: as devices
     const int *threads;         ///< counts to try on the CPU
     int n_threads;              ///< 0: 1, 2, 4, .. and all cores
+    const char *topology_path;  ///< description of this machine, for names of devices and what is
+                                ///< forbidden; NULL: what is found
     const char *const *prompts; ///< for acceptance
     int n_prompts;              ///< 0: built-in ones
     int n_tokens;               ///< generated for acceptance; 0: 384, quick 96
@@ -48,7 +50,7 @@ HSD_API void hsd_profile_options_init(hsd_profile_options *options);
 
 /// What is there to be measured: devices and fingerprints, no times yet.
 ///
-/// Errors : HSD_EINVAL for an option; HSD_EIO, HSD_EFORMAT for a file; HSD_ENOMEM.
+/// Errors : HSD_EINVAL for an option; HSD_EIO, HSD_EFORMAT for a file; as hsd_machine_discover.
 /// Owner  : *out is owned by the caller.
 HSD_API HSD_NODISCARD hsd_status hsd_profile_begin(const hsd_profile_options *options,
                                                    hsd_profile **out, hsd_error *err);

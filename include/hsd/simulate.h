@@ -12,7 +12,7 @@ extern "C" {
 
 /// Fill with hsd_simulate_options_init, then change fields. Strings are borrowed for the call.
 typedef struct hsd_simulate_options {
-    const char *topology_path;   ///< description of the machine, docs/topology.md
+    const char *topology_path;   ///< description of the machine, docs/topology.md; NULL: this one
     const char *profile_path;    ///< times of target and draft on its devices: a profile, as `hsd
                                  ///< profile` writes it or made by hand
     const char *acceptance_path; ///< a profile of which only `acceptance` is used; NULL: that of
@@ -44,8 +44,9 @@ HSD_API void hsd_simulate_options_init(hsd_simulate_options *options);
 
 /// What came of it. Plain data; all times are simulated.
 typedef struct hsd_simulation {
-    hsd_stats stats;                       ///< as of a real generation
-    double ar_tokens_per_s;                ///< of the target alone, on all threads
+    hsd_stats stats;         ///< as of a real generation
+    double ar_tokens_per_s;  ///< of the target alone, on all threads
+    double law_tokens_per_s; ///< what the planner's law says; 0: nothing, as for adaptive windows
     double step_s, step_p95_s, step_p99_s; ///< median and percentiles of the time of a step
     double target_busy, draft_busy; ///< computing, as parts of the generation; drafts: their mean
     int n_workers;

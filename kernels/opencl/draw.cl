@@ -89,12 +89,10 @@ uint rank_of(float logit)
     return bits >> 31 ? bits : 0x7fffffffu - bits;
 }
 
-// What a token counts for in top-p: exp(logit - best) * 2^39, cut to an integer: then sums have no
-// order. 2^24 tokens fit.
+// What a token counts for in top-p: an integer, so that sums have no order. 2^24 tokens fit.
 ulong weight_of(float logit, float best)
 {
-    float below = logit - best;
-    return below <= 0.0f ? (ulong)(exp1(below) * 0x1p39f) : 0ul;
+    return hsdi_exp_fixed(logit - best);
 }
 
 // Tokens come in the order of (rank, token). Moves the cut (*rank, *last: the last that is kept) to
@@ -214,8 +212,9 @@ draw_cut(__global const float *x, int x_at, int x_stride, int n, int n_chunks, i
 void score_four(__global float *x, int token, int n_here, __global const float *head,
                 __global const int *record, bool one, float *most, float *sum)
 {
-    uint c[4] = {(uint)token / 4u, 0u, (uint)record[HSDI_RECORD_POSITION],
-                 (uint)record[HSDI_RECORD_POSITION + 1]};
+    uint counter[4] = {(uint)token / 4u, 0u, (uint)record[HSDI_RECORD_POSITION],
+                       (uint)record[HSDI_RECORD_POSITION + 1]};
+    uint bits[4];
     float scale = as_float(record[HSDI_RECORD_SCALE]), gap = as_float(record[HSDI_RECORD_GAP]);
     float top = head[0] * scale, lowest = gap > -INFINITY ? head[0] + gap : -INFINITY;
     uint rank = ((__global const uint *)head)[1];
@@ -230,14 +229,14 @@ void score_four(__global float *x, int token, int n_here, __global const float *
             *sum += exp1(scaled - top);
         }
         if (kept && noisy && !is_drawn) {
-            hsdi_philox_block(c, (uint)record[HSDI_RECORD_SEED],
-                              (uint)record[HSDI_RECORD_SEED + 1]);
+            hsdi_philox_block(counter, (uint)record[HSDI_RECORD_SEED],
+                              (uint)record[HSDI_RECORD_SEED + 1], bits);
             is_drawn = true;
         }
         if (kept && !noisy) {
             score = scaled;
-        } else if (kept && !(one && scaled + hsdi_gumbel_bound(c[k]) <= *most)) {
-            score = scaled + hsdi_gumbel_of(c[k]);
+        } else if (kept && !(one && scaled + hsdi_gumbel_bound(bits[k]) <= *most)) {
+            score = scaled + hsdi_gumbel_of(bits[k]);
         }
         *most = score > *most ? score : *most;
         x[k] = score;

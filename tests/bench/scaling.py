@@ -95,7 +95,7 @@ class Machine:
 # ---- drawing ----
 
 COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#e08e0b", "#6a4c93", "#444444")
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 340, 58, 96, 46, 50
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 590, 340, 58, 126, 46, 50
 
 
 class Panel:
@@ -213,7 +213,7 @@ def drafts(hsd, folder):
     panels = []
     for accept in 0.6, 0.85:
         panel = Panel(f"Acceptance {accept:g}", "a draft's token over a pass of the target", "speed, target alone = 1",
-                      (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1), (0, 1, 2, 3, 4) if accept > 0.7 else (0, 0.5, 1, 1.5, 2, 2.5))
+                      (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1), (0, 1, 2, 3, 4, 5) if accept > 0.7 else (0, 0.5, 1, 1.5, 2, 2.5))
         for name, mode, streams in (("serial", "serial", 1), ("async", "async", 1), ("mirror", "mirror", 1),
                                     ("mirror,\u00a02\u00a0streams", "mirror", 2)):
             points = [(draft, Machine(folder, hsd, 20, draft, 0.01, accept=accept).run(

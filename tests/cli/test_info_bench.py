@@ -182,6 +182,16 @@ class Bench(CliCase):
         self.assertEqual([result[key] for key in ["modes", "rendezvous"]], [[], []])
         self.assertEqual(len(result["rows"]), 1)
 
+    def test_rows_alone_are_all_that_is_measured(self):
+        result = self.json("bench", "--rows", "1,2", "--repeats", 1, "--threads", 1)
+        self.assertEqual([item["n"] for item in result["rows"]], [1, 2])
+        self.assertTrue(all(item["ms"] > 0 for item in result["rows"]))
+        self.assertEqual([result[key] for key in ["modes", "rendezvous"]], [[], []])
+        self.assertEqual(result["prefill"]["tokens"], 0)
+        result = self.json("bench", "--rows", "1", "--repeats", 1, "--modes", "ar", "--prefill", 16,
+                           "--tokens", 4)
+        self.assertEqual([mode["mode"] for mode in result["modes"]], ["ar"])
+
     def test_kernels_are_measured_without_a_model(self):
         result = self.json("bench", "--kernels", "--device", "cpu", "--repeats", 1, "--target",
                            "/no/such.gguf")

@@ -100,7 +100,7 @@ class Simulate(CliCase):
         self.assertTrue(any(e["name"] == "suffix" and abs(e["dur"] - 33000) < 2 for e in events))
 
     def test_what_is_missing_is_said(self):
-        self.assertIn("--topology", self.usage_error("simulate", "--profile", PROFILE))
+        self.assertIn("--profile", self.usage_error("simulate", "--topology", TOPOLOGY))
         self.assertIn("--mode", self.usage_error(*ULTRA, "--trace", "x.json"))
         self.assertIn("--jitter", self.usage_error(*ULTRA, "--jitter", "2"))
         self.assertIn("nowhere.yaml", self.failure("simulate", "--topology", "nowhere.yaml", "--profile", PROFILE))

@@ -10,7 +10,6 @@
 
 #include "base/gumbel.h"
 #include "base/rng.h"
-#include "kernels/ref/math.h"
 
 #include <math.h>
 #include <string.h>
@@ -99,23 +98,17 @@ static int compare_items(const void *a, const void *b)
                                  : (x->token > y->token) - (x->token < y->token);
 }
 
-static uint64_t weight(float logit, float best)
-{
-    float below = logit - best;
-    return below <= 0.0f ? (uint64_t)(exp1(below) * 0x1p39f) : 0;
-}
-
 /// How many of the n first top-p keeps: the fewest whose weight reaches the share.
 static int by_top_p(const item *items, int n, uint32_t top_p)
 {
     uint64_t total = 0, sum = 0;
     for (int i = 0; i < n; i++) {
-        total += weight(items[i].logit, items[0].logit);
+        total += hsdi_exp_fixed(items[i].logit - items[0].logit);
     }
     // total * top_p / 2^32 in two halves
     uint64_t need = (total >> 32) * top_p + ((total & 0xffffffffu) * top_p >> 32);
     for (int i = 0; i < n; i++) {
-        sum += weight(items[i].logit, items[0].logit);
+        sum += hsdi_exp_fixed(items[i].logit - items[0].logit);
         if (sum >= need && sum > 0) {
             return i + 1;
         }

@@ -46,7 +46,8 @@ void imagined_init(imagined *m, int n_drafts, double target_ns, double target_ro
     hsdi_simulator_options_init(&m->options);
     m->options.machine = &m->machine;
     m->options.costs = &m->costs;
-    m->options.setting = (hsdi_plan_setting){.i_suffix = -1, .n_workers = n_drafts};
+    m->options.setting =
+        (hsdi_plan_setting){.draft_kind = HSD_DRAFT_MODEL, .i_suffix = -1, .n_workers = n_drafts};
     for (int i = 0; i < n_drafts; i++) {
         m->options.setting.i_draft[i] = 1 + i;
         m->options.setting.i_worker[i] = -1;

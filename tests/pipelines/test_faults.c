@@ -582,6 +582,42 @@ static void a_worker_answers_bad_messages_with_errors_and_lives(void **state)
     assert_int_equal(atomic_load(&scripted_n_open), 0);
 }
 
+static void count_warning(void *user, int level, const char *text)
+{
+    (void)text;
+    if (level <= HSDI_LOG_WARN) {
+        atomic_fetch_add((atomic_int *)user, 1);
+    }
+}
+
+/// Whoever sends them must not fill a worker's log, which may be a pipe that nobody reads.
+static void a_flood_of_wrong_messages_is_one_warning(void **state)
+{
+    (void)state;
+    enum { N_WRONG = 500 };
+    bench *b = bench_new(18);
+    rig_worker worker = {0};
+    hsdi_worker_config config;
+    hsdi_link *link = NULL;
+    atomic_int n_warnings = 0;
+    hsd_error err;
+    hsdi_worker_config_init(&config);
+    config.log = (hsdi_log){count_warning, &n_warnings};
+    rig_worker_start_with(&worker, context, &b->script, &config);
+    assert_int_equal(hsdi_link_connect(context, worker.endpoint, &link, &err), HSD_OK);
+    int64_t begin_ns = hsdi_now_ns();
+    for (int i = 0; i < N_WRONG; i++) {
+        hsdi_frame frame = {.type = HSDI_FRAME_COMMIT, .session = 5, .epoch = 1};
+        frame.commit.n_committed = 5;
+        assert_int_equal(ask_frame(link, &frame).error.code, HSDI_ERROR_UNKNOWN);
+    }
+    int64_t most = 1 + (hsdi_now_ns() - begin_ns) / 5000000000;
+    assert_in_range(atomic_load(&n_warnings), 1, most);
+    hsdi_link_close(&link);
+    rig_worker_stop(&worker);
+    bench_close(b);
+}
+
 static void *run_in_thread(void *arg)
 {
     bench *b = arg;
@@ -724,6 +760,7 @@ int main(void)
         cmocka_unit_test(a_worker_that_was_restarted_often_is_still_used),
         cmocka_unit_test(a_refused_worker_leaves_no_window_to_the_next_generation),
         cmocka_unit_test(a_worker_answers_bad_messages_with_errors_and_lives),
+        cmocka_unit_test(a_flood_of_wrong_messages_is_one_warning),
         cmocka_unit_test(two_sessions_share_one_worker),
         cmocka_unit_test(a_full_worker_refuses_and_takes_again_after_a_close),
         cmocka_unit_test(a_session_whose_owner_vanished_is_freed),

@@ -1,9 +1,9 @@
 /// Proves: simulated generations of the real pipelines take what the law of docs/scaling.md says
-///         (algorithms of arXiv 2510.13161 with the terms for misses and the exit's head), within
-///         1 %, where the law holds: fixed times, a draft that is hidden or costs the same for any
-///         number of rows, given acceptance and hit rates, which come out as given; the same
-///         options give the same simulation; slowdowns, links and several workers count; options
-///         that cannot be are refused.
+///         and the planner's own function for it (arXiv 2510.13161 with the terms for misses and
+///         the exit's head), within 1 %, where the law holds: fixed times, a draft that is hidden
+///         or costs the same for any number of rows, given acceptance and hit rates, which come out
+///         as given; the same options give the same simulation; slowdowns, links and several
+///         workers count; options that cannot be are refused.
 /// Does not prove: that a description is right; outside its regime the law is not compared.
 #include "imagined.h"
 
@@ -90,6 +90,28 @@ static void assert_chance(double got, double chance, double n, const char *what)
     }
 }
 
+/// The planner's law with the acceptance and the hit rate that came out.
+static void check_planner(const imagined *m, const hsdi_simulation *came)
+{
+    static hsdi_costs costs;
+    hsdi_plan_step step;
+    hsd_error err = {0};
+    double n = (double)(came->stats.hits + came->stats.misses);
+    costs = m->costs;
+    memcpy(costs.acceptance.accept, came->accept, sizeof came->accept);
+    for (int i = 0; i < HSDI_COST_ROWS && n > 0.0; i++) {
+        costs.acceptance.own[i] = costs.acceptance.both[i] = (double)came->stats.hits / n;
+    }
+    hsd_status status = hsdi_plan_predict(&m->machine, &costs, &m->options.setting, &step, &err);
+    if (status != HSD_OK) {
+        fail_msg("%s: %s", err.where, err.message);
+    }
+    double step_ns = (double)came->stats.decode_ns / (double)came->stats.steps;
+    assert_near(step_ns, step.total_ns, 0.01, "time of a step by hsdi_plan_predict");
+    assert_near((double)came->stats.n_tokens / (double)came->stats.steps, step.tokens, 0.01,
+                "tokens of a step by hsdi_plan_predict");
+}
+
 static hsdi_simulation check_law(const imagined *m)
 {
     const hsdi_plan_setting *s = &m->options.setting;
@@ -101,6 +123,7 @@ static hsdi_simulation check_law(const imagined *m)
              s->window, s->exit_layer);
     assert_near(step_ns, l.step_ns, 0.01, what);
     assert_near(came.tokens_per_s, l.tokens * 1e9 / l.step_ns, 0.01, "tokens per second");
+    check_planner(m, &came);
     return came;
 }
 

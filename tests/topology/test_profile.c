@@ -35,7 +35,11 @@ static hsdi_profile *make(void)
                                         .n_ctx = 128,
                                         .layer_bytes = 1000000007,
                                         .layer_ops = 1e9 / 7.0,
-                                        .weights_are_int8 = true};
+                                        .weights_are_int8 = true,
+                                        .n_heads = 4,
+                                        .n_kv_heads = 2,
+                                        .d_head = 16,
+                                        .is_rotary = true};
     p->costs.n_tables = 2;
     p->costs.tables[0] = (hsdi_cost_table){.role = HSDI_COST_TARGET,
                                            .i_device = 0,
@@ -54,6 +58,7 @@ static hsdi_profile *make(void)
                                             .ngram_accept = 0.125,
                                             .own = {0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1},
                                             .both = {0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1},
+                                            .exit_part = 0.5,
                                             .n_seen = 100};
     p->n_passes = 1;
     p->passes[0] = (hsdi_profile_pass){
@@ -95,6 +100,8 @@ static void a_profile_survives_the_file(void **state)
     assert_true(before->machine == after->machine);
     assert_true(before->devices[0].to_gbps == after->devices[0].to_gbps);
     assert_int_equal(after->costs.draft.n_layers, 0);
+    assert_int_equal(after->costs.target.n_kv_heads, 2);
+    assert_true(after->costs.target.is_rotary);
     free(text);
     free(again);
     hsdi_profile_free(&before);

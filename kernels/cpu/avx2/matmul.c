@@ -3,6 +3,7 @@
 #define QUANT_GROUPS_MAX 1
 #define QUANT_SUMS_MAX 4
 #define QUANT_FREE_ROWS 2
+#define TILE_NARROW_STREAMS false
 #define TILE_GROUPS(n_rows) 1
 #define TILE_FOR_ROWS(X, name, tile, type)                                                         \
     X(name, tile, type, 1)                                                                         \

@@ -2,6 +2,7 @@
 #include "kernels/cpu/avx2/lanes.h"
 
 #define TILE_ROWS_MAX 6
+#define TILE_NARROW_STREAMS false
 #define TILE_GROUPS(n_rows) ((n_rows) == 1 ? 4 : (n_rows) == 2 ? 2 : 1)
 #define TILE_FOR_ROWS(X, name, tile, type)                                                         \
     X(name, tile, type, 1)                                                                         \

@@ -1,0 +1,181 @@
+/// What a session in mode auto runs with: a plan for each mode on the engine's open devices.
+///
+/// The best one begins; the others are the arms of the session's watch, which compares what was
+/// promised with what comes and changes over where it drifts.
+#include "engine/plan.h"
+
+#include "base/error.h"
+#include "engine/engine_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WINDOW_ADAPTIVE = 8 };
+double hsdi_plan_hopeless = 0.6;
+
+static bool predict(void *user, int i_arm, const double *accept, int n_accept, double hit_rate,
+                    double *tokens, double *ns)
+{
+    hsdi_predictor *p = user;
+    hsdi_plan_setting x = p->settings[i_arm];
+    hsdi_acceptance *a = &p->costs.acceptance;
+    (void)hit_rate; // coverage is what the law has; hits also depend on the clock
+    for (int d = 1; d <= HSDI_COST_DEPTHS; d++) {
+        a->accept[d] = accept[d < n_accept ? d : n_accept];
+    }
+    double best = 0.0;
+    int most = x.window, least = p->adapts && x.mode != HSD_MODE_AR ? 1 : most;
+    for (int w = least; w <= most; w++) {
+        hsdi_plan_step step;
+        x.tree = x.tree > most ? x.tree - most + w : w;
+        x.window = w;
+        if (hsdi_plan_predict(p->machine, &p->costs, &x, &step, NULL) == HSD_OK &&
+            step.tokens_per_s > best) {
+            best = step.tokens_per_s;
+            *tokens = step.tokens;
+            *ns = step.total_ns;
+        }
+        x.tree = p->settings[i_arm].tree;
+    }
+    return best > 0.0;
+}
+
+static void decide(const hsd_engine *e, const hsd_session_options *o, hsd_mode mode,
+                   hsdi_machine_choices *c)
+{
+    bool is_beside = mode == HSD_MODE_MIRROR || mode == HSD_MODE_ASYNC;
+    int n = is_beside ? e->n_target_beside : e->n_target_alone;
+    *c = (hsdi_machine_choices){.mode = mode, .i_target = 0, .i_suffix = -1};
+    c->i_draft = mode == HSD_MODE_AR ? -1 : !e->target_place.open && !e->draft_place.open ? 0 : 1;
+    c->n_target_threads = e->target_place.open ? -1 : n;
+    c->n_draft_threads = e->draft_place.open ? -1 : e->n_draft_threads;
+    c->exit_layer = o->exit_layer > 0 ? o->exit_layer : -1;
+    c->split_layer = -1;
+    c->window = o->window > 0 ? o->window : -1;
+    c->tree = o->tree > 0 ? o->tree : 0;
+    c->roots = o->roots > 0 ? o->roots : -1;
+    c->n_workers = -1;
+}
+
+/// An arm for a mode, where the planner finds a setting for it.
+static void add_arm(hsdi_session_plan *out, const hsdi_plan_setting *x,
+                    const hsd_session_options *o, int roots)
+{
+    hsdi_watch_config *w = &out->watch;
+    if (w->n_arms == HSDI_WATCH_ARMS) {
+        return;
+    }
+    int window = o->window > 0 ? o->window : WINDOW_ADAPTIVE;
+    hsdi_plan_setting *s = &out->predictor->settings[w->n_arms];
+    *s = *x;
+    if (x->mode != HSD_MODE_AR) {
+        s->window = window;
+        s->tree = o->tree > window ? o->tree : window;
+        s->roots = roots;
+    }
+    w->arms[w->n_arms++] =
+        (hsdi_watch_arm){x->mode, window, o->tree > window ? o->tree : window, roots};
+}
+
+static void log_reasons(const hsd_engine *e, const hsdi_plan *plan, double alone)
+{
+    const hsdi_plan_step *s = &plan->best.step;
+    hsdi_logf(&e->log, HSDI_LOG_INFO,
+              "plan: %s would give %.1f tokens/s, %.2f times the target alone: %.2f tokens in %.3f "
+              "ms; window %d, %d roots, exit %d; pays from acceptance %.2f",
+              hsd_mode_name(plan->best.setting.mode), s->tokens_per_s, s->tokens_per_s / alone,
+              s->tokens, s->total_ns * 1e-6, plan->best.setting.window, plan->best.setting.roots,
+              plan->best.setting.exit_layer, plan->break_even);
+}
+
+/// Plans of all modes; the best is where the session begins.
+static hsd_status plan_modes(hsd_engine *e, const hsd_session_options *o, hsdi_session_plan *out,
+                             hsd_error *err)
+{
+    hsdi_machine *machine = out->predictor->machine;
+    hsdi_plan_options how;
+    hsdi_plan *plan = malloc(sizeof *plan);
+    double best = 0.0, alone = 0.0, hope = 0.0;
+    if (!plan) {
+        return hsdi_fail(err, HSD_ENOMEM, "plan", "plan");
+    }
+    hsdi_plan_options_init(&how);
+    out->exit_layer = o->exit_layer > 0 ? o->exit_layer : e->target.model->n_layers / 2;
+    out->roots = o->roots > 0 ? o->roots : 8;
+    for (int mode = HSD_MODE_AR; mode <= HSD_MODE_ASYNC; mode++) {
+        decide(e, o, (hsd_mode)mode, &machine->choices);
+        if (hsdi_plan_make(machine, &out->predictor->costs, &how, plan, NULL) != HSD_OK) {
+            continue;
+        }
+        double value = hsdi_plan_value(&how, (hsd_mode)mode, &plan->best.step);
+        if (mode == HSD_MODE_AR) {
+            alone = plan->best.step.tokens_per_s;
+        } else {
+            hope = fmax(hope, plan->best.step.tokens_per_s);
+            log_reasons(e, plan, alone);
+        }
+        if (mode == HSD_MODE_MIRROR) {
+            out->roots = plan->best.setting.roots;
+            out->exit_layer = plan->best.setting.exit_layer;
+        }
+        if (value > best) {
+            best = value;
+            out->mode = (hsd_mode)mode;
+            out->watch.first = out->watch.n_arms;
+        }
+        add_arm(out, &plan->best.setting, o, out->roots);
+        if (mode == HSD_MODE_MIRROR && o->roots == 0 && out->roots >= 8) {
+            add_arm(out, &plan->best.setting, o, out->roots / 4);
+        }
+    }
+    free(plan);
+    hsdi_logf(&e->log, HSDI_LOG_INFO, "mode auto: %s; the target alone gives %.1f tokens/s",
+              hsd_mode_name(out->mode), alone);
+    if (hope < hsdi_plan_hopeless * alone) {
+        free(out->predictor);
+        out->predictor = NULL;
+    }
+    return HSD_OK;
+}
+
+hsd_status hsdi_plan_session(hsd_engine *e, const hsd_session_options *o, hsdi_session_plan *out,
+                             hsd_error *err)
+{
+    *out = (hsdi_session_plan){.mode = HSD_MODE_AR,
+                               .watch = {.margin = 1.05, .predict = predict},
+                               .predictor = calloc(1, sizeof *out->predictor)};
+    hsd_status status = out->predictor ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "plan", "session");
+    pthread_mutex_lock(&e->lock); // also: a plan writes into the machine what is decided
+    if (status == HSD_OK && !e->plan) {
+        status = hsdi_engine_measure(e, &e->plan, err);
+    }
+    if (status == HSD_OK) {
+        out->predictor->machine = &e->plan->machine;
+        out->predictor->costs = e->plan->costs;
+        out->predictor->adapts = o->window == 0;
+        out->watch.accept = e->plan->costs.acceptance.accept[1];
+        out->watch.user = out->predictor;
+        status = plan_modes(e, o, out, err);
+    }
+    pthread_mutex_unlock(&e->lock);
+    if (status != HSD_OK) {
+        free(out->predictor);
+        out->predictor = NULL;
+    }
+    return status;
+}
+
+void hsdi_plan_learn(hsd_engine *e, const hsdi_watch *watch)
+{
+    static const double enough = 32.0; // tokens
+    pthread_mutex_lock(&e->lock);
+    hsdi_acceptance *a = e->plan ? &e->plan->costs.acceptance : NULL;
+    for (int d = 1; a && d <= HSDI_WINDOW_MAX; d++) {
+        if (watch->tried[d] > enough) {
+            a->accept[d] = watch->accepted[d] / watch->tried[d];
+            a->n_seen += d == 1 ? watch->tried[d] : 0.0;
+        }
+    }
+    pthread_mutex_unlock(&e->lock);
+}

@@ -1,0 +1,215 @@
+/// Which arm pays, with margin and hysteresis.
+#include <math.h>
+#include <pipelines/watch.h>
+#include <stdio.h>
+
+static const int PERIOD = 8;            ///< steps between two looks
+static const int LEAST_STEPS = 24;      ///< of an arm before it is judged
+static const int FRESH_STEPS = 512;     ///< how long what an arm brought counts, doubled when it
+                                        ///< turned out to be no better
+static const double DECAY = 0.99;       ///< of what steps taught
+static const double PRIOR = 4.0;        ///< tokens that the assumed acceptance counts for
+static const double TRIAL_PART = 0.015; ///< of the time, that trials may cost (as in pace.c)
+static const double OUTLIER = 4.0;      ///< a step counts as at most so many times the average
+static const double BIAS_LEAST = 0.5, BIAS_MOST = 1.5;
+
+void hsdi_watch_init(hsdi_watch *w, const hsdi_watch_config *config)
+{
+    *w = (hsdi_watch){.config = *config, .now = config->first, .pending = -1, .i_home = -1};
+    for (int d = 0; d <= HSDI_WINDOW_MAX; d++) {
+        w->tried[d] = PRIOR;
+        w->accepted[d] = PRIOR * config->accept;
+    }
+    for (int i = 0; i < HSDI_WATCH_ARMS; i++) {
+        w->seen[i].n_fresh = FRESH_STEPS;
+    }
+}
+
+static const char *mode_name(hsd_mode mode)
+{
+    static const char *const names[] = {"auto", "ar", "serial", "mirror", "async"};
+    return names[mode];
+}
+
+static int alone_arm(const hsdi_watch *w)
+{
+    for (int i = 0; i < w->config.n_arms; i++) {
+        if (w->config.arms[i].mode == HSD_MODE_AR) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void add(hsdi_watch_seen *s, double tokens, double ns, int64_t now)
+{
+    double usual = s->n > 0.0 ? s->ns / s->n : ns;
+    ns = s->n > 2.0 ? fmin(ns, OUTLIER * usual) : ns;
+    s->tokens = DECAY * s->tokens + tokens;
+    s->ns = DECAY * s->ns + ns;
+    s->n = DECAY * s->n + 1.0;
+    s->last = now;
+}
+
+void hsdi_watch_observe(hsdi_watch *w, const hsdi_watch_step *step)
+{
+    w->n_steps++;
+    for (int d = 1; d <= step->n_deep && d <= step->n_accepted + 1 && d <= HSDI_WINDOW_MAX; d++) {
+        w->tried[d] = DECAY * w->tried[d] + 1.0;
+        w->accepted[d] = DECAY * w->accepted[d] + (d <= step->n_accepted ? 1.0 : 0.0);
+    }
+    if (step->is_hit >= 0) {
+        w->n_asked = DECAY * w->n_asked + 1.0;
+        w->n_hit = DECAY * w->n_hit + step->is_hit;
+    }
+    // The first steps after a change are not typical: workers catch up.
+    int arm = step->is_alone ? alone_arm(w) : w->now;
+    bool is_settled = w->n_since++ >= 2 || w->n_steps <= 2;
+    if (step->ns <= 0 || arm < 0) {
+        return;
+    }
+    w->total_ns += (double)step->ns;
+    if (w->i_home >= 0) {
+        double expected = step->n_tokens / hsdi_watch_rate(w, w->i_home);
+        w->trial_ns += fmax(0.0, (double)step->ns - expected);
+    }
+    if (is_settled) {
+        add(&w->seen[arm], step->n_tokens, (double)step->ns, w->n_steps);
+    }
+}
+
+static bool is_seen(const hsdi_watch *w, int i)
+{
+    const hsdi_watch_seen *s = &w->seen[i];
+    // The arm that runs is always fresh.
+    return s->n >= 8.0 && (i == w->now || w->n_steps - s->last < s->n_fresh);
+}
+
+/// By prediction alone, with the acceptance that was seen.
+static double predicted(const hsdi_watch *w, int i)
+{
+    double accept[HSDI_WINDOW_MAX + 1], tokens = 1.0, ns = 1.0;
+    for (int d = 0; d <= HSDI_WINDOW_MAX; d++) {
+        accept[d] = w->accepted[d] / w->tried[d];
+    }
+    double hit = w->n_asked > 16.0 ? w->n_hit / w->n_asked : -1.0;
+    bool ok = w->config.predict &&
+              w->config.predict(w->config.user, i, accept, HSDI_WINDOW_MAX, hit, &tokens, &ns);
+    return ok && ns > 0.0 ? tokens / ns : 0.0;
+}
+
+/// What an arm that was seen brought over its prediction; 0: not known.
+static double ratio_of(const hsdi_watch *w, int i)
+{
+    double p = i >= 0 && is_seen(w, i) ? predicted(w, i) : 0.0;
+    return p > 0.0 ? w->seen[i].tokens / w->seen[i].ns / p : 0.0;
+}
+
+/// How wrong predictions are now. How fast the target alone is counts for every arm, since all
+/// share its passes: a busy machine slows everything. What drafts bring beyond that is their own
+/// error, and taken from one to another within limits only.
+static double bias_of(const hsdi_watch *w, int i)
+{
+    double alone = ratio_of(w, alone_arm(w)), sum = 0.0;
+    int n = 0;
+    if (alone > 0.0 && w->config.arms[i].mode == HSD_MODE_AR) {
+        return alone;
+    }
+    for (int k = 0; k < w->config.n_arms; k++) {
+        double ratio = w->config.arms[k].mode == HSD_MODE_AR ? 0.0 : ratio_of(w, k);
+        sum += ratio;
+        n += ratio > 0.0;
+    }
+    double base = alone > 0.0 ? alone : 1.0, own = n > 0 ? sum / n / base : 1.0;
+    return base * fmin(fmax(own, BIAS_LEAST), BIAS_MOST);
+}
+
+double hsdi_watch_rate(const hsdi_watch *w, int i)
+{
+    if (is_seen(w, i)) {
+        return w->seen[i].tokens / w->seen[i].ns;
+    }
+    return predicted(w, i) * bias_of(w, i);
+}
+
+static int best_of(const hsdi_watch *w, int but)
+{
+    int best = -1;
+    for (int i = 0; i < w->config.n_arms; i++) {
+        if (i != but && (best < 0 || hsdi_watch_rate(w, i) > hsdi_watch_rate(w, best))) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+static void change(hsdi_watch *w, int to, const char *how)
+{
+    (void)snprintf(w->why, sizeof w->why,
+                   "%s %s instead of %s: %.1f tokens/s %s, %.1f seen (acceptance %.2f)",
+                   mode_name(w->config.arms[to].mode), how, mode_name(w->config.arms[w->now].mode),
+                   hsdi_watch_rate(w, to) * 1e9, is_seen(w, to) ? "seen" : "expected",
+                   hsdi_watch_rate(w, w->now) * 1e9, w->accepted[1] / w->tried[1]);
+    w->seen[w->now].last = w->n_steps;
+    w->now = to;
+    w->n_since = 0;
+    w->pending = -1;
+    w->n_pending = 0;
+    w->n_replans++;
+}
+
+/// A trial of the best other arm, where nothing fresh is known of it: it may turn out better than
+/// it looks. Only where trials have cost little of the time so far, this one included.
+static void begin_trial(hsdi_watch *w)
+{
+    double mine = hsdi_watch_rate(w, w->now), its = 0.0;
+    int other = -1;
+    for (int i = 0; i < w->config.n_arms; i++) {
+        double rate = i != w->now && !is_seen(w, i) ? hsdi_watch_rate(w, i) : 0.0;
+        other = rate > its ? i : other;
+        its = fmax(its, rate);
+    }
+    if (other < 0 || mine <= 0.0 || w->total_ns <= 0.0) {
+        return;
+    }
+    // A step of another arm takes about as long as its tokens would take here, and the loss.
+    double step_ns = w->total_ns / (double)w->n_steps;
+    double loss = LEAST_STEPS * step_ns * fmax(0.1, 1.0 - its / mine) * 2.0;
+    if (w->trial_ns + loss <= TRIAL_PART * w->total_ns) {
+        int home = w->now;
+        change(w, other, "on trial");
+        w->i_home = home;
+    }
+}
+
+int hsdi_watch_choose(hsdi_watch *w)
+{
+    if (w->config.n_arms < 2 || w->n_steps == 0 || w->n_since < LEAST_STEPS ||
+        w->n_since % PERIOD != 0) {
+        return w->now;
+    }
+    int other = best_of(w, w->now);
+    double mine = hsdi_watch_rate(w, w->now), its = hsdi_watch_rate(w, other);
+    if (w->i_home >= 0) { // a trial is over: what it brought decides
+        int home = w->i_home;
+        w->i_home = -1;
+        if (mine < hsdi_watch_rate(w, home) * w->config.margin) {
+            w->seen[w->now].n_fresh *= 2;
+            change(w, home, "again");
+            return w->now;
+        }
+    }
+    if (its > mine * w->config.margin) {
+        w->n_pending = w->pending == other ? w->n_pending + 1 : 1;
+        w->pending = other;
+        if (w->n_pending >= 2) {
+            w->seen[w->now].n_fresh *= 2;
+            change(w, other, "now");
+        }
+    } else {
+        w->pending = -1;
+        w->n_pending = 0;
+        begin_trial(w);
+    }
+    return w->now;
+}

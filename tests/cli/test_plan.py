@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Proves: `hsd plan` prints a plan of every described example without models there, as text with a
+        timeline and reasons, and as JSON with the same plan; the objective and pins of a file are
+        followed; a machine of unknown speed and a broken file are refused in one line; `hsd run`
+        in mode auto prints the text of mode ar and says what it did.
+Does not prove: that a plan is the fastest (tests/bench/auto.py).
+"""
+import glob
+import os
+import tempfile
+import unittest
+
+from cli_case import PROMPT, ROOT, CliCase
+
+EXAMPLES = sorted(glob.glob(os.path.join(ROOT, "examples", "topology", "*.yaml")))
+
+CORES = """topology: 1
+name: test
+hosts:
+  - {name: here, here: true}
+devices:
+  - name: cores
+    type: cpu
+    host: here
+    id: cpu
+    units: 2
+    read: 20 GB/s
+    f32: 200 Gop/s
+"""
+
+
+class Plan(CliCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="hsd-")
+        self.addCleanup(self.folder.cleanup)
+        self.env = {**os.environ, "HSD_CACHE_DIR": os.path.join(self.folder.name, "cache"),
+                    "OCL_ICD_VENDORS": "/nonexistent", "ZE_ENABLE_ALT_DRIVERS": "/nonexistent"}
+
+    def file(self, text):
+        path = os.path.join(self.folder.name, "machine.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        return path
+
+    def test_every_example_has_a_plan_with_reasons(self):
+        self.assertGreater(len(EXAMPLES), 2)
+        for path in EXAMPLES:
+            out = self.json("plan", "--topology", path, env=self.env)
+            self.assertGreaterEqual(out["plan"]["tokens_per_s"], out["alone"]["tokens_per_s"])
+            self.assertTrue(out["plan"]["estimated"])
+            self.assertGreater(len(out["reasons"]), 2)
+            text = self.ok("plan", "--topology", path, "--why", env=self.env)
+            self.assertIn(f"mode     {out['plan']['mode']}\n", text)
+            self.assertIn(f"target   {out['plan']['target']}", text)
+            self.assertIn("(estimated, not measured)", text)
+            self.assertRegex(text, r"target [PXS.]{64}\n")
+            for reason in out["reasons"]:
+                self.assertIn(reason + "\n", text)
+            short = self.ok("plan", "--topology", path, env=self.env)
+            self.assertNotIn("not used:", short)
+
+    def test_pins_and_objectives_are_followed(self):
+        path = self.file(CORES)
+        latency = self.json("plan", "--topology", path, "--objective", "latency", env=self.env)
+        self.assertEqual(latency["plan"]["mode"], "ar")
+        self.assertEqual(latency["break_even"], -1)
+        error = self.failure("plan", "--topology", path, "--objective", "energy", env=self.env)
+        self.assertIn("EUNSUPPORTED", error)
+        self.assertIn("nonsense", self.usage_error("plan", "--objective", "nonsense"))
+        self.usage_error("plan", "--margin", "0.5")
+
+    def test_what_is_not_known_or_broken_is_said_in_one_line(self):
+        unknown = self.file(CORES.split("    read")[0])
+        self.assertIn("measure", self.failure("plan", "--topology", unknown, env=self.env))
+        broken = self.file(CORES.replace("20 GB/s", "20 bananas"))
+        self.assertIn("line", self.failure("plan", "--topology", broken, env=self.env))
+        self.assertIn("EIO", self.failure("plan", "--topology", "/nonexistent.yaml", env=self.env))
+        path = self.file(CORES)
+        self.assertIn("EIO", self.failure("plan", "--topology", path, "--target",
+                                          "/nonexistent.gguf", env=self.env))
+
+    def test_auto_prints_the_text_of_ar(self):
+        args = ["run", "--prompt", PROMPT, "-n", "96", "--ignore-eos"]
+        alone = self.json(*args, "--mode", "ar", env=self.env)
+        planned = self.json(*args, env=self.env)
+        self.assertEqual(planned["tokens"], alone["tokens"])
+        self.assertIn(planned["stats"]["mode"], ["ar", "serial", "mirror", "async"])
+        self.assertGreaterEqual(planned["stats"]["replans"], 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
