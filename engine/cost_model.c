@@ -27,10 +27,6 @@ hsdi_cost_model hsdi_cost_model_of(const hsdi_model *m)
                            .d_head = m->d_head,
                            .is_rotary = m->n_rot > 0,
                            .embedding_bytes = m->tied_head ? 0 : (int64_t)m->token_embd->size_bytes,
-                           .n_heads = m->n_head,
-                           .n_kv_heads = m->n_kv,
-                           .d_head = m->d_head,
-                           .is_rotary = m->n_rot > 0,
                            .cache_bytes = 2 * (int64_t)sizeof(float) * m->n_kv * m->d_head};
     out.embedding_bytes += m->pos_embd ? (int64_t)m->pos_embd->size_bytes : 0;
     for (int i = 0; i < m->n_layers; i++) {

@@ -1,10 +1,11 @@
 /// Proves: machines are found, read, printed in every format and freed; what is wrong with an
 ///         argument or a file is said; the workers that an engine takes from a description are
 ///         those that are not forbidden, as many as was decided, with keys and kinds in order; a
-///         machine of other hosts is not measured here, and one that names a device which is not
-///         there is told so.
+///         machine of other hosts is not measured here, a set of processors is, once, and a device
+///         that is not there is named.
 /// Does not prove: what is found (tests/topology), that workers draft (tests/cli/test_topo.py).
 #include <hsd/hsd.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -145,6 +146,49 @@ static void only_devices_that_are_here_are_measured(void **state)
     hsd_machine_free(&m);
 }
 
+static int first_cpu(void)
+{
+    cpu_set_t set;
+    int cpu = 0;
+    assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
+    while (!CPU_ISSET((size_t)cpu, &set)) {
+        cpu++;
+    }
+    return cpu;
+}
+
+static void a_set_of_processors_is_measured_once(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/hsd-machine-XXXXXX", text[200], command[64];
+    hsd_error err = {0};
+    hsd_machine *found = NULL;
+    assert_non_null(mkdtemp(folder));
+    setenv("HSD_CACHE_DIR", folder, 1);
+    snprintf(text, sizeof text,
+             "topology: 1\nhosts: [{name: h, here: true}]\ndevices:\n"
+             "  - {name: a, type: cpu, host: h, id: \"cpu:%d\", units: 1}\n",
+             first_cpu());
+    hsd_machine *m = read_text(text);
+    must(hsd_machine_measure(m, &err), &err);
+    assert_true(m->m.devices[0].read_gbps > 0.0 && m->m.devices[0].launch_ns > 0.0);
+    must(hsd_machine_discover(&found, &err), &err);
+    bool is_set = false;
+    for (int i = 0; i < found->m.n_devices; i++) {
+        const hsdi_machine_device *d = &found->m.devices[i];
+        bool is_it = strcmp(d->id, m->m.devices[0].id) == 0;
+        assert_true(d->read_gbps == (is_it ? m->m.devices[0].read_gbps : 0.0));
+        is_set |= is_it;
+    }
+    // On two cores the first one is a half; on more it may be part of a larger set only.
+    assert_true(is_set || found->m.hosts[0].n_cores != 2);
+    hsd_machine_free(&m);
+    hsd_machine_free(&found);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+    unsetenv("HSD_CACHE_DIR");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +196,7 @@ int main(void)
         cmocka_unit_test(wrong_arguments_are_refused),
         cmocka_unit_test(an_engine_takes_the_workers_that_may_be_used),
         cmocka_unit_test(only_devices_that_are_here_are_measured),
+        cmocka_unit_test(a_set_of_processors_is_measured_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,7 +99,7 @@ def topology_seeds():
     examples = HERE.parent.parent / "examples" / "topology"
     seeds = {path.stem: "\n".join(re.sub(r"\s*#.*", "", line)
                                   for line in path.read_text().splitlines()).encode()
-             for path in examples.glob("*.yaml")}
+             for path in examples.glob("*.yaml") if ".profile" not in path.name}
     head = "topology: 1\nhosts: [{name: h}]\ndevices:\n  - {name: a, type: cpu, host: h%s}\n%s"
     small = {"small": ("", ""), "unit": (", read: 3 GB", ""), "negative": (", launch: -3 us", ""),
              "unknown": (", x: 1", ""), "itself": (", same_as: a", ""),
