@@ -373,7 +373,8 @@ static hsd_status simulate_mode(const hsd_simulate_options *o, hsd_mode mode, sc
                             .n_bytes = came.n_bytes,
                             .is_measured = are_measured(s)};
     hsdi_plan_step step;
-    if (!s->sim.adapts && hsdi_plan_predict(&s->machine, &s->costs, set, &step, NULL) == HSD_OK) {
+    if ((!s->sim.adapts || mode == HSD_MODE_AR) &&
+        hsdi_plan_predict(&s->machine, &s->costs, set, &step, NULL) == HSD_OK) {
         out->law_tokens_per_s = step.tokens_per_s;
     }
     fill_stats(s, &came, &out->stats);

@@ -388,7 +388,7 @@ static void fill_config(const simulator *sim, const char **endpoints, int *kinds
         .miss_window = s->mode == HSD_MODE_MIRROR ? (window + 1) / 2 : window,
         .roots = roots,
         .n_top = N_TOP, // as sessions have it
-        .sources = o->sources,
+        .sources = (int)o->sources,
         .top_p = 1.0f,
     };
     for (int i = 0; i < sim->n_drafters; i++) {
