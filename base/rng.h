@@ -18,7 +18,7 @@ static inline double hsdi_uniform(uint32_t bits)
 }
 
 /// Gumbel noise for `n` tokens `token_begin ..`, at text position `position`.
-/// Shapes: out [n]. Pure; any thread; no allocation.
+/// Shapes: out [n]. Pure; any thread; no allocation. The same bits everywhere, see base/gumbel.h.
 void hsdi_gumbel(uint64_t seed, int64_t position, int32_t token_begin, int n, float *out);
 
 /// Uniform draws that do not collide with the Gumbel ones; `stream` tells purposes apart.

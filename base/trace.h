@@ -52,6 +52,36 @@ static inline int64_t hsdi_span_begin(const hsdi_track *track)
     return track ? hsdi_now_ns() : 0;
 }
 
+/// Spans that are whole, for the thread that writes the track: their number and span i of it.
+int hsdi_track_n_spans(const hsdi_track *track);
+const hsdi_span *hsdi_track_span(const hsdi_track *track, int i);
+/// Spans that found no room.
+int64_t hsdi_track_n_dropped(const hsdi_track *track);
+
+enum { HSDI_CLOCK_POINTS = 64 };
+
+/// What is known of the clock of another process: when it was `at_ns` there, it was
+/// at_ns + offset_ns here, give or take uncertainty_ns.
+typedef struct hsdi_clock_point {
+    int64_t at_ns, offset_ns, uncertainty_ns;
+} hsdi_clock_point;
+
+/// A track for spans that another process recorded with its own clock; they are put as they are
+/// and turned into this process's clock when the trace is written. `process` names it in the file.
+///
+/// Errors, owner : as hsdi_track_open.
+HSD_NODISCARD hsd_status hsdi_track_open_remote(hsd_trace *trace, const char *name,
+                                                const char *process, hsdi_track **out,
+                                                hsd_error *err);
+
+/// Its process's number and host, and a further point of its clock. Points come in the order of
+/// time; of more than HSDI_CLOCK_POINTS the last one is replaced.
+void hsdi_track_set_clock(hsdi_track *track, int pid, const char *host,
+                          const hsdi_clock_point *point);
+
+/// Time here of a time there, on straight lines through the points; beyond them as at the nearest.
+int64_t hsdi_clock_here(const hsdi_clock_point *points, int n_points, int64_t there_ns);
+
 /// The span ends now.
 static inline void hsdi_span_end(hsdi_track *track, hsdi_span span)
 {

@@ -140,6 +140,10 @@ static void count_prompts(batch *b)
 static int open_engine(batch *b)
 {
     hsd_error err = cli_no_error();
+    int code = cli_generation_begin(&b->g);
+    if (code != CLI_OK) {
+        return code;
+    }
     hsd_model_info *info = malloc(sizeof *info);
     if (!info) {
         return cli_failf("batch: memory could not be allocated (ENOMEM)");
@@ -256,6 +260,7 @@ static void batch_fini(batch *b)
         hsd_session_close(&b->sessions[i].session);
     }
     hsd_engine_close(&b->engine);
+    cli_generation_end(&b->g);
     for (int i = 0; b->items && i < b->n_items; i++) {
         batch_item_fini(&b->items[i]);
     }

@@ -344,10 +344,14 @@ int cli_bench(int argc, char **argv)
     b.modes[b.n_modes++].mode = HSD_MODE_ASYNC;
     cli_signals_init();
     argp_parse(&argp, argc, argv, 0, NULL, &b);
-    int code = b.kernels ? bench_kernels(&b) : measure(&b);
+    int code = cli_generation_begin(&b.g);
+    if (code == CLI_OK) {
+        code = b.kernels ? bench_kernels(&b) : measure(&b);
+    }
     if (code == CLI_OK && !b.coverage_path && !b.kernels) {
         code = bench_print(&b);
     }
     bench_fini(&b);
+    cli_generation_end(&b.g);
     return code;
 }

@@ -33,8 +33,11 @@ int cli_info(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_keygen(int argc, char **argv);
 int cli_devices(int argc, char **argv);
+int cli_topo(int argc, char **argv);
 int cli_batch(int argc, char **argv);
 int cli_export(int argc, char **argv);
+int cli_profile(int argc, char **argv);
+int cli_simulate(int argc, char **argv);
 
 /* report.c */
 
@@ -99,7 +102,7 @@ int cli_parse_ints(const struct argp_state *state, const char *option, const cha
 
 /* generation.c */
 
-enum { CLI_MAX_WORKERS = 64 };
+enum { CLI_MAX_WORKERS = 64, CLI_MAX_NAMED = 32 };
 
 /// Keys of the options that set a field of hsd_session_options, see setting.h. `run`, `batch` and
 /// `bench` name the first two in their own tables, the others are in cli_generation_argp.
@@ -123,18 +126,27 @@ enum {
     CLI_KEY_IGNORE_EOS,
 };
 
-/// Options that `run`, `batch` and `bench` share. Strings are borrowed from argv.
+/// Options that `run`, `batch`, `bench` and `profile` share. Strings are borrowed from argv.
 typedef struct cli_generation {
     hsd_engine_options engine;
     hsd_session_options session;
     const char *workers[CLI_MAX_WORKERS];
     const char *worker_keys[CLI_MAX_WORKERS]; ///< NULL: without keys
+    const char *topology;                     ///< description of machines; NULL: none
+    hsd_machine *machine;                     ///< what was read from it, owned
     bool verbose;
+    /// All that were given, for `profile`; the engine uses the last one.
+    const char *devices[CLI_MAX_NAMED], *draft_devices[CLI_MAX_NAMED];
+    int threads[CLI_MAX_NAMED];
+    int n_devices, n_draft_devices, n_threads;
 } cli_generation;
 
 /// Child parser; its input is a cli_generation.
 extern const struct argp cli_generation_argp;
 void cli_generation_init(cli_generation *g);
+/// Before the engine is opened: read what --topology names. Returns an exit code.
+int cli_generation_begin(cli_generation *g);
+void cli_generation_end(cli_generation *g);
 /// Take the option `key` when it is a setting of a session; else ARGP_ERR_UNKNOWN.
 error_t cli_parse_setting(int key, const char *arg, const struct argp_state *state,
                           hsd_session_options *out);

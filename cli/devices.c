@@ -60,13 +60,13 @@ static int print_json(const hsd_device_info *devices, int n)
     json_t *array = json_array();
     for (int i = 0; array && i < n; i++) {
         const hsd_device_info *d = &devices[i];
-        json_t *item =
-            json_pack("{s:s, s:s, s:o, s:o, s:I, s:i, s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f}",
-                      "id", d->id, "type", d->type, "name", json_text(d->name), "driver",
-                      json_text(d->driver), "memory_bytes", (json_int_t)d->memory_bytes, "n_units",
-                      d->n_units, "pci", d->pci, "uuid", d->uuid, "features", d->features,
-                      "unusable", d->unusable, "read_gbps", d->read_gbps, "f32_gops", d->f32_gops,
-                      "f16_gops", d->f16_gops, "int8_gops", d->int8_gops);
+        json_t *item = json_pack(
+            "{s:s, s:s, s:o, s:o, s:I, s:i, s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f}", "id",
+            d->id, "type", d->type, "name", json_text(d->name), "driver", json_text(d->driver),
+            "memory_bytes", (json_int_t)d->memory_bytes, "n_units", d->n_units, "pci", d->pci,
+            "uuid", d->uuid, "features", d->features, "unusable", d->unusable, "read_gbps",
+            d->read_gbps, "f32_gops", d->f32_gops, "f16_gops", d->f16_gops, "int8_gops",
+            d->int8_gops, "launch_us", d->launch_us);
         if (json_array_append_new(array, item) != 0) {
             json_decref(array);
             array = NULL;

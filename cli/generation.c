@@ -18,6 +18,7 @@ enum {
     KEY_WORKER,
     KEY_WORKER_KEY,
     KEY_KEY,
+    KEY_TOPOLOGY,
     KEY_RULE,
 };
 
@@ -44,6 +45,10 @@ static const struct argp_option options[] = {
     {"worker-key", KEY_WORKER_KEY, "FILE", 0,
      "NAME.pub of the --worker before it; needed for workers on other hosts", 0},
     {"key", KEY_KEY, "FILE", 0, "NAME.key of this side, made with `hsd keygen NAME'", 0},
+    {"topology", KEY_TOPOLOGY, "FILE", 0,
+     "description of machines (see `hsd topo'): its workers and keys are used where no --worker is "
+     "given",
+     0},
 
     {.doc = "Speculation (changes the speed, never the text):", .group = 3},
     {"draft-kind", CLI_KEY_DRAFT_KIND, "KIND", 0,
@@ -127,15 +132,24 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_THREADS:
         g->engine.n_threads = (int)cli_parse_int(state, "--threads", arg, 0, 4096);
+        if (g->engine.n_threads > 0 && g->n_threads < CLI_MAX_NAMED) {
+            g->threads[g->n_threads++] = g->engine.n_threads;
+        }
         return 0;
     case KEY_DRAFT_THREADS:
         g->engine.n_draft_threads = (int)cli_parse_int(state, "--draft-threads", arg, 0, 4096);
         return 0;
     case KEY_DEVICE:
         g->engine.target_device = arg;
+        if (g->n_devices < CLI_MAX_NAMED) {
+            g->devices[g->n_devices++] = arg;
+        }
         return 0;
     case KEY_DRAFT_DEVICE:
         g->engine.draft_device = arg;
+        if (g->n_draft_devices < CLI_MAX_NAMED) {
+            g->draft_devices[g->n_draft_devices++] = arg;
+        }
         return 0;
     case KEY_SUFFIX_DEVICE:
         g->engine.suffix_device = arg;
@@ -161,6 +175,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_KEY:
         g->engine.key_file = arg;
         return 0;
+    case KEY_TOPOLOGY:
+        g->topology = arg;
+        return 0;
     default:
         return cli_parse_setting(key, arg, state, &g->session);
     }
@@ -177,4 +194,18 @@ void cli_generation_init(cli_generation *g)
     g->session.sampling.temperature = 0;
     g->engine.log = cli_log;
     g->engine.log_user = &g->verbose;
+}
+
+int cli_generation_begin(cli_generation *g)
+{
+    hsd_error err = cli_no_error();
+    hsd_status status = g->topology ? hsd_machine_read(g->topology, &g->machine, &err) : HSD_OK;
+    g->engine.machine = g->machine;
+    return status == HSD_OK ? CLI_OK : cli_fail(status, &err);
+}
+
+void cli_generation_end(cli_generation *g)
+{
+    g->engine.machine = NULL;
+    hsd_machine_free(&g->machine);
 }

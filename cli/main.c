@@ -20,8 +20,11 @@ static char title_info[] = "hsd info";
 static char title_bench[] = "hsd bench";
 static char title_keygen[] = "hsd keygen";
 static char title_devices[] = "hsd devices";
+static char title_topo[] = "hsd topo";
 static char title_batch[] = "hsd batch";
 static char title_export[] = "hsd export";
+static char title_profile[] = "hsd profile";
+static char title_simulate[] = "hsd simulate";
 
 static const command commands[] = {
     {"run", title_run, cli_run},
@@ -31,7 +34,10 @@ static const command commands[] = {
     {"bench", title_bench, cli_bench},
     {"keygen", title_keygen, cli_keygen},
     {"devices", title_devices, cli_devices},
+    {"topo", title_topo, cli_topo},
     {"export", title_export, cli_export},
+    {"profile", title_profile, cli_profile},
+    {"simulate", title_simulate, cli_simulate},
 };
 
 static const char doc[] =
@@ -46,7 +52,10 @@ static const char doc[] =
     "  bench    compare the modes side by side\n"
     "  keygen   make keys for workers on other hosts\n"
     "  devices  list what models can run on\n"
+    "  topo     say what this machine, or a described one, is made of\n"
     "  export   write a model as a network for an NPU\n"
+    "  profile  measure models on every device; draw where the time goes\n"
+    "  simulate what a generation would take on a described machine\n"
     "\n"
     "Options:"
     "\v"
@@ -69,7 +78,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "a command is missing: run, batch, worker, info, bench, keygen, "
-                          "devices or export");
+                          "devices, topo, export, profile or simulate");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -17,7 +17,10 @@ hsd_error cli_no_error(void)
 int cli_fail(hsd_status status, const hsd_error *err)
 {
     char place[64] = "";
-    if (err->line > 0) {
+    if (err->line > 0 && err->column > 0) {
+        snprintf(place, sizeof place, ", line %lld, column %lld", (long long)err->line,
+                 (long long)err->column);
+    } else if (err->line > 0) {
         snprintf(place, sizeof place, ", line %lld", (long long)err->line);
     } else if (err->byte_offset >= 0) {
         snprintf(place, sizeof place, ", byte %lld", (long long)err->byte_offset);

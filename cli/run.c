@@ -255,10 +255,14 @@ int cli_run(int argc, char **argv)
     cli_generation_init(&o.g);
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     cli_signals_init();
-    int code = cli_trace_begin("hsd run", o.trace_file, &o.g.engine.trace);
+    int code = cli_generation_begin(&o.g);
+    if (code == CLI_OK) {
+        code = cli_trace_begin("hsd run", o.trace_file, &o.g.engine.trace);
+    }
     if (code == CLI_OK) {
         code = run_any_prompt(&o);
         code = cli_trace_end(&o.g.engine.trace, o.trace_file, code);
     }
+    cli_generation_end(&o.g);
     return code;
 }

@@ -43,9 +43,24 @@ function(hsd_test name)
   endforeach()
   add_test(NAME ${name} COMMAND test_${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   if(NOT arg_TIMEOUT)
-    set(arg_TIMEOUT 900)
+    set(arg_TIMEOUT 1800)
   endif()
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT})
+endfunction()
+
+# hsd_label(LABEL NAME...): so that a run can leave out (ctest -LE) what would prove nothing new in it.
+#   once          it does not matter by which compiler, or how, hsd was built
+#   driver        the same hsd code as elsewhere, below it another OpenCL driver or loader
+#   one_thread    there is no second thread: nothing for a thread sanitizer
+#   same_threads  its threads are those of devices, engine_modes and engine_sessions, doing the same
+#   statistics    frequencies over many seeds: nothing that a sanitizer would see first here
+function(hsd_label label)
+  set_property(TEST ${ARGN} APPEND PROPERTY LABELS ${label})
+endfunction()
+
+# hsd_cost(SECONDS NAME...): the dearest tests begin first, so that none runs alone at the end.
+function(hsd_cost seconds)
+  set_tests_properties(${ARGN} PROPERTIES COST ${seconds})
 endfunction()
 
 # hsd_test_of_hanging_devices(NAME...): tests in which memory is left to devices on purpose.
@@ -63,7 +78,8 @@ function(hsd_test_on_driver name driver)
   add_test(NAME ${name}_${driver} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
            COMMAND sh ${PROJECT_SOURCE_DIR}/tests/opencl_driver.sh ${driver}
                    $<TARGET_FILE:test_${name}>)
-  set_tests_properties(${name}_${driver} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 LABELS driver)
+  set_tests_properties(${name}_${driver} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800)
+  hsd_label(driver ${name}_${driver})
   if(ARGN)
     set_tests_properties(${name}_${driver} PROPERTIES ENVIRONMENT "HSD_TEST_ONLY=${ARGN}")
   endif()

@@ -1,5 +1,8 @@
-# cmake -DOUT=file.c -DNAME=symbol -DFILES=a,b -P HsdEmbed.cmake: the files, one behind the other,
-# as an array of bytes. (C guarantees string literals of 4,095 characters only.)
+# cmake -DOUT=file.c -DNAME=symbol -DFILES=a,b [-DHEADER=h] -P HsdEmbed.cmake: the files, one behind the
+# other, as an array of bytes. HEADER (default: kernels/opencl/source.h) declares NAME and NAME_bytes. (C guarantees string literals of 4,095 characters only.)
+if(NOT HEADER)
+  set(HEADER kernels/opencl/source.h)
+endif()
 string(REPLACE "," ";" FILES "${FILES}")
 set(hex "")
 foreach(file ${FILES})
@@ -8,5 +11,5 @@ foreach(file ${FILES})
 endforeach()
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
 string(REGEX REPLACE "(................................................................................)" "\\1\n" bytes "${bytes}")
-file(WRITE ${OUT} "#include \"kernels/opencl/source.h\"\n\n"
+file(WRITE ${OUT} "#include \"${HEADER}\"\n\n"
   "const unsigned char ${NAME}[] = {\n${bytes}\n};\nconst size_t ${NAME}_bytes = sizeof ${NAME};\n")

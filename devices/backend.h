@@ -42,11 +42,12 @@ struct hsdi_graph {
     int n_rows_max, in_width, out_width, n_vocab, n_ctx;
     int n_layers;    ///< highest cache layer used plus one; 0: no cache
     int cache_width; ///< n_kv * d_head
+    int draw_width;  ///< of the rows that are drawn from; 0: none are
 };
 
 struct hsdi_backend {
     const char *name;
-    bool has_top; ///< takes HSDI_OP_TOP
+    bool has_top; ///< takes HSDI_OP_TOP and HSDI_OP_DRAW
     void (*device_close)(hsdi_device *device);
     hsd_status (*weight_create)(hsdi_device *device, const struct hsdi_weight *shape,
                                 const void *data, hsdi_weight **out, hsd_error *err);

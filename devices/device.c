@@ -203,6 +203,12 @@ static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_
         return view_ok(d, &op->x) && op->x.value != op->y.value && op->y.width >= 2 &&
                op->y.width <= hsdi_top_width(HSDI_TOP_LIST_MAX, true) &&
                op->x.width <= HSDI_TOP_TOKENS_MAX;
+    case HSDI_OP_DRAW:
+        return view_ok(d, &op->x) && op->x.value != op->y.value && op->x.value != HSDI_VALUE_OUT &&
+               op->n_top >= 1 && op->n_top <= HSDI_TOP_LIST_MAX &&
+               (op->y.width == hsdi_draw_width(op->n_top, false) ||
+                op->y.width == hsdi_draw_width(op->n_top, true)) &&
+               op->x.width <= HSDI_TOP_TOKENS_MAX;
     case HSDI_N_OPS:
         break;
     }
@@ -240,10 +246,16 @@ hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, 
                              "operation %d (kind %d) has operands that do not fit", i,
                              (int)op->kind);
         }
-        if (op->kind == HSDI_OP_TOP && !device->ops->has_top) {
+        bool draws = op->kind == HSDI_OP_DRAW;
+        if ((op->kind == HSDI_OP_TOP || draws) && !device->ops->has_top) {
             return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name,
                              "operation %d: makes no lists of the largest", i);
         }
+        if (draws && shape.draw_width > 0) {
+            return hsdi_fail(err, HSD_EINVAL, desc->name ? desc->name : "graph",
+                             "operation %d draws once more", i);
+        }
+        shape.draw_width = draws ? op->x.width : shape.draw_width;
         if ((op->kind == HSDI_OP_STORE || op->kind == HSDI_OP_ATTN) &&
             op->layer >= shape.n_layers) {
             shape.n_layers = op->layer + 1;
@@ -307,6 +319,11 @@ static hsd_status check_job(const hsdi_graph *g, const hsdi_job *job, hsd_error 
     if (g->out_width && (!job->out || job->out->ops != g->device->ops ||
                          job->out->width != g->out_width || job->out->n_rows < job->n_rows)) {
         return hsdi_fail(err, HSD_EINVAL, "out", "the output buffer does not suit the graph");
+    }
+    hsd_status status =
+        g->draw_width ? hsdi_draw_check(job->draws, job->n_rows, g->draw_width, err) : HSD_OK;
+    if (status != HSD_OK) {
+        return status;
     }
     if (g->n_layers) {
         const hsdi_cache *c = job->cache;

@@ -8,6 +8,7 @@
 #define HSDI_DEVICES_DEVICE_H
 
 #include "base/log.h"
+#include "devices/draw.h"
 #include "devices/graph.h"
 #include "kernels/kernels.h"
 
@@ -37,7 +38,7 @@ typedef struct hsdi_device_info {
     char name[64];       ///< "cpu avx512, cores 0-1"
     char note[160];      ///< what opening it has to say, for a log; may be empty
     int n_threads;       ///< largest number of threads a job can use
-    bool has_top;        ///< graphs may end with HSDI_OP_TOP
+    bool has_top;        ///< graphs may end with HSDI_OP_TOP or HSDI_OP_DRAW
     bool prefers_top;    ///< and should, rather than with logits
 } hsdi_device_info;
 
@@ -62,6 +63,7 @@ typedef struct hsdi_opencl_info {
     int n_units;        ///< compute units
     char features[128]; ///< "OpenCL 3.0, fp16, shares memory"
     char pci[16];       ///< "0000:03:00.0"; empty: not known
+    bool shares_memory; ///< it uses the host's
 } hsdi_opencl_info;
 
 /// The OpenCL devices of this machine; the index of each is its number for opening it.
@@ -79,6 +81,7 @@ typedef struct hsdi_level_zero_info {
     char unusable[80];  ///< why our kernels do not run there; empty: they do
     char pci[16];       ///< "0000:03:00.0"; empty: not known
     char uuid[33];      ///< 32 hexadecimal digits
+    bool shares_memory; ///< it uses the host's
     int64_t memory_bytes;
     int n_units; ///< execution units
 } hsdi_level_zero_info;
@@ -192,8 +195,9 @@ float *hsdi_buffer_map(hsdi_buffer *buffer);
 
 /// Compile a graph. `graph` is borrowed for the call; the weights it names for the graph's life.
 ///
-/// Errors : HSD_EINVAL with the operation; HSD_EUNSUPPORTED for HSDI_OP_TOP where the device has it
-///          not; HSD_ENOMEM; HSD_EDEVICE.
+/// Errors : HSD_EINVAL with the operation; HSD_EUNSUPPORTED for HSDI_OP_TOP and _DRAW where the
+/// device
+///          has them not; HSD_ENOMEM; HSD_EDEVICE.
 HSD_NODISCARD hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
                                             hsdi_graph **out, hsd_error *err);
 void hsdi_graph_destroy(hsdi_graph **graph);
@@ -207,9 +211,10 @@ typedef struct hsdi_job {
     int n_trunk;
     const int32_t *path, *n_path;
     int path_stride;
-    int n_threads;         ///< threads to use at most; 0: all of the device's
-    hsdi_cache *cache;     ///< for graphs that store or attend
-    hsdi_buffer *in, *out; ///< for graphs with external input or output rows
+    int n_threads;          ///< threads to use at most; 0: all of the device's
+    hsdi_cache *cache;      ///< for graphs that store or attend
+    hsdi_buffer *in, *out;  ///< for graphs with external input or output rows
+    const hsdi_draw *draws; ///< [n_rows] for graphs with HSDI_OP_DRAW
 } hsdi_job;
 
 /// Run a graph on several jobs in one submission and wait for the end: the weights are read once

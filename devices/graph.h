@@ -10,7 +10,8 @@
 
 enum { HSDI_GRAPH_MAX_PARTS = 3 };
 
-/// Tokens in a list of HSDI_OP_TOP at most, and among how many: their numbers are exact in f32.
+/// Tokens in a list of HSDI_OP_TOP or _DRAW at most, and among how many: their numbers are exact in
+/// f32.
 enum { HSDI_TOP_LIST_MAX = 64, HSDI_TOP_TOKENS_MAX = 1 << 24 };
 
 /// Columns [offset, offset + width) of a value.
@@ -33,7 +34,9 @@ typedef enum hsdi_op_kind {
     HSDI_OP_ATTN = 6,      ///< y = attention of x over cache[layer]
     HSDI_OP_COPY = 7,      ///< y = x
     HSDI_OP_TOP = 8,       ///< y = the list of the largest of x, see hsdi_top_width
-    HSDI_N_OPS = 9,
+    HSDI_OP_DRAW = 9,      ///< y = the list of the best of x by hsdi_job.draws, see devices/draw.h;
+                           ///< x is overwritten. At most one in a graph
+    HSDI_N_OPS = 10,
 } hsdi_op_kind;
 
 /// What is done to a row before it enters a product.
@@ -86,6 +89,7 @@ typedef struct hsdi_op {
     bool accumulate;
     int layer;  ///< index into the cache
     int n_head; ///< HEAD_NORM and ROPE: heads in y
+    int n_top;  ///< DRAW: tokens in the list
 } hsdi_op;
 
 typedef struct hsdi_graph_desc {

@@ -2,6 +2,7 @@
 #include "devices/keep.h"
 
 #include "base/error.h"
+#include "base/hash.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,15 +23,6 @@ typedef struct header {
 
 static const char magic[8] = {'h', 's', 'd', 'k', 'e', 'p', 't', '1'};
 
-uint64_t hsdi_keep_hash(uint64_t hash, const void *data, size_t n_bytes)
-{
-    const unsigned char *p = data;
-    for (size_t i = 0; i < n_bytes; i++) {
-        hash = (hash ^ p[i]) * 1099511628211u;
-    }
-    return hash;
-}
-
 static bool folder(char *out, size_t cap)
 {
     const char *own = getenv("HSD_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"),
@@ -49,7 +41,7 @@ static bool folder(char *out, size_t cap)
 bool hsdi_keep_path(const char *kind, const char *key, char *out, size_t cap)
 {
     char at[PATH_MAX];
-    uint64_t hash = hsdi_keep_hash(HSDI_KEEP_HASH, key, strlen(key));
+    uint64_t hash = hsdi_hash(HSDI_HASH_BEGIN, key, strlen(key));
     if (!folder(at, sizeof at)) {
         return false;
     }
@@ -73,8 +65,8 @@ static header header_of(const char *key, const void *data, size_t n_bytes)
 {
     header h = {.n_key = strlen(key), .n_data = n_bytes};
     memcpy(h.magic, magic, sizeof magic);
-    h.hash = hsdi_keep_hash(HSDI_KEEP_HASH, key, strlen(key));
-    h.hash = hsdi_keep_hash(h.hash, data, n_bytes);
+    h.hash = hsdi_hash(HSDI_HASH_BEGIN, key, strlen(key));
+    h.hash = hsdi_hash(h.hash, data, n_bytes);
     return h;
 }
 

@@ -13,10 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// FNV-1a, 64 bits, going on from `hash` (HSDI_KEEP_HASH at first).
-#define HSDI_KEEP_HASH 14695981039346656037u
-uint64_t hsdi_keep_hash(uint64_t hash, const void *data, size_t n_bytes);
-
 /// Path of the file of (kind, key). false: turned off, or there is no such folder to be had.
 bool hsdi_keep_path(const char *kind, const char *key, char *out, size_t cap);
 

@@ -1,6 +1,7 @@
 /// Devices by name: "cpu", "cpu:0-3", "opencl", "opencl:1", "level_zero".
 #include "base/error.h"
 #include "engine/engine_internal.h"
+#include "topology/discover.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,7 +106,8 @@ hsd_status hsdi_place_open(const hsdi_place *place, const int *cpus, int n_threa
 
 static void describe_cpu(const hsdi_cores *cores, hsd_device_info *out)
 {
-    *out = (hsd_device_info){.id = "cpu", .type = "cpu", .n_units = cores->n_cores};
+    *out = (hsd_device_info){
+        .id = "cpu", .type = "cpu", .n_units = cores->n_cores, .shares_memory = true};
     snprintf(out->name, sizeof out->name, "kernels %s", hsdi_kernels_get(hsdi_isa_detect())->name);
     snprintf(out->driver, sizeof out->driver, "hsd %s", hsd_version());
     out->memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
@@ -120,6 +122,7 @@ static void describe_opencl(int index, const hsdi_opencl_info *info, hsd_device_
     memcpy(out->driver, info->driver, sizeof out->driver);
     memcpy(out->pci, info->pci, sizeof out->pci);
     memcpy(out->features, info->features, sizeof out->features);
+    out->shares_memory = info->shares_memory;
 }
 
 static void describe_level_zero(int index, const hsdi_level_zero_info *info, hsd_device_info *out)
@@ -133,6 +136,7 @@ static void describe_level_zero(int index, const hsdi_level_zero_info *info, hsd
     memcpy(out->uuid, info->uuid, sizeof out->uuid);
     memcpy(out->features, info->features, sizeof out->features);
     memcpy(out->unusable, info->unusable, sizeof out->unusable);
+    out->shares_memory = info->shares_memory;
 }
 
 /// Devices of OpenCL and Level Zero behind the CPU. That there are none is no failure of a list:
@@ -178,8 +182,9 @@ hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error 
             describe_cpu(cores, &out[0]);
         }
         *n_out = n + 1;
+        uint64_t hardware = hsdi_discover_fingerprint();
         for (int i = 0; i <= n && i < cap; i++) {
-            hsdi_device_recall(&out[i]);
+            hsdi_device_recall(&out[i], hardware);
         }
     }
     free(cores);

@@ -1,5 +1,6 @@
 /// Engines: models, devices and the local draft worker.
 #include "engine/engine_internal.h"
+#include "engine/machine.h"
 
 #include "base/error.h"
 #include "pipelines/transport/link.h"
@@ -352,6 +353,20 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
     return HSD_OK;
 }
 
+/// Workers of the machine's description into the options.
+static void take_described(hsd_engine *e, hsd_engine_options *o, hsdi_described_workers *workers)
+{
+    const char *key_file = o->machine->m.choices.client_key_file;
+    hsdi_machine_workers(o->machine, workers);
+    o->worker_endpoints = workers->endpoints;
+    o->worker_key_files = workers->key_files;
+    o->n_workers = workers->n;
+    if (!o->key_file && key_file[0]) {
+        o->key_file = key_file;
+    }
+    memcpy(e->endpoint_kinds, workers->kinds, (size_t)workers->n * sizeof *workers->kinds);
+}
+
 hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, hsd_error *err)
 {
     if (!options || !out) {
@@ -366,7 +381,12 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
     e->log = (hsdi_log){options->log, options->log_user};
     e->trace = options->trace;
     pthread_mutex_init(&e->lock, NULL);
-    hsd_status status = open_all(e, options, &local);
+    hsd_engine_options all = *options;
+    hsdi_described_workers workers;
+    if (all.machine && all.n_workers == 0) {
+        take_described(e, &all, &workers);
+    }
+    hsd_status status = open_all(e, &all, &local);
     if (status != HSD_OK) {
         if (err) {
             *err = local;

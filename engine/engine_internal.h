@@ -25,8 +25,9 @@ typedef struct hsdi_place {
 HSD_NODISCARD hsd_status hsdi_place_parse(const char *name, const char *option, hsdi_place *out,
                                           hsd_error *err);
 
-/// Fill in what hsd_device_measure has kept for such a device.
-void hsdi_device_recall(hsd_device_info *device);
+/// Fill in what hsd_device_measure has kept for such a device of such hardware
+/// (hsdi_discover_fingerprint).
+void hsdi_device_recall(hsd_device_info *device, uint64_t hardware);
 
 /// Open the device. A CPU that was named without processors gets `cpus` [n_threads]; NULL: its
 /// threads are not pinned.
@@ -88,7 +89,9 @@ struct hsd_engine {
     hsdi_context *context;
     char **endpoints; ///< of workers started elsewhere, owned
     int n_endpoints;
-    pthread_mutex_t lock; ///< guards `local` and `choice`
+    int endpoint_kinds[HSDI_TARGET_MAX_WORKERS]; ///< what a description says that they draft with;
+                                                 ///< HSD_DRAFT_AUTO: what the session wants
+    pthread_mutex_t lock;                        ///< guards `local` and `choice`
     hsdi_local_worker local[HSDI_N_LOCAL];
     hsdi_choice choice;
 };

@@ -13,7 +13,7 @@ enum { PROXIES_PER_ROW = 8 };
 hsd_status hsd_measure_rendezvous(const char *transport, int n_steps, hsd_rendezvous_times *out,
                                   hsd_error *err)
 {
-    return hsdi_rendezvous_measure(transport, n_steps, out, err);
+    return hsdi_rendezvous_measure(transport, HSD_MODE_MIRROR, n_steps, out, err);
 }
 
 static int compare_ns(const void *a, const void *b)

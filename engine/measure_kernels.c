@@ -5,7 +5,9 @@
 #include "base/error.h"
 #include "devices/keep.h"
 #include "topology/cores.h"
+#include "topology/discover.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,18 +209,22 @@ hsd_status hsd_measure_kernels(const char *device, int n_threads, int n_repeats,
 
 // ---- speed of a device, kept ----
 
-enum { N_RATES = 3, KEY_CHARS = 320 };
+enum { N_RATES = 3, KEY_CHARS = 640 };
 
 static const char speed_kind[] = "speed";
 
 /// What hsd_device_measure keeps.
 typedef struct speed {
-    double read_gbps, gops[N_RATES];
+    double read_gbps, gops[N_RATES], launch_us;
 } speed;
 
-static void speed_key(const hsd_device_info *device, char *out, size_t cap)
+/// Hardware and drivers: on a machine that was changed, or another one with the same home folder,
+/// a device counts as not measured. A set of processors is named by its id.
+static void speed_key(const hsd_device_info *device, uint64_t hardware, char *out, size_t cap)
 {
-    snprintf(out, cap, "%s\n%s\n%d units\nhsd %s", device->name, device->driver, device->n_units,
+    bool is_set = strncmp(device->id, "cpu:", 4) == 0;
+    snprintf(out, cap, "%s\n%s\n%s\n%d units\nhardware %016" PRIx64 "\nhsd %s",
+             is_set ? device->id : "", device->name, device->driver, device->n_units, hardware,
              hsd_version());
 }
 
@@ -228,14 +234,15 @@ static void take_speed(hsd_device_info *device, const speed *s)
     device->f32_gops = s->gops[0];
     device->f16_gops = s->gops[1];
     device->int8_gops = s->gops[2];
+    device->launch_us = s->launch_us;
 }
 
-void hsdi_device_recall(hsd_device_info *device)
+void hsdi_device_recall(hsd_device_info *device, uint64_t hardware)
 {
     char key[KEY_CHARS];
     void *data = NULL;
     size_t n_bytes = 0;
-    speed_key(device, key, sizeof key);
+    speed_key(device, hardware, key, sizeof key);
     if (hsdi_keep_read(speed_kind, key, &data, &n_bytes) && n_bytes == sizeof(speed)) {
         take_speed(device, data);
     }
@@ -290,7 +297,7 @@ static hsd_status measure_speed(hsdi_device *device, speed *out, hsd_error *err)
     for (int i = 0; i < N_RATES && status == HSD_OK; i++) {
         status = measure_rate(device, hsdi_type_find(rates[i]), &out->gops[i], err);
     }
-    return status;
+    return status == HSD_OK ? measure_launch(device, 1, &out->launch_us, err) : status;
 }
 
 hsd_status hsd_device_measure(hsd_device_info *device, hsd_error *err)
@@ -310,6 +317,6 @@ hsd_status hsd_device_measure(hsd_device_info *device, hsd_error *err)
         return status;
     }
     take_speed(device, &found);
-    speed_key(device, key, sizeof key);
+    speed_key(device, hsdi_discover_fingerprint(), key, sizeof key);
     return hsdi_keep_write(speed_kind, key, &found, sizeof found, err);
 }

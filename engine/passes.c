@@ -38,7 +38,7 @@ struct hsdi_passes {
     hsdi_graph *exit_head; ///< on the last place
     hsdi_buffer *exit_in;  ///< hidden rows there, where the piece behind the exit is elsewhere
     hsdi_buffer *exit_out;
-    int n_list, n_exit_list; ///< 0: logits
+    hsdi_listing listing, exit_listing;
 };
 
 static place *last_place(hsdi_passes *p)
@@ -102,17 +102,20 @@ static hsdi_graph_range range_of(const place *at, int begin, int end)
 }
 
 /// Ends with the LM head, and with a list where one does.
-static void add_head(hsdi_graph_range *range, int n_list, bool with_sum)
+static void add_head(hsdi_graph_range *range, hsdi_listing listing, bool with_sum)
 {
     range->head = true;
-    range->n_list = n_list;
-    range->with_sum = n_list > 0 && with_sum;
+    range->n_list = listing.n;
+    range->drawn = listing.drawn;
+    range->with_sum = listing.n > 0 && with_sum;
 }
 
 /// Columns behind the head.
-static int head_width(const hsdi_passes *p, int n_list, bool with_sum)
+static int head_width(const hsdi_passes *p, hsdi_listing listing, bool with_sum)
 {
-    return n_list ? hsdi_top_width(n_list, with_sum) : p->model->n_vocab;
+    return listing.n == 0  ? p->model->n_vocab
+           : listing.drawn ? hsdi_draw_width(listing.n, with_sum)
+                           : hsdi_top_width(listing.n, with_sum);
 }
 
 static hsd_status rows_on(const place *at, int width, hsdi_buffer **out, hsd_error *err)
@@ -127,11 +130,11 @@ static hsd_status open_piece(hsdi_passes *p, int i, hsd_error *err)
     bool is_last = i == p->n_pieces - 1;
     hsdi_graph_range range = range_of(now->place, now->begin, now->end);
     if (is_last) {
-        add_head(&range, p->n_list, false);
+        add_head(&range, p->listing, false);
     }
     hsd_status status = hsdi_runner_graph(now->place->runner, range, &now->graph, err);
     if (status == HSD_OK) {
-        status = rows_on(now->place, is_last ? head_width(p, p->n_list, false) : m->n_embd,
+        status = rows_on(now->place, is_last ? head_width(p, p->listing, false) : m->n_embd,
                          &now->out, err);
     }
     if (status == HSD_OK && i > 0) {
@@ -153,7 +156,7 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
     hsdi_graph_range whole = range_of(at, begin, end), fill = whole;
     if (end == m->n_layers) {
         fill.fill_only = true;
-        add_head(&whole, p->n_list, false);
+        add_head(&whole, p->listing, false);
     }
     hsd_status status = hsdi_seat_take(&at->runner->combiner, o->is_steady, &at->seat, err);
     if (status == HSD_OK) {
@@ -170,10 +173,10 @@ static hsd_status open_exit(hsdi_passes *p, int exit_layer, hsd_error *err)
 {
     const place *at = last_place(p);
     hsdi_graph_range head = range_of(at, exit_layer, exit_layer);
-    add_head(&head, p->n_exit_list, true);
+    add_head(&head, p->exit_listing, true);
     hsd_status status = hsdi_runner_graph(at->runner, head, &p->exit_head, err);
     if (status == HSD_OK) {
-        status = rows_on(at, head_width(p, p->n_exit_list, true), &p->exit_out, err);
+        status = rows_on(at, head_width(p, p->exit_listing, true), &p->exit_out, err);
     }
     if (status == HSD_OK && p->pieces[p->n_prefix].place != at) {
         status = rows_on(at, p->model->n_embd, &p->exit_in, err);
@@ -188,8 +191,8 @@ static hsd_status open_all(hsdi_passes *p, hsdi_runner *first, const hsdi_passes
     if (status == HSD_OK) {
         find_pieces(p, o->exit_layer);
         if (hsdi_device_get_info(last_place(p)->runner->device)->prefers_top) {
-            p->n_list = o->n_list;
-            p->n_exit_list = o->n_exit_list;
+            p->listing = o->listing;
+            p->exit_listing = o->exit_listing;
         }
     }
     for (int i = 0; i < p->n_places && status == HSD_OK; i++) {
@@ -286,6 +289,11 @@ static hsd_status run(hsdi_passes *p, int first, int end, const hsdi_job *rows, 
     return status;
 }
 
+bool hsdi_passes_draw(const hsdi_passes *p)
+{
+    return p->listing.drawn || p->exit_listing.drawn;
+}
+
 hsd_status hsdi_passes_fill(hsdi_passes *p, const hsdi_job *rows, hsd_error *err)
 {
     hsd_status status = HSD_OK;
@@ -313,8 +321,8 @@ hsd_status hsdi_passes_exit(hsdi_passes *p, const hsdi_job *rows, hsdi_passes_ro
         in = p->exit_in;
     }
     *out = (hsdi_passes_rows){.rows = hsdi_buffer_map(p->exit_out),
-                              .width = head_width(p, p->n_exit_list, true),
-                              .n_list = p->n_exit_list};
+                              .width = head_width(p, p->exit_listing, true),
+                              .listing = p->exit_listing};
     return submit(last_place(p), p->exit_head, rows, last_place(p)->n_threads, in, p->exit_out,
                   err);
 }
@@ -339,6 +347,6 @@ hsd_status hsdi_passes_whole(hsdi_passes *p, const hsdi_job *rows, hsd_error *er
 hsdi_passes_rows hsdi_passes_result(const hsdi_passes *p)
 {
     return (hsdi_passes_rows){.rows = hsdi_buffer_map(p->pieces[p->n_pieces - 1].out),
-                              .width = head_width(p, p->n_list, false),
-                              .n_list = p->n_list};
+                              .width = head_width(p, p->listing, false),
+                              .listing = p->listing};
 }

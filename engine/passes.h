@@ -7,6 +7,7 @@
 #define HSDI_ENGINE_PASSES_H
 
 #include "engine/runner.h"
+#include "engine/sampler.h"
 
 #include <stdbool.h>
 
@@ -15,18 +16,18 @@ typedef struct hsdi_passes hsdi_passes;
 typedef struct hsdi_passes_options {
     int exit_layer; ///< 1..n_layers-1: passes are cut there; 0: not
     int n_cells;
-    int n_threads;   ///< threads per submission on the first device; 0: all that it has
-    int n_alone;     ///< the same in hsdi_passes_whole
-    bool is_steady;  ///< see hsdi_seat_take
-    int n_list;      ///< lists of so many tokens without a sum do instead of logits; 0: they do not
-    int n_exit_list; ///< the same of proxies, with a sum
+    int n_threads;             ///< threads per submission on the first device; 0: all that it has
+    int n_alone;               ///< the same in hsdi_passes_whole
+    bool is_steady;            ///< see hsdi_seat_take
+    hsdi_listing listing;      ///< without sums; does instead of logits
+    hsdi_listing exit_listing; ///< the same of proxies, with sums
 } hsdi_passes_options;
 
 /// What a pass ends with: per row logits, or a list where one does and the device prefers it.
 typedef struct hsdi_passes_rows {
     const float *rows; ///< [n_rows, width], valid until the next call
-    int width;         ///< n_vocab, or hsdi_top_width of n_list
-    int n_list;        ///< 0: logits
+    int width;         ///< n_vocab, or that of the listing
+    hsdi_listing listing;
 } hsdi_passes_rows;
 
 /// Owner  : *out is owned by the caller; the runners must outlive it.
@@ -34,6 +35,9 @@ typedef struct hsdi_passes_rows {
 HSD_NODISCARD hsd_status hsdi_passes_open(hsdi_runner *first, const hsdi_passes_options *options,
                                           hsdi_passes **out, hsd_error *err);
 void hsdi_passes_close(hsdi_passes **passes);
+
+/// Whether jobs must say how their rows are drawn from.
+bool hsdi_passes_draw(const hsdi_passes *passes);
 
 /// Fill the caches and compute nothing else. A job names rows, not threads, cache or buffers.
 HSD_NODISCARD hsd_status hsdi_passes_fill(hsdi_passes *passes, const hsdi_job *rows,

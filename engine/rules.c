@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "engine/history.h"
+#include "engine/runner.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@ struct hsdi_rules {
     int32_t *tokens; ///< [n_ctx] a list of the history
     uint32_t *seen;  ///< [n_vocab] the row that penalised a token last
     uint32_t row;
+    int n_edits;    ///< in a row at most
+    int32_t *edits; ///< [HSDI_STAGE_ROWS, n_edits]; NULL: too many for a device
 };
 
 int hsdi_rules_last_n(const hsd_sampling *s)
@@ -30,6 +33,12 @@ int hsdi_rules_last_n(const hsd_sampling *s)
         return 0;
     }
     return s->repeat_last_n != 0 ? s->repeat_last_n : REPEAT_LAST_N;
+}
+
+static int most_edits(const hsd_sampling *s, int n_vocab, int n_ctx)
+{
+    int n = n_vocab < n_ctx ? n_vocab : n_ctx, last_n = hsdi_rules_last_n(s);
+    return s->no_repeat_ngram == 0 && last_n > 0 && last_n < n ? last_n : n;
 }
 
 hsd_status hsdi_rules_create(const hsd_sampling *sampling, int n_vocab, int n_ctx, int n_cells,
@@ -48,8 +57,14 @@ hsd_status hsdi_rules_create(const hsd_sampling *sampling, int n_vocab, int n_ct
         rules->logits = calloc((size_t)n_vocab, sizeof *rules->logits);
         rules->tokens = calloc((size_t)n_ctx, sizeof *rules->tokens);
         rules->seen = calloc((size_t)n_vocab, sizeof *rules->seen);
+        rules->n_edits = most_edits(sampling, n_vocab, n_ctx);
     }
-    if (!rules || !rules->logits || !rules->tokens || !rules->seen) {
+    bool lists = rules && rules->n_edits <= HSDI_DRAW_EDITS_MAX;
+    if (lists) {
+        size_t n = (size_t)HSDI_STAGE_ROWS * (size_t)rules->n_edits;
+        rules->edits = calloc(n, sizeof *rules->edits);
+    }
+    if (!rules || !rules->logits || !rules->tokens || !rules->seen || (lists && !rules->edits)) {
         hsdi_rules_destroy(&rules);
         return hsdi_fail(err, HSD_ENOMEM, "rules", "vocabulary of %d", n_vocab);
     }
@@ -70,6 +85,7 @@ void hsdi_rules_destroy(hsdi_rules **rules)
         free((*rules)->logits);
         free((*rules)->tokens);
         free((*rules)->seen);
+        free((*rules)->edits);
         free(*rules);
         *rules = NULL;
     }
@@ -82,19 +98,30 @@ void hsdi_rules_note(hsdi_rules *rules, const hsdi_rows *rows)
     }
 }
 
-/// Each token once, however often it is listed.
-static void penalise(hsdi_rules *rules, int n)
+static void forget_seen(hsdi_rules *rules)
 {
     if (++rules->row == 0) { // after 2^32 rows the marks of the first ones would count again
         memset(rules->seen, 0, (size_t)rules->n_vocab * sizeof *rules->seen);
         rules->row = 1;
     }
+}
+
+/// Whether a token comes for the first time since forget_seen.
+static bool is_new(hsdi_rules *rules, int32_t token)
+{
+    bool is = rules->seen[token] != rules->row;
+    rules->seen[token] = rules->row;
+    return is;
+}
+
+/// Each token once, however often it is listed.
+static void penalise(hsdi_rules *rules, int n)
+{
+    forget_seen(rules);
     for (int i = 0; i < n; i++) {
-        int32_t token = rules->tokens[i];
-        if (rules->seen[token] != rules->row) {
-            float *logit = &rules->logits[token];
+        if (is_new(rules, rules->tokens[i])) {
+            float *logit = &rules->logits[rules->tokens[i]];
             *logit = *logit > 0.0f ? *logit / rules->penalty : *logit * rules->penalty;
-            rules->seen[token] = rules->row;
         }
     }
 }
@@ -115,4 +142,40 @@ const float *hsdi_rules_apply(hsdi_rules *rules, const hsdi_rows *rows, int r, c
         rules->logits[rules->tokens[i]] = -INFINITY;
     }
     return rules->logits;
+}
+
+int hsdi_rules_n_edits(const hsdi_rules *rules)
+{
+    return rules ? rules->n_edits : 0;
+}
+
+/// Put those of the n tokens found last that are new to `to`; returns how many.
+static int take_new(hsdi_rules *rules, int n, int32_t *to)
+{
+    int n_new = 0;
+    for (int i = 0; i < n; i++) {
+        if (is_new(rules, rules->tokens[i])) {
+            to[n_new++] = rules->tokens[i];
+        }
+    }
+    return n_new;
+}
+
+void hsdi_rules_edits(hsdi_rules *rules, const hsdi_rows *rows, int r, hsdi_draw *out)
+{
+    if (!rules) {
+        return;
+    }
+    const int32_t *text;
+    int32_t *tokens = rules->edits + (ptrdiff_t)r * rules->n_edits;
+    (void)hsdi_history_text(rules->history, rows, r, &text);
+    forget_seen(rules);
+    out->tokens = tokens;
+    out->penalty = rules->penalty;
+    out->n_banned = take_new(rules, hsdi_history_earlier(rules->history, rules->tokens), tokens);
+    out->n_penalised =
+        rules->last_n == 0
+            ? 0 // what is ruled out needs no penalty
+            : take_new(rules, hsdi_history_recent(rules->history, rules->last_n, rules->tokens),
+                       tokens + out->n_banned);
 }

@@ -9,6 +9,7 @@
 #ifndef HSDI_ENGINE_RULES_H
 #define HSDI_ENGINE_RULES_H
 
+#include "devices/draw.h"
 #include "pipelines/stage.h"
 
 #include <hsd/engine.h>
@@ -32,6 +33,17 @@ void hsdi_rules_note(hsdi_rules *rules, const hsdi_rows *rows);
 ///          itself without rules. Cost: O(n_vocab) for a copy, and what hsdi_history says.
 /// Proof  : tests/engine/test_rules.c "rows of random trees equal the plain definition"
 const float *hsdi_rules_apply(hsdi_rules *rules, const hsdi_rows *rows, int r, const float *logits);
+
+/// The most tokens that the rules touch in a row; 0 without rules.
+int hsdi_rules_n_edits(const hsdi_rules *rules);
+
+/// The same rules for a device: which tokens of row r are ruled out and which are penalised, each
+/// once. Only where hsdi_rules_n_edits is at most HSDI_DRAW_EDITS_MAX; r below HSDI_STAGE_ROWS.
+///
+/// Owner  : out->tokens is borrowed until the next call for the same r.
+/// Proof  : tests/engine/test_rules.c "lists of touched tokens give what the plain definition
+/// gives"
+void hsdi_rules_edits(hsdi_rules *rules, const hsdi_rows *rows, int r, hsdi_draw *out);
 
 /// repeat_last_n with its default filled in: 0 no penalty, -1 the whole text, else tokens.
 int hsdi_rules_last_n(const hsd_sampling *sampling);

@@ -29,7 +29,8 @@ static bool same(const hsdi_graph_range *a, const hsdi_graph_range *b)
 {
     return a->begin == b->begin && a->end == b->end && a->from_tokens == b->from_tokens &&
            a->head == b->head && a->n_list == b->n_list && a->with_sum == b->with_sum &&
-           a->fill_only == b->fill_only && a->n_rows_max == b->n_rows_max && a->n_ctx == b->n_ctx;
+           a->drawn == b->drawn && a->fill_only == b->fill_only && a->n_rows_max == b->n_rows_max &&
+           a->n_ctx == b->n_ctx;
 }
 
 hsd_status hsdi_runner_graph(hsdi_runner *runner, hsdi_graph_range range, hsdi_graph **out,

@@ -6,6 +6,7 @@
 #include "engine/sampler.h"
 
 #include "base/error.h"
+#include "base/gumbel.h"
 #include "base/rng.h"
 #include "devices/graph.h"
 
@@ -90,8 +91,7 @@ hsd_status hsdi_sampler_create(const hsd_sampling *sampling, int n_vocab,
     s->kernels = kernels;
     for (uint32_t i = 0; i < N_BOUNDS; i++) {
         uint32_t highest = (i << (32 - BOUND_BITS)) | ((1u << (32 - BOUND_BITS)) - 1u);
-        float g = (float)-log(-log(hsdi_uniform(highest)));
-        s->bound[i] = nextafterf(g, INFINITY);
+        s->bound[i] = hsdi_gumbel_of(highest);
     }
     *out = s;
     return HSD_OK;
@@ -130,16 +130,33 @@ static int sort_tokens(hsdi_sampler *s, const float *logits)
     return n;
 }
 
-/// How many of the best n tokens top-p keeps.
+/// What a token counts for in top-p: an integer, so that sums are the same in every order and on
+/// every device (kernels/opencl/draw.cl). 2^24 tokens fit.
+static uint64_t weight_of(float logit, float best)
+{
+    return hsdi_exp_fixed(logit - best);
+}
+
+/// top-p in parts of 2^32; 0: it keeps everything.
+static uint32_t share_of(const hsd_sampling *r)
+{
+    double share = (double)r->top_p * 0x1p32;
+    return r->top_p >= 1.0f ? 0 : share < 1.0 ? 1 : (uint32_t)share;
+}
+
+/// How many of the best n tokens top-p keeps: the fewest whose weight reaches its share.
 static int keep_top_p(const hsdi_sampler *s, int n)
 {
-    double best = (double)s->sorted[0].logit, total = 0.0, sum = 0.0;
-    for (int i = 0; i < n; i++) {
-        total += exp((double)s->sorted[i].logit - best);
+    float best = s->sorted[0].logit;
+    uint64_t total = 0, sum = 0, weight = 1;
+    for (int i = 0; i < n && weight > 0; i++) {
+        total += weight = weight_of(s->sorted[i].logit, best);
     }
-    for (int i = 0; i < n; i++) {
-        sum += exp((double)s->sorted[i].logit - best);
-        if (sum >= (double)s->rules.top_p * total) {
+    uint64_t need = hsdi_mul_hi64(total, (uint64_t)share_of(&s->rules) << 32);
+    need = need > 0 ? need : 1;
+    for (int i = 0; i < n && total >= need; i++) {
+        sum += weight_of(s->sorted[i].logit, best);
+        if (sum >= need) {
             return i + 1;
         }
     }
@@ -233,7 +250,7 @@ static int top_coupled(const hsdi_sampler *s, int64_t position, int n_top, hsdi_
             if (!(l[i] > -INFINITY) || l[i] + s->bound[bits[i] >> (32 - BOUND_BITS)] <= worst) {
                 continue;
             }
-            float score = l[i] + (float)-log(-log(hsdi_uniform(bits[i])));
+            float score = l[i] + hsdi_gumbel_of(bits[i]);
             if (score > worst) {
                 insert(out, &n, n_top, block * 4 + i, score);
             }
@@ -281,15 +298,32 @@ void hsdi_sampler_top(hsdi_sampler *s, const float *logits, int64_t position, in
     finish_top(out, n, n_top, n > 0 ? s->kernels->log_sum_exp(logits, s->n_vocab) : 0.0f);
 }
 
-int hsdi_sampler_n_list(const hsd_sampling *s, int n_top)
+hsdi_listing hsdi_sampler_listing(const hsd_sampling *s, int n_edits, int n_top)
 {
     bool draws = s->temperature > 0.0f;
-    int n = draws ? s->top_k : n_top;
-    if ((draws && s->rule != HSD_RULE_COUPLED) || n < 1 || n > HSDI_TOP_LIST_MAX) {
-        return 0;
+    bool short_top_k = s->top_k > 0 && s->top_k <= HSDI_TOP_LIST_MAX;
+    hsdi_listing listing = {.drawn = n_edits > 0 || (draws && !short_top_k)};
+    int n = draws && !listing.drawn ? s->top_k : n_top;
+    if ((draws && s->rule != HSD_RULE_COUPLED) || n < 1 || n > HSDI_TOP_LIST_MAX ||
+        n_edits > HSDI_DRAW_EDITS_MAX) {
+        return (hsdi_listing){0};
     }
     // Few lengths: sessions with graphs of the same length share passes.
-    return n == 1 ? 1 : n <= 8 ? 8 : HSDI_TOP_LIST_MAX;
+    listing.n = n == 1 ? 1 : n <= 8 ? 8 : HSDI_TOP_LIST_MAX;
+    return listing;
+}
+
+void hsdi_sampler_draw(const hsdi_sampler *s, int64_t position, hsdi_draw *out)
+{
+    const hsd_sampling *r = &s->rules;
+    *out = (hsdi_draw){.gap = -INFINITY, .scale = 1.0f, .seed = r->seed, .position = position};
+    if (r->temperature > 0.0f) {
+        out->noisy = true;
+        out->scale = 1.0f / r->temperature;
+        out->top_k = r->top_k;
+        out->top_p = share_of(r);
+        out->gap = r->min_p > 0.0f ? logf(r->min_p) : -INFINITY;
+    }
 }
 
 /// As top_coupled, of the tokens in a list; *norm is the log of what their softmax is divided by.
@@ -321,29 +355,31 @@ static int top_of_list(hsdi_sampler *s, const float *list, int n_list, int64_t p
     return n_out;
 }
 
-int32_t hsdi_sampler_pick_listed(hsdi_sampler *s, const float *list, int n_list, int64_t position)
+int32_t hsdi_sampler_pick_listed(hsdi_sampler *s, const float *list, hsdi_listing listing,
+                                 int64_t position)
 {
     hsdi_candidate best = {.token = (int32_t)list[1]};
     float norm;
-    if (s->rules.temperature > 0.0f &&
-        top_of_list(s, list, n_list, position, 1, &best, &norm) == 0) {
+    if (s->rules.temperature > 0.0f && !listing.drawn &&
+        top_of_list(s, list, listing.n, position, 1, &best, &norm) == 0) {
         return 0;
     }
     return best.token >= 0 ? best.token : 0;
 }
 
-void hsdi_sampler_top_listed(hsdi_sampler *s, const float *list, int n_list, int64_t position,
-                             int n_top, hsdi_candidate *out)
+void hsdi_sampler_top_listed(hsdi_sampler *s, const float *list, hsdi_listing listing,
+                             int64_t position, int n_top, hsdi_candidate *out)
 {
-    int n = 0;
+    int n = 0, n_list = listing.n;
     float norm = 0.0f;
-    if (s->rules.temperature > 0.0f) {
+    if (s->rules.temperature > 0.0f && !listing.drawn) {
         n = top_of_list(s, list, n_list, position, n_top, out, &norm);
     } else {
         for (; n < n_list && n < n_top && list[2 * n + 1] >= 0.0f; n++) {
             out[n] = (hsdi_candidate){(int32_t)list[2 * n + 1], list[2 * n]};
         }
-        norm = list[0] + logf(list[2 * n_list]);
+        norm = listing.drawn ? list[2 * n_list] + logf(list[2 * n_list + 1])
+                             : list[0] + logf(list[2 * n_list]);
     }
     finish_top(out, n, n_top, norm);
 }

@@ -7,6 +7,7 @@
 #ifndef HSDI_ENGINE_SAMPLER_H
 #define HSDI_ENGINE_SAMPLER_H
 
+#include "devices/draw.h"
 #include "kernels/kernels.h"
 #include "pipelines/stage.h"
 
@@ -36,25 +37,35 @@ int32_t hsdi_sampler_pick(hsdi_sampler *sampler, const float *logits, int64_t po
 void hsdi_sampler_top(hsdi_sampler *sampler, const float *logits, int64_t position, int n_top,
                       hsdi_candidate *out);
 
-/// How long a list of a row's best logits (devices/graph.h) must be, so that both functions below
-/// find in it what those above find in all logits: 1, 8 or 64; 0: no list will do. `n_top` is the
-/// most that hsdi_sampler_top_listed is asked for. With top-k the list holds all that may be
-/// chosen, so the noise is needed for nothing else.
+/// What a device may make of a row in place of its logits.
+typedef struct hsdi_listing {
+    int n;      ///< tokens in the list: 1, 8 or 64; 0: logits
+    bool drawn; ///< by HSDI_OP_DRAW, rules and noise applied; else by HSDI_OP_TOP
+} hsdi_listing;
+
+/// The listing in which both functions below find what those above find in all logits; none (n 0)
+/// where no list will do. `n_top` is the most that hsdi_sampler_top_listed is asked for, n_edits
+/// the most tokens that rules of the text touch in a row.
 ///
+/// With a short top-k and no rules of the text the list holds all that may be chosen, and the noise
+/// is added here. Otherwise the device draws.
 /// Proof  : tests/engine/test_lists.c
-int hsdi_sampler_n_list(const hsd_sampling *sampling, int n_top);
+hsdi_listing hsdi_sampler_listing(const hsd_sampling *sampling, int n_edits, int n_top);
+
+/// How the device draws the token at a position; without rules of the text, engine/rules.h.
+void hsdi_sampler_draw(const hsdi_sampler *sampler, int64_t position, hsdi_draw *out);
 
 /// As hsdi_sampler_pick, the same token.
 ///
-/// Shapes : list [2 * n_list].
-int32_t hsdi_sampler_pick_listed(hsdi_sampler *sampler, const float *list, int n_list,
+/// Shapes : list [hsdi_top_width or hsdi_draw_width], without sums.
+int32_t hsdi_sampler_pick_listed(hsdi_sampler *sampler, const float *list, hsdi_listing listing,
                                  int64_t position);
 
 /// As hsdi_sampler_top, the same tokens; scores are the same but for rounding.
 ///
-/// Shapes : list [2 * n_list + 1], with the sum; out [n_top].
-void hsdi_sampler_top_listed(hsdi_sampler *sampler, const float *list, int n_list, int64_t position,
-                             int n_top, hsdi_candidate *out);
+/// Shapes : list as above, with sums; out [n_top].
+void hsdi_sampler_top_listed(hsdi_sampler *sampler, const float *list, hsdi_listing listing,
+                             int64_t position, int n_top, hsdi_candidate *out);
 
 /// The distribution that a token is chosen from: the softmax of what the rules keep; all of it on
 /// the best token when greedy.

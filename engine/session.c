@@ -1,5 +1,5 @@
 /// Sessions: one text, one target pipeline, one thread.
-#include "engine/engine_internal.h"
+#include "engine/profile.h"
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -173,7 +173,8 @@ static hsd_status add_workers(hsd_session *s, const char **endpoints, int *kinds
     hsd_status status = HSD_OK;
     *n = 0;
     for (int i = 0; uses_remote(s) && i < e->n_endpoints; i++) {
-        kinds[*n] = (int)s->options.draft_kind;
+        kinds[*n] =
+            e->endpoint_kinds[i] == HSD_DRAFT_NGRAM ? HSD_DRAFT_NGRAM : (int)s->options.draft_kind;
         endpoints[(*n)++] = e->endpoints[i];
     }
     if (*n == 0) {
@@ -639,4 +640,12 @@ void hsd_session_coverage(const hsd_session *session, hsd_coverage *out)
     memcpy(out->draft_not_both, t.own_not_merged, sizeof out->draft_not_both);
     memcpy(out->both_not_exit, t.merged_not_proxy, sizeof out->both_not_exit);
     memcpy(out->exit_not_both, t.proxy_not_merged, sizeof out->exit_not_both);
+}
+
+void hsdi_session_depths(const hsd_session *session, int64_t *reached, int64_t *passed)
+{
+    hsdi_target_stats t;
+    hsdi_target_get_stats(session->target, &t);
+    memcpy(reached, t.reached, sizeof t.reached);
+    memcpy(passed, t.passed, sizeof t.passed);
 }

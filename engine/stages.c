@@ -22,6 +22,7 @@ typedef struct target {
     int n_vocab;
     hsdi_rows rows; ///< of the pass between prefix and suffix
     hsdi_job job;   ///< the same for the devices
+    hsdi_draw draws[HSDI_STAGE_ROWS];
 } target;
 
 static bool draws_by_ratio(const hsd_sampling *sampling)
@@ -41,7 +42,7 @@ static void top_of(hsdi_sampler *sampler, bool by_ratio, const float *logits, in
     }
 }
 
-/// The same from what a pass ended with. Lists are made only where there are no rules of the text.
+/// The same from what a pass ended with. To lists the device has applied the rules of the text.
 static void candidates_of(hsdi_sampler *sampler, hsdi_rules *rules, bool by_ratio,
                           const hsdi_passes_rows *from, const hsdi_rows *rows, int n_top,
                           hsdi_candidate *out)
@@ -49,18 +50,27 @@ static void candidates_of(hsdi_sampler *sampler, hsdi_rules *rules, bool by_rati
     for (int r = 0; r < rows->n_rows; r++, out += n_top) {
         const float *row = from->rows + (size_t)r * (size_t)from->width;
         int64_t position = rows->pos[r] + 1;
-        if (from->n_list > 0) {
-            hsdi_sampler_top_listed(sampler, row, from->n_list, position, n_top, out);
+        if (from->listing.n > 0) {
+            hsdi_sampler_top_listed(sampler, row, from->listing, position, n_top, out);
         } else {
             top_of(sampler, by_ratio, hsdi_rules_apply(rules, rows, r, row), position, n_top, out);
         }
     }
 }
 
-/// How long lists must be, see hsdi_sampler_n_list; 0: logits are needed.
-static int list_for(const hsd_sampling *sampling, const hsdi_rules *rules, int n_top)
+static hsdi_listing listing_for(const hsd_sampling *sampling, const hsdi_rules *rules, int n_top)
 {
-    return rules ? 0 : hsdi_sampler_n_list(sampling, n_top);
+    return hsdi_sampler_listing(sampling, hsdi_rules_n_edits(rules), n_top);
+}
+
+/// How the device draws from rows that were noted.
+static void set_draws(const hsdi_sampler *sampler, hsdi_rules *rules, const hsdi_rows *rows,
+                      hsdi_draw *draws)
+{
+    for (int r = 0; r < rows->n_rows; r++) {
+        hsdi_sampler_draw(sampler, rows->pos[r] + 1, &draws[r]);
+        hsdi_rules_edits(rules, rows, r, &draws[r]);
+    }
 }
 
 static hsdi_job job_of(const hsdi_rows *rows)
@@ -90,6 +100,10 @@ static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *er
     t->rows = *rows;
     t->job = job_of(rows);
     hsdi_rules_note(t->rules, rows);
+    if (hsdi_passes_draw(t->passes)) {
+        set_draws(t->sampler, t->rules, rows, t->draws);
+        t->job.draws = t->draws;
+    }
     return rows->is_alone ? HSD_OK : hsdi_passes_prefix(t->passes, &t->job, err);
 }
 
@@ -114,8 +128,8 @@ static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
     for (int r = 0; r < t->job.n_rows && status == HSD_OK && !t->p; r++) {
         const float *row = from.rows + (size_t)r * (size_t)from.width;
         int64_t position = t->job.pos[r] + 1;
-        own[r] = from.n_list > 0
-                     ? hsdi_sampler_pick_listed(t->sampler, row, from.n_list, position)
+        own[r] = from.listing.n > 0
+                     ? hsdi_sampler_pick_listed(t->sampler, row, from.listing, position)
                      : hsdi_sampler_pick(t->sampler, hsdi_rules_apply(t->rules, &t->rows, r, row),
                                          position);
     }
@@ -186,15 +200,16 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
     }
     if (status == HSD_OK) {
         const hsd_sampling *how = &options->sampling;
+        const hsdi_listing none = {0};
         bool lists = !options->with_logits;
         const hsdi_passes_options passes = {.exit_layer = options->exit_layer,
                                             .n_cells = options->n_cells,
                                             .n_threads = options->n_threads,
                                             .n_alone = options->n_alone,
                                             .is_steady = options->is_steady,
-                                            .n_list = lists ? list_for(how, t->rules, 1) : 0,
-                                            .n_exit_list =
-                                                lists ? list_for(how, t->rules, n_top) : 0};
+                                            .listing = lists ? listing_for(how, t->rules, 1) : none,
+                                            .exit_listing =
+                                                lists ? listing_for(how, t->rules, n_top) : none};
         status = hsdi_passes_open(runner, &passes, &t->passes, err);
     }
     if (status != HSD_OK) {
@@ -219,7 +234,7 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
 {
     const hsdi_passes_rows from = hsdi_passes_result(((const target *)stage->self)->passes);
-    return from.n_list > 0 ? NULL : from.rows;
+    return from.listing.n > 0 ? NULL : from.rows;
 }
 
 typedef struct draft {
@@ -228,7 +243,9 @@ typedef struct draft {
     hsdi_graph *fill, *full;
     hsdi_cache *cache;
     hsdi_buffer *out;
-    int n_list, width; ///< of a row of `out`: hsdi_passes_rows
+    hsdi_listing listing;
+    int width; ///< of a row of `out`: hsdi_passes_rows
+    hsdi_draw draws[HSDI_STAGE_ROWS];
     hsdi_sampler *sampler;
     hsdi_rules *rules;
     bool by_ratio;
@@ -245,9 +262,13 @@ static hsd_status draft_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_
         return hsdi_combiner_run(d->combiner, d->seat, d->fill, &job, err);
     }
     job.out = d->out;
+    if (d->listing.drawn) {
+        set_draws(d->sampler, d->rules, rows, d->draws);
+        job.draws = d->draws;
+    }
     hsd_status status = hsdi_combiner_run(d->combiner, d->seat, d->full, &job, err);
     const hsdi_passes_rows from = {
-        .rows = hsdi_buffer_map(d->out), .width = d->width, .n_list = d->n_list};
+        .rows = hsdi_buffer_map(d->out), .width = d->width, .listing = d->listing};
     if (status == HSD_OK) {
         candidates_of(d->sampler, d->rules, d->by_ratio, &from, rows, n_top, out);
     }
@@ -259,13 +280,17 @@ static hsd_status open_full(draft *d, hsdi_runner *runner, hsdi_graph_range full
                             const hsd_sampling *sampling, hsd_error *err)
 {
     bool lists = hsdi_device_get_info(runner->device)->prefers_top;
-    d->n_list = lists ? list_for(sampling, d->rules, n_top) : 0;
-    d->width =
-        d->n_list ? hsdi_top_width(d->n_list, true) : hsdi_weights_model(runner->weights)->n_vocab;
+    if (lists) {
+        d->listing = listing_for(sampling, d->rules, n_top);
+    }
     full.fill_only = false;
     full.head = true;
-    full.n_list = d->n_list;
-    full.with_sum = d->n_list > 0;
+    full.n_list = d->listing.n;
+    full.drawn = d->listing.drawn;
+    full.with_sum = full.n_list > 0;
+    d->width = full.n_list == 0 ? hsdi_weights_model(runner->weights)->n_vocab
+               : full.drawn     ? hsdi_draw_width(full.n_list, true)
+                                : hsdi_top_width(full.n_list, true);
     hsd_status status = hsdi_buffer_create(runner->device, HSDI_STAGE_ROWS, d->width, &d->out, err);
     return status == HSD_OK ? hsdi_runner_graph(runner, full, &d->full, err) : status;
 }

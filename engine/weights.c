@@ -307,6 +307,12 @@ static void add_rest(builder *b, int i)
              &l->down, 0);
 }
 
+static int list_width(const hsdi_graph_range *r)
+{
+    return r->drawn ? hsdi_draw_width(r->n_list, r->with_sum)
+                    : hsdi_top_width(r->n_list, r->with_sum);
+}
+
 static void add_all(builder *b, const hsdi_graph_range *r)
 {
     const hsdi_model *m = b->m;
@@ -331,9 +337,10 @@ static void add_all(builder *b, const hsdi_graph_range *r)
         hsdi_view logits = view(r->n_list ? VALUE_LOGITS : HSDI_VALUE_OUT, 0, m->n_vocab);
         add_part(add_normed(b, &b->ws->output_norm, logits), &b->ws->output, 0);
         if (r->n_list) {
-            add(b, (hsdi_op){.kind = HSDI_OP_TOP,
+            add(b, (hsdi_op){.kind = r->drawn ? HSDI_OP_DRAW : HSDI_OP_TOP,
                              .x = logits,
-                             .y = view(HSDI_VALUE_OUT, 0, hsdi_top_width(r->n_list, r->with_sum))});
+                             .y = view(HSDI_VALUE_OUT, 0, list_width(r)),
+                             .n_top = r->n_list});
         }
     }
 }
@@ -376,7 +383,7 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
         .n_values = range->n_list ? N_VALUES : N_VALUES - 1, // logits that leave need no place
         .value_width = widths,
         .in_width = range->from_tokens ? 0 : m->n_embd,
-        .out_width = range->n_list ? hsdi_top_width(range->n_list, range->with_sum)
+        .out_width = range->n_list ? list_width(range)
                      : range->head ? m->n_vocab
                      : to_hidden   ? m->n_embd
                                    : 0,

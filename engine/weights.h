@@ -26,7 +26,8 @@ typedef struct hsdi_graph_range {
     bool head;        ///< ends with final norm and LM head into `out`; else with hidden rows
     bool fill_only;   ///< no output at all: only the cache is filled
     int n_list;       ///< with the head: lists of so many tokens instead of logits; 0: logits
-    bool with_sum;    ///< of the lists, see hsdi_top_width
+    bool with_sum;    ///< of the lists, see hsdi_top_width and hsdi_draw_width
+    bool drawn;       ///< lists by HSDI_OP_DRAW instead of HSDI_OP_TOP
     int n_rows_max, n_ctx;
 } hsdi_graph_range;
 

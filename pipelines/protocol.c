@@ -5,9 +5,11 @@
 #include <base/error.h>
 #include <math.h>
 #include <pipelines/protocol.h>
+#include <pipelines/spans.h>
 #include <string.h>
 
-static const uint32_t MAGIC = 0x31445348; // "HSD1"
+static const uint32_t MAGIC = 0x31445348;      // "HSD1"
+static const int64_t TIME_MAX = INT64_MAX / 4; ///< sums and differences of times stay whole
 
 typedef struct reader {
     const uint8_t *bytes;
@@ -266,6 +268,51 @@ static void get_alone(reader *in, hsdi_frame *out)
     }
 }
 
+static void get_time(reader *in, hsdi_frame *out)
+{
+    out->time.asked_ns = get(in, "asked_ns", 8, UINT64_MAX);
+    out->time.taken_ns = get(in, "taken_ns", 8, (uint64_t)TIME_MAX);
+    size_t at = in->at;
+    out->time.given_ns = get(in, "given_ns", 8, (uint64_t)TIME_MAX);
+    if (!in->bad_field && out->time.given_ns < out->time.taken_ns) {
+        reject(in, "given_ns", at);
+    }
+    out->time.pid = get_int(in, "pid", 4, 0, 1 << 22);
+    get_text(in, HSDI_HOST_TEXT_MAX, out->time.host);
+}
+
+static void get_trace(reader *in, hsdi_frame *out)
+{
+    out->trace.order = (hsdi_trace_order)get_int(in, "order", 4, HSDI_TRACE_RECORD, HSDI_TRACE_END);
+    out->trace.from = get(in, "from", 8, INT64_MAX);
+}
+
+static void get_spans(reader *in, hsdi_frame *out)
+{
+    out->spans.from = get(in, "from", 8, INT64_MAX);
+    size_t at = in->at;
+    out->spans.next = get(in, "next", 8, INT64_MAX);
+    if (!in->bad_field && out->spans.next < out->spans.from) {
+        reject(in, "next", at);
+    }
+    out->spans.n_dropped = get(in, "n_dropped", 8, INT64_MAX);
+    out->spans.n = get_int(in, "n_spans", 2, 0, HSDI_SPANS_MAX);
+    out->spans.is_last = get_int(in, "is_last", 2, 0, 1) == 1;
+    at = in->at;
+    out->spans.bytes = get_bytes(in, "spans", (size_t)out->spans.n, HSDI_SPAN_BYTES);
+    for (int i = 0; out->spans.bytes && i < out->spans.n; i++, at += HSDI_SPAN_BYTES) {
+        const hsdi_span span = hsdi_frame_span(out, i);
+        const uint8_t *bytes = out->spans.bytes + (size_t)i * HSDI_SPAN_BYTES;
+        bool is_text = bytes[1] == 0 || span.text;
+        bool is_zero = bytes[2] == 0 && bytes[3] == 0 && u32_at(bytes + 20) == 0;
+        if (!span.kind || !is_text || !is_zero || span.begin_ns < 0 ||
+            span.end_ns < span.begin_ns || span.end_ns > TIME_MAX) {
+            reject(in, "spans", at);
+            return;
+        }
+    }
+}
+
 static void get_payload(reader *in, hsdi_frame *out)
 {
     switch (out->type) {
@@ -309,6 +356,18 @@ static void get_payload(reader *in, hsdi_frame *out)
     case HSDI_FRAME_ALONE:
         get_alone(in, out);
         break;
+    case HSDI_FRAME_CLOCK:
+        out->time.asked_ns = get(in, "asked_ns", 8, UINT64_MAX);
+        break;
+    case HSDI_FRAME_TIME:
+        get_time(in, out);
+        break;
+    case HSDI_FRAME_TRACE:
+        get_trace(in, out);
+        break;
+    case HSDI_FRAME_SPANS:
+        get_spans(in, out);
+        break;
     case HSDI_FRAME_CLOSE:
         break;
     }
@@ -335,7 +394,7 @@ hsd_status hsdi_frame_decode(const void *bytes, size_t n_bytes, hsdi_frame *out,
     if (!in.bad_field && size != n_bytes) {
         reject(&in, "n_bytes", 8);
     }
-    if (!in.bad_field && (type < HSDI_FRAME_HELLO || type > HSDI_FRAME_ALONE)) {
+    if (!in.bad_field && (type < HSDI_FRAME_HELLO || type > HSDI_FRAME_SPANS)) {
         reject(&in, "type", 6);
     }
     if (!in.bad_field) {
@@ -368,6 +427,26 @@ hsdi_candidate hsdi_frame_proxy(const hsdi_frame *frame, int row, int i)
         .token = (int32_t)u32_at(frame->proxies.bytes + 4 * at),
         .score = hsdi_bf16_to((uint16_t)(score[0] | score[1] << 8)),
     };
+}
+
+static uint64_t u64_at(const uint8_t *bytes)
+{
+    return u32_at(bytes) | (uint64_t)u32_at(bytes + 4) << 32;
+}
+
+hsdi_span hsdi_frame_span(const hsdi_frame *frame, int i)
+{
+    const uint8_t *at = frame->spans.bytes + (size_t)i * HSDI_SPAN_BYTES;
+    hsdi_span span = {.kind = hsdi_span_kind_at(at[0]),
+                      .text = hsdi_span_text_at(at[1]),
+                      .session = (uint32_t)frame->session,
+                      .step = u32_at(at + 4)};
+    for (int k = 0; k < HSDI_SPAN_VALUES; k++) {
+        span.values[k] = (int32_t)u32_at(at + 8 + 4 * k);
+    }
+    span.begin_ns = (int64_t)u64_at(at + 24);
+    span.end_ns = (int64_t)u64_at(at + 32);
+    return span;
 }
 
 typedef struct writer {
@@ -487,6 +566,35 @@ static void put_text(writer *out, const char *text, size_t most)
     }
 }
 
+bool hsdi_span_encode(const hsdi_span *span, uint8_t *bytes)
+{
+    writer out = {.bytes = bytes, .cap = HSDI_SPAN_BYTES};
+    int kind = hsdi_span_kind_number(span->kind);
+    put(&out, (uint64_t)kind, 1);
+    put(&out, (uint64_t)hsdi_span_text_number(span->text), 1);
+    put(&out, 0, 2);
+    put(&out, span->step, 4);
+    for (int i = 0; i < HSDI_SPAN_VALUES; i++) {
+        put_int(&out, span->values[i]);
+    }
+    put(&out, 0, 4);
+    put(&out, (uint64_t)span->begin_ns, 8);
+    put(&out, (uint64_t)span->end_ns, 8);
+    return kind >= 0;
+}
+
+static void put_spans(writer *out, const hsdi_frame *frame)
+{
+    put(out, frame->spans.from, 8);
+    put(out, frame->spans.next, 8);
+    put(out, frame->spans.n_dropped, 8);
+    put(out, (uint64_t)frame->spans.n, 2);
+    put(out, frame->spans.is_last, 2);
+    for (size_t i = 0; i < (size_t)frame->spans.n * HSDI_SPAN_BYTES; i++) {
+        put(out, frame->spans.bytes[i], 1);
+    }
+}
+
 static void put_payload(writer *out, const hsdi_frame *frame, const int32_t *tokens,
                         const hsdi_candidate *proxies)
 {
@@ -543,6 +651,23 @@ static void put_payload(writer *out, const hsdi_frame *frame, const int32_t *tok
         put(out, 0, 2);
         put_tokens(out, tokens, frame->alone.n_tokens);
         break;
+    case HSDI_FRAME_CLOCK:
+        put(out, frame->time.asked_ns, 8);
+        break;
+    case HSDI_FRAME_TIME:
+        put(out, frame->time.asked_ns, 8);
+        put(out, frame->time.taken_ns, 8);
+        put(out, frame->time.given_ns, 8);
+        put_int(out, frame->time.pid);
+        put_text(out, frame->time.host, HSDI_HOST_TEXT_MAX);
+        break;
+    case HSDI_FRAME_TRACE:
+        put(out, (uint64_t)frame->trace.order, 4);
+        put(out, frame->trace.from, 8);
+        break;
+    case HSDI_FRAME_SPANS:
+        put_spans(out, frame);
+        break;
     case HSDI_FRAME_CLOSE:
         break;
     }
@@ -587,9 +712,9 @@ float hsdi_bf16_to(uint16_t bits)
 
 const char *hsdi_frame_type_name(hsdi_frame_type type)
 {
-    static const char *const names[] = {"?",     "HELLO", "WELCOME", "OPEN",   "OPENED",
-                                        "ERROR", "STEP",  "PROXIES", "COMMIT", "WINDOW",
-                                        "CLOSE", "ASK",   "VOCAB",   "ALONE"};
+    static const char *const names[] = {"?",     "HELLO",   "WELCOME", "OPEN",   "OPENED", "ERROR",
+                                        "STEP",  "PROXIES", "COMMIT",  "WINDOW", "CLOSE",  "ASK",
+                                        "VOCAB", "ALONE",   "CLOCK",   "TIME",   "TRACE",  "SPANS"};
     size_t i = (size_t)type;
     return i < sizeof names / sizeof names[0] ? names[i] : "?";
 }

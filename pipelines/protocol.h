@@ -6,18 +6,22 @@
 #ifndef HSDI_PIPELINES_PROTOCOL_H
 #define HSDI_PIPELINES_PROTOCOL_H
 
+#include <base/trace.h>
 #include <hsd/engine.h>
 #include <pipelines/draft.h>
 #include <stddef.h>
 
 enum {
-    HSDI_PROTOCOL_VERSION = 3,
+    HSDI_PROTOCOL_VERSION = 4,
     HSDI_FRAME_HEADER_BYTES = 24,
     HSDI_FRAME_SMALL_BYTES = 16384, ///< room for every frame but OPEN and ALONE
     HSDI_OPEN_FIXED_BYTES = 116,    ///< an OPEN frame without its tokens
     HSDI_OPEN_TOKENS_MAX = 1 << 20,
     HSDI_ERROR_TEXT_MAX = 255,
     HSDI_VOCAB_TEXT_MAX = 63,
+    HSDI_HOST_TEXT_MAX = 63,
+    HSDI_SPAN_BYTES = 40,
+    HSDI_SPANS_MAX = 400, ///< of one frame
 };
 
 typedef enum hsdi_frame_type {
@@ -34,6 +38,10 @@ typedef enum hsdi_frame_type {
     HSDI_FRAME_ASK = 11,    ///< to the worker: what are your first n tokens?
     HSDI_FRAME_VOCAB = 12,  ///< from the worker: their hash, and the token behind them
     HSDI_FRAME_ALONE = 13,  ///< to the worker: passes without a window, of which it was not told
+    HSDI_FRAME_CLOCK = 14,  ///< to the worker: what time is it?
+    HSDI_FRAME_TIME = 15,   ///< from the worker
+    HSDI_FRAME_TRACE = 16,  ///< to the worker: record what you do, or give what was recorded
+    HSDI_FRAME_SPANS = 17,  ///< from the worker: a part of that
 } hsdi_frame_type;
 
 typedef enum hsdi_error_code {
@@ -45,6 +53,12 @@ typedef enum hsdi_error_code {
     HSDI_ERROR_STAGE = 6,      ///< the draft failed; the session is gone
     HSDI_ERROR_ORDER = 7,      ///< frames out of step; the session is gone: open it again
 } hsdi_error_code;
+
+typedef enum hsdi_trace_order {
+    HSDI_TRACE_RECORD = 0, ///< from now on
+    HSDI_TRACE_GIVE = 1,   ///< spans from a number on; answered with SPANS
+    HSDI_TRACE_END = 2,    ///< forget them
+} hsdi_trace_order;
 
 /// HELLO and WELCOME.
 typedef struct hsdi_identity {
@@ -97,6 +111,23 @@ typedef struct hsdi_frame {
             int n_tokens;          ///< one of each pass
             const uint8_t *tokens; ///< borrowed from the frame; read with hsdi_frame_token
         } alone;
+        struct {
+            uint64_t asked_ns;                 ///< CLOCK, TIME: by the asking clock
+            uint64_t taken_ns, given_ns;       ///< TIME: by the worker's clock, of CLOCK and TIME
+            int pid;                           ///< TIME
+            char host[HSDI_HOST_TEXT_MAX + 1]; ///< TIME: printable
+        } time;
+        struct {
+            hsdi_trace_order order;
+            uint64_t from; ///< GIVE: number of the first span
+        } trace;
+        struct {
+            uint64_t from, next; ///< the GIVE's, and what to ask for next
+            uint64_t n_dropped;  ///< spans that the worker had no room for
+            bool is_last;
+            int n;
+            const uint8_t *bytes; ///< borrowed from the frame; read with hsdi_frame_span
+        } spans;
     };
 } hsdi_frame;
 
@@ -104,7 +135,7 @@ typedef struct hsdi_frame {
 ///
 /// Errors : HSD_EPROTOCOL for another version (out->type, epoch and session are then still set
 ///          when the header is whole); HSD_EFORMAT with field and byte offset for anything else.
-/// Owner  : *out borrows from `bytes` (OPEN, PROXIES, ALONE).
+/// Owner  : *out borrows from `bytes` (OPEN, PROXIES, ALONE, SPANS).
 /// Thread : pure, any thread.    Cost: O(n_bytes), no allocation.
 /// Proof  : tests/pipelines/test_protocol.c, tests/fuzz/fuzz_protocol.c
 HSD_NODISCARD hsd_status hsdi_frame_decode(const void *bytes, size_t n_bytes, hsdi_frame *out,
@@ -115,6 +146,11 @@ int32_t hsdi_frame_token(const hsdi_frame *frame, int i);
 
 /// Proxy i of row r.
 hsdi_candidate hsdi_frame_proxy(const hsdi_frame *frame, int row, int i);
+
+/// Span i of a SPANS frame, with the session's lower half, by the worker's clock.
+hsdi_span hsdi_frame_span(const hsdi_frame *frame, int i);
+/// Put a span as SPANS holds it. Shapes: out [HSDI_SPAN_BYTES]. False: of a kind that stays there.
+bool hsdi_span_encode(const hsdi_span *span, uint8_t *out);
 
 /// Write a frame. Fields must be in range; `tokens` [n_tokens] is for OPEN and ALONE only and
 /// `proxies` [n_rows, n_top] for PROXIES only.

@@ -1,7 +1,9 @@
 /// Null stages on both sides: every token is known from its position, so that each step is a hit
 /// and what remains is the pipelines' own work and the transport.
+#include <arpa/inet.h>
 #include <base/clock.h>
 #include <base/error.h>
+#include <netinet/in.h>
 #include <pipelines/protocol.h>
 #include <pipelines/rendezvous.h>
 #include <pipelines/target.h>
@@ -11,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
@@ -148,8 +151,8 @@ static hsd_status generate_all(hsdi_target *target, null_target *null, hsd_error
     return status;
 }
 
-static hsd_status measure_steps(hsdi_context *context, const char *endpoint, null_target *null,
-                                hsd_error *err)
+static hsd_status measure_steps(hsdi_context *context, const char *endpoint, hsd_mode mode,
+                                null_target *null, hsd_error *err)
 {
     hsdi_draft_factory factory = {.n_vocab = NULL_VOCAB, .open = null_open, .close = null_close};
     hsdi_worker_config worker_config;
@@ -183,6 +186,7 @@ static hsd_status measure_steps(hsdi_context *context, const char *endpoint, nul
     };
     hsdi_target_config config;
     hsdi_target_config_init(&config);
+    config.mode = mode;
     config.spin_us = spin_us(endpoint);
     config.endpoints = &endpoint;
     config.n_endpoints = 1;
@@ -288,16 +292,37 @@ static double percentile_us(const int64_t *sorted, int n, double part)
     return (double)sorted[(int)((double)(n - 1) * part)] / 1000.0;
 }
 
-static hsd_status measure(const char *transport, int n_steps, int64_t *times,
+/// A port of the loopback address that is free now.
+static int free_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool has = fd >= 0 && bind(fd, (struct sockaddr *)&at, n) == 0 &&
+               getsockname(fd, (struct sockaddr *)&at, &n) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return has ? ntohs(at.sin_port) : 0;
+}
+
+static void name_endpoint(const char *transport, const char *what, const void *unique, char *out,
+                          size_t cap)
+{
+    if (strcmp(transport, "tcp") == 0) {
+        snprintf(out, cap, "tcp://127.0.0.1:%d", free_port());
+    } else {
+        snprintf(out, cap, "%s/hsd-%s-%d-%p",
+                 strcmp(transport, "ipc") == 0 ? "ipc:///tmp" : "inproc:/", what, (int)getpid(),
+                 unique);
+    }
+}
+
+static hsd_status measure(const char *transport, hsd_mode mode, int n_steps, int64_t *times,
                           hsd_rendezvous_times *out, hsd_error *err)
 {
     char step_endpoint[96], bare_endpoint[96];
-    bool is_ipc = strcmp(transport, "ipc") == 0;
-    const char *place = is_ipc ? "ipc:///tmp" : "inproc:/";
-    snprintf(step_endpoint, sizeof step_endpoint, "%s/hsd-step-%d-%p", place, (int)getpid(),
-             (void *)times);
-    snprintf(bare_endpoint, sizeof bare_endpoint, "%s/hsd-bare-%d-%p", place, (int)getpid(),
-             (void *)times);
+    name_endpoint(transport, "step", times, step_endpoint, sizeof step_endpoint);
     hsdi_context *context = NULL;
     hsd_rendezvous_times result = {.n_steps = n_steps};
     hsd_status status = hsdi_context_create(&context, err);
@@ -305,12 +330,13 @@ static hsd_status measure(const char *transport, int n_steps, int64_t *times,
         return status;
     }
     null_target null = {.n_most = n_steps, .times = times};
-    status = measure_steps(context, step_endpoint, &null, err);
+    status = measure_steps(context, step_endpoint, mode, &null, err);
     if (status == HSD_OK) {
         qsort(times, (size_t)n_steps, sizeof *times, compare_times);
         result.p50_us = percentile_us(times, n_steps, 0.50);
         result.p95_us = percentile_us(times, n_steps, 0.95);
         result.p99_us = percentile_us(times, n_steps, 0.99);
+        name_endpoint(transport, "bare", times, bare_endpoint, sizeof bare_endpoint);
         status = measure_bare(context, bare_endpoint, n_steps, times, err);
     }
     if (status == HSD_OK) {
@@ -322,11 +348,15 @@ static hsd_status measure(const char *transport, int n_steps, int64_t *times,
     return status;
 }
 
-hsd_status hsdi_rendezvous_measure(const char *transport, int n_steps, hsd_rendezvous_times *out,
-                                   hsd_error *err)
+hsd_status hsdi_rendezvous_measure(const char *transport, hsd_mode mode, int n_steps,
+                                   hsd_rendezvous_times *out, hsd_error *err)
 {
-    if (!transport || (strcmp(transport, "inproc") != 0 && strcmp(transport, "ipc") != 0)) {
-        return hsdi_fail(err, HSD_EINVAL, "transport", "the transport must be inproc or ipc");
+    if (!transport || (strcmp(transport, "inproc") != 0 && strcmp(transport, "ipc") != 0 &&
+                       strcmp(transport, "tcp") != 0)) {
+        return hsdi_fail(err, HSD_EINVAL, "transport", "the transport must be inproc, ipc or tcp");
+    }
+    if (mode != HSD_MODE_MIRROR && mode != HSD_MODE_SERIAL) {
+        return hsdi_fail(err, HSD_EINVAL, "mode", "the mode must be mirror or serial");
     }
     if (n_steps < 1 || n_steps > 1000000) {
         return hsdi_fail(err, HSD_EINVAL, "n_steps", "n_steps must be in 1..1000000");
@@ -335,7 +365,7 @@ hsd_status hsdi_rendezvous_measure(const char *transport, int n_steps, hsd_rende
     if (!times) {
         return hsdi_fail(err, HSD_ENOMEM, "times", "no memory for %d times", n_steps);
     }
-    hsd_status status = measure(transport, n_steps, times, out, err);
+    hsd_status status = measure(transport, mode, n_steps, times, out, err);
     free(times);
     return status;
 }

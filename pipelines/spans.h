@@ -36,4 +36,11 @@ extern const hsdi_span_kind hsdi_span_sleep;       ///< nothing to do
 /// "fresh", "own", "proxy" of an hsdi_source.
 const char *hsdi_span_source(hsdi_source source);
 
+/// Kinds and texts of a worker's spans as they travel in SPANS frames, by number: NULL for a number
+/// that stands for none, -1 for a kind that does not travel, 0 for no text.
+const hsdi_span_kind *hsdi_span_kind_at(int number);
+int hsdi_span_kind_number(const hsdi_span_kind *kind);
+const char *hsdi_span_text_at(int number);
+int hsdi_span_text_number(const char *text);
+
 #endif

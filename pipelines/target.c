@@ -447,6 +447,16 @@ static void put_outcome(const hsdi_target *target, const hsdi_span_kind *kind, i
                               .values = {target->window.n_tokens + 1, n_accepted, want}});
 }
 
+/// How far chains of windows were right.
+static void count_depths(hsdi_target *target, int n_accepted)
+{
+    int n_deep = hsdi_window_height(&target->window);
+    for (int d = 1; d <= n_deep && d <= n_accepted + 1 && d <= HSDI_WINDOW_MAX; d++) {
+        target->stats.reached[d]++;
+        target->stats.passed[d] += d <= n_accepted;
+    }
+}
+
 /// Commit what the pass decided and tell workers and caller.
 static hsd_status commit(hsdi_target *target, const hsdi_target_job *job, int row, int32_t next,
                          int n_most, bool *is_done)
@@ -462,6 +472,7 @@ static hsd_status commit(hsdi_target *target, const hsdi_target_job *job, int ro
     target->stats.steps++;
     target->stats.drafted += window->n_tokens;
     target->stats.accepted += n_new - 1;
+    count_depths(target, n_new - 1);
     int n_emit = n_to_emit(target, job, n_new, n_most, is_done);
     bool was_alone = target->want == 0;
     if (!*is_done) {
@@ -608,6 +619,9 @@ hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
     target->stats.overhead_p50_ns = overhead_median(target);
     target->is_generating = false;
     target->cancel = NULL;
+    if (target->track) {
+        hsdi_helpers_take_spans(target);
+    }
     publish(target);
     return status == HSD_ECANCELED ? hsdi_fail(err, status, NULL, "the generation was stopped")
                                    : status;

@@ -13,7 +13,7 @@
 #include <pipelines/transport/context.h>
 #include <stdatomic.h>
 
-enum { HSDI_TARGET_MAX_WORKERS = 16 };
+enum { HSDI_TARGET_MAX_WORKERS = 64 };
 
 /// Thread: create, generate and destroy on one thread at a time (the same one, or handed over
 /// with a full barrier); hsdi_target_get_stats from any thread.
@@ -73,6 +73,9 @@ typedef struct hsdi_target_stats {
     /// Audited, entry i: commits among the first i + 1 of the one and not of the other.
     int64_t merged_not_own[HSDI_ROOTS_MAX], own_not_merged[HSDI_ROOTS_MAX];
     int64_t merged_not_proxy[HSDI_ROOTS_MAX], proxy_not_merged[HSDI_ROOTS_MAX];
+    /// Depth d of a window's longest chain: it was verified and all above it were accepted; it was
+    /// accepted as well.
+    int64_t reached[HSDI_WINDOW_MAX + 1], passed[HSDI_WINDOW_MAX + 1];
     int64_t late, workers_lost;
     int64_t ignored;  ///< frames that did not fit: damaged, stale, out of range
     int64_t reopened; ///< times a worker was opened again in the middle of a generation

@@ -43,6 +43,14 @@ typedef struct hsdi_helper {
     int64_t answer_ns;  ///< how long its windows were waited for, decayed
     int64_t slowest_ns; ///< the longest such wait, decayed, doubled when late; 0: not known
     hsd_error refusal;  ///< why, in state REFUSED
+
+    hsdi_track *track;         ///< of a worker in another process, with a trace; else NULL
+    bool has_clock, is_giving; ///< its clock is known; an answer with spans is awaited
+    int pid;                   ///< of its process, as TIME says
+    int n_exchanges;           ///< of clocks that are still to come, the awaited one included
+    int64_t asked_ns;          ///< when the last CLOCK was sent
+    int64_t least_ns, most_ns; ///< bounds of its clock's offset so far
+    uint64_t spans_next;       ///< number of the span to ask for next
 } hsdi_helper;
 
 enum { HSDI_OVERHEAD_BUCKETS = 1024 }; ///< 16 per power of two
@@ -122,6 +130,23 @@ void hsdi_helpers_follow(hsdi_target *target, int n_new);
 
 /// Parts of the roots by the workers' measured speed, in the order of target->helpers.
 void hsdi_helpers_share(const hsdi_target *target, hsdi_draft_share *out);
+
+hsd_status hsdi_helper_send(hsdi_target *target, hsdi_helper *helper, hsdi_frame *frame);
+/// Take the frames that are there, after sleeping for up to timeout_ns until there are some.
+void hsdi_helpers_look(hsdi_target *target, int64_t timeout_ns);
+
+/* target_trace.c. Without a trace, and for workers of this process, these do nothing. */
+
+/// A worker shook hands: it is to record, and its clock is compared from now on.
+void hsdi_helper_trace_begin(hsdi_target *target, hsdi_helper *helper);
+void hsdi_helper_ask_time(hsdi_target *target, hsdi_helper *helper);
+void hsdi_helper_on_time(hsdi_target *target, hsdi_helper *helper, const hsdi_frame *frame);
+void hsdi_helper_on_spans(hsdi_target *target, hsdi_helper *helper, const hsdi_frame *frame);
+/// Wait until the clocks that are being compared are known, half a second at most.
+void hsdi_helpers_wait_clocks(hsdi_target *target);
+/// Fetch what the workers recorded, and compare clocks again. Takes some seconds at most.
+void hsdi_helpers_take_spans(hsdi_target *target);
+void hsdi_helper_trace_end(hsdi_target *target, hsdi_helper *helper);
 
 /// A span of pass `step` ends.
 static inline void hsdi_target_span_end(const hsdi_target *target, const hsdi_span_kind *kind,

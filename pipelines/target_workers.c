@@ -34,6 +34,8 @@ static void lose(hsdi_target *target, hsdi_helper *helper, const char *why)
         target->stats.workers_lost++;
     }
     helper->offer.window.n_tokens = 0;
+    helper->n_exchanges = 0;
+    helper->is_giving = false;
     hsdi_logf(&target->config.log, HSDI_LOG_WARN, "draft worker %s: %s; going on without it",
               helper->endpoint, why);
     helper->state = HSDI_PEER_CALLING;
@@ -53,7 +55,7 @@ static void refuse(hsdi_target *target, hsdi_helper *helper, hsd_status status, 
     helper->state = HSDI_PEER_REFUSED;
 }
 
-static hsd_status send_frame(hsdi_target *target, hsdi_helper *helper, hsdi_frame *frame)
+hsd_status hsdi_helper_send(hsdi_target *target, hsdi_helper *helper, hsdi_frame *frame)
 {
     frame->session = target->session;
     frame->epoch = helper->epoch;
@@ -70,7 +72,7 @@ static void call(hsdi_target *target, hsdi_helper *helper, int64_t now_ns)
         .identity = {target->config.vocab_hash, target->config.fingerprint,
                      target->stage.limits.n_vocab},
     };
-    bool is_sent = send_frame(target, helper, &hello) == HSD_OK;
+    bool is_sent = hsdi_helper_send(target, helper, &hello) == HSD_OK;
     int64_t wait_ms = is_sent || target->is_generating ? target->config.retry_ms : 5;
     helper->next_call_ns = now_ns + wait_ms * MS;
 }
@@ -102,7 +104,7 @@ static void open_session(hsdi_target *target, hsdi_helper *helper, bool is_await
     frame.open.n_proxies = target->config.n_proxies;
     frame.open.n_vocab = target->stage.limits.n_vocab;
     frame.open.n_tokens = target->n_text;
-    if (send_frame(target, helper, &frame) != HSD_OK) {
+    if (hsdi_helper_send(target, helper, &frame) != HSD_OK) {
         lose(target, helper, "does not take messages");
         return;
     }
@@ -140,7 +142,7 @@ void hsdi_helpers_open(hsdi_target *target)
 void hsdi_helpers_tell_one(hsdi_target *target, int i, hsdi_frame *frame)
 {
     hsdi_helper *helper = &target->helpers[i];
-    if (helper->state == HSDI_PEER_OPEN && send_frame(target, helper, frame) != HSD_OK) {
+    if (helper->state == HSDI_PEER_OPEN && hsdi_helper_send(target, helper, frame) != HSD_OK) {
         lose(target, helper, "does not take messages");
     }
 }
@@ -186,7 +188,7 @@ static void ask(hsdi_target *target, hsdi_helper *helper)
 {
     hsdi_frame frame = {.type = HSDI_FRAME_ASK};
     frame.vocab.n = helper->ask_low + (helper->ask_high - helper->ask_low + 1) / 2;
-    if (send_frame(target, helper, &frame) != HSD_OK) {
+    if (hsdi_helper_send(target, helper, &frame) != HSD_OK) {
         lose(target, helper, "does not take messages");
     }
 }
@@ -246,6 +248,7 @@ static void on_welcome(hsdi_target *target, hsdi_helper *helper, const hsdi_fram
         return;
     }
     helper->state = HSDI_PEER_READY;
+    hsdi_helper_trace_begin(target, helper);
     if (target->is_generating) {
         target->stats.reopened++;
         open_session(target, helper, false);
@@ -397,6 +400,10 @@ static void on_frame(hsdi_target *target, hsdi_helper *helper, const void *bytes
         on_vocab(target, helper, &target->frame);
     } else if (target->frame.type == HSDI_FRAME_ERROR) {
         on_error(target, helper, &target->frame);
+    } else if (target->frame.type == HSDI_FRAME_TIME) {
+        hsdi_helper_on_time(target, helper, &target->frame);
+    } else if (target->frame.type == HSDI_FRAME_SPANS) {
+        hsdi_helper_on_spans(target, helper, &target->frame);
     } else if (target->frame.type != HSDI_FRAME_OPENED) {
         target->stats.ignored++;
     }
@@ -467,6 +474,12 @@ static void sleep_for_frames(hsdi_target *target, int64_t timeout_ns)
         links[i] = is_usable ? target->helpers[i].link : NULL;
     }
     hsdi_links_wait(links, target->n_helpers, timeout_ns < most ? timeout_ns : most);
+}
+
+void hsdi_helpers_look(hsdi_target *target, int64_t timeout_ns)
+{
+    sleep_for_frames(target, timeout_ns);
+    look(target);
 }
 
 /// How long to wait for the windows that are pending: LATE_TIMES what is usual, once it is known.
@@ -546,7 +559,7 @@ void hsdi_helpers_collect(hsdi_target *target, int deadline_ms)
             count_late(target, patience);
             break;
         }
-        if (waited_ns > spin_ns) {
+        if (waited_ns >= spin_ns) {
             sleep_for_frames(target, patience - waited_ns);
         }
         look(target);
@@ -608,6 +621,7 @@ hsd_status hsdi_helpers_connect(hsdi_target *target, hsdi_context *context, hsd_
         }
     }
     shake_hands(target, target->config.handshake_ms);
+    hsdi_helpers_wait_clocks(target);
     for (int i = 0; i < target->n_helpers; i++) {
         hsdi_helper *helper = &target->helpers[i];
         if (helper->state == HSDI_PEER_REFUSED) {
@@ -628,9 +642,10 @@ void hsdi_helpers_disconnect(hsdi_target *target)
 {
     for (int i = 0; i < target->n_helpers; i++) {
         hsdi_helper *helper = &target->helpers[i];
+        hsdi_helper_trace_end(target, helper);
         if (helper->link) { // also one that was given up may still have the session
             hsdi_frame frame = {.type = HSDI_FRAME_CLOSE};
-            (void)!send_frame(target, helper, &frame);
+            (void)!hsdi_helper_send(target, helper, &frame);
         }
         hsdi_link_close(&helper->link);
         free(helper->endpoint);

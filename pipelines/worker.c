@@ -8,7 +8,7 @@
 #include <pipelines/roots.h>
 #include <pipelines/spans.h>
 #include <pipelines/transport/link.h>
-#include <pipelines/worker.h>
+#include <pipelines/worker_trace.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +16,10 @@
 
 static const int MESSAGES_PER_TURN = 64;
 static const int64_t SWEEP_NS = 1000000000;
+
+/// A warning every so often, whatever comes: others decide how many frames are wrong, and a log
+/// that nobody reads (a full pipe) would hold the worker.
+static const int64_t QUIET_NS = 5000000000;
 
 typedef struct served {
     bool is_used;
@@ -44,13 +48,14 @@ struct hsdi_worker {
     hsdi_listener *listener;
     hsdi_draft_factory factory;
     hsdi_worker_config config;
-    hsdi_track *track; ///< NULL: nothing is recorded
+    hsdi_worker_trace trace; ///< trace.track NULL: nothing is recorded
     atomic_bool is_stopped;
     int i_next; ///< session that computes next
     int n_sessions;
     served *sessions; ///< [config.n_sessions_max]
     int32_t *tokens;  ///< [n_tokens_cap] of the frame at hand
     int n_tokens_cap;
+    int64_t warned_ns; ///< when the last warning went to the log; 0: never
     uint8_t out[HSDI_FRAME_SMALL_BYTES];
 };
 
@@ -80,7 +85,7 @@ hsd_status hsdi_worker_create(hsdi_context *context, const char *endpoint,
     if (status == HSD_OK) {
         char name[HSDI_TRACK_NAME_BYTES];
         snprintf(name, sizeof name, "draft worker %s", endpoint);
-        status = hsdi_track_open(config->trace, name, &worker->track, err);
+        status = hsdi_worker_trace_init(&worker->trace, config->trace, name, err);
     }
     if (status != HSD_OK) {
         hsdi_worker_destroy(&worker);
@@ -143,7 +148,7 @@ void hsdi_worker_destroy(hsdi_worker **worker)
             free_sessions(*worker);
         }
         hsdi_listener_close(&(*worker)->listener);
-        hsdi_track_close(&(*worker)->track);
+        hsdi_worker_trace_fini(&(*worker)->trace);
         free((*worker)->sessions);
         free((*worker)->tokens);
         free(*worker);
@@ -165,8 +170,11 @@ static void send_error(hsdi_worker *worker, const hsdi_peer *to, const hsdi_fram
     hsdi_frame frame = {.type = HSDI_FRAME_ERROR, .epoch = about->epoch, .session = about->session};
     frame.error.code = code;
     snprintf(frame.error.text, sizeof frame.error.text, "%s", text);
-    hsdi_logf(&worker->config.log, HSDI_LOG_WARN, "draft worker: session %016llx: %s",
-              (unsigned long long)about->session, text);
+    int64_t now_ns = hsdi_now_ns();
+    bool is_quiet = worker->warned_ns && now_ns - worker->warned_ns < QUIET_NS;
+    worker->warned_ns = is_quiet ? worker->warned_ns : now_ns;
+    hsdi_logf(&worker->config.log, is_quiet ? HSDI_LOG_INFO : HSDI_LOG_WARN,
+              "draft worker: session %016llx: %s", (unsigned long long)about->session, text);
     send_frame(worker, to, &frame);
 }
 
@@ -232,6 +240,42 @@ static void on_ask(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame 
     send_frame(worker, from, &answer);
 }
 
+static void on_clock(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame *frame)
+{
+    hsdi_frame answer = {.type = HSDI_FRAME_TIME, .epoch = frame->epoch, .session = frame->session};
+    hsdi_worker_trace_time(frame, &answer);
+    send_frame(worker, from, &answer);
+}
+
+/// Drafts record into the track that there is now.
+static void set_tracks(hsdi_worker *worker)
+{
+    for (int i = 0; i < worker->config.n_sessions_max; i++) {
+        served *session = &worker->sessions[i];
+        if (session->is_used && session->draft) {
+            hsdi_draft_trace(session->draft, worker->trace.track, (uint32_t)session->session);
+        }
+    }
+}
+
+static void on_trace(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame *frame)
+{
+    const hsdi_track *before = worker->trace.track;
+    if (frame->trace.order == HSDI_TRACE_RECORD) {
+        hsdi_worker_trace_record(&worker->trace, frame->session, &worker->config.log);
+    } else if (frame->trace.order == HSDI_TRACE_END) {
+        hsdi_worker_trace_end(&worker->trace, frame->session);
+    } else {
+        hsdi_frame answer = {
+            .type = HSDI_FRAME_SPANS, .epoch = frame->epoch, .session = frame->session};
+        hsdi_worker_trace_give(&worker->trace, frame, &answer);
+        send_frame(worker, from, &answer);
+    }
+    if (worker->trace.track != before) {
+        set_tracks(worker);
+    }
+}
+
 static bool is_same_float(float a, float b)
 {
     return !(a < b) && !(a > b);
@@ -291,7 +335,7 @@ static hsd_status make_session(hsdi_worker *worker, served *session, const hsdi_
     status = hsdi_draft_create(&session->stage, &session->config, session->n_proxies,
                                &session->draft, err);
     if (status == HSD_OK) {
-        hsdi_draft_trace(session->draft, worker->track, (uint32_t)frame->session);
+        hsdi_draft_trace(session->draft, worker->trace.track, (uint32_t)frame->session);
     }
     const learned *known = learned_of(worker, &session->config);
     if (status == HSD_OK && known) {
@@ -418,12 +462,12 @@ static void on_session_frame(hsdi_worker *worker, const hsdi_peer *from, const h
 static void put_span(const hsdi_worker *worker, const hsdi_span_kind *kind, int64_t begin_ns,
                      const hsdi_frame *frame, int value, const char *text)
 {
-    hsdi_span_end(worker->track, (hsdi_span){.kind = kind,
-                                             .begin_ns = begin_ns,
-                                             .session = (uint32_t)frame->session,
-                                             .step = frame->step,
-                                             .text = text,
-                                             .values = {value}});
+    hsdi_span_end(worker->trace.track, (hsdi_span){.kind = kind,
+                                                   .begin_ns = begin_ns,
+                                                   .session = (uint32_t)frame->session,
+                                                   .step = frame->step,
+                                                   .text = text,
+                                                   .values = {value}});
 }
 
 /// The span of a session's frame that was taken.
@@ -446,7 +490,7 @@ static void on_frame(hsdi_worker *worker, const hsdi_peer *from, const void *byt
 {
     hsdi_frame frame;
     hsd_error err = {0};
-    int64_t span_ns = hsdi_span_begin(worker->track);
+    int64_t span_ns = hsdi_span_begin(worker->trace.track);
     hsd_status status = hsdi_frame_decode(bytes, n_bytes, &frame, &err);
     if (status != HSD_OK) {
         hsdi_error_code code = status == HSD_EPROTOCOL ? HSDI_ERROR_VERSION : HSDI_ERROR_BAD;
@@ -459,6 +503,12 @@ static void on_frame(hsdi_worker *worker, const hsdi_peer *from, const void *byt
         break;
     case HSDI_FRAME_ASK:
         on_ask(worker, from, &frame);
+        break;
+    case HSDI_FRAME_CLOCK:
+        on_clock(worker, from, &frame);
+        break;
+    case HSDI_FRAME_TRACE:
+        on_trace(worker, from, &frame);
         break;
     case HSDI_FRAME_OPEN:
         on_open(worker, from, &frame);
@@ -496,7 +546,7 @@ static void answer(hsdi_worker *worker, served *session)
     hsdi_frame frame = {
         .type = HSDI_FRAME_WINDOW, .epoch = session->epoch, .session = session->session};
     if (hsdi_draft_take_window(session->draft, &frame.window)) {
-        int64_t span_ns = hsdi_span_begin(worker->track);
+        int64_t span_ns = hsdi_span_begin(worker->trace.track);
         frame.step = frame.window.step;
         send_frame(worker, &session->peer, &frame);
         put_span(worker, &hsdi_span_send_window, span_ns, &frame, frame.window.window.n_tokens,
@@ -553,6 +603,11 @@ static void sweep(hsdi_worker *worker, int64_t now_ns)
             free_session(worker, session);
         }
     }
+    const hsdi_track *before = worker->trace.track;
+    hsdi_worker_trace_sweep(&worker->trace, now_ns - worker->config.idle_s * SWEEP_NS);
+    if (worker->trace.track != before) {
+        set_tracks(worker);
+    }
 }
 
 /// Looking for messages without sleeping helps a mirror session; while one drafts serially, or goes
@@ -585,9 +640,10 @@ hsd_status hsdi_worker_run(hsdi_worker *worker, hsd_error *err)
         if (is_busy) {
             busy_ns = now_ns;
         } else if (now_ns - busy_ns >= spin_ns(worker)) {
-            int64_t span_ns = hsdi_span_begin(worker->track);
-            hsdi_listener_wait(worker->listener, worker->n_sessions > 0 ? SWEEP_NS : -1);
-            hsdi_span_end(worker->track,
+            int64_t span_ns = hsdi_span_begin(worker->trace.track);
+            bool is_used = worker->n_sessions > 0 || worker->trace.n_askers > 0;
+            hsdi_listener_wait(worker->listener, is_used ? SWEEP_NS : -1);
+            hsdi_span_end(worker->trace.track,
                           (hsdi_span){.kind = &hsdi_span_sleep, .begin_ns = span_ns});
             busy_ns = hsdi_now_ns();
         }

@@ -318,7 +318,8 @@ static void run_rows(const run *r, const step *s, int begin, int end, float *tmp
         break;
     case HSDI_OP_MATMUL:
     case HSDI_OP_ATTN:
-    case HSDI_OP_TOP: // refused by the front end
+    case HSDI_OP_TOP: // refused by the front end, like the next
+    case HSDI_OP_DRAW:
     case HSDI_N_OPS:
         break;
     }

@@ -2,12 +2,13 @@
 #include "devices/launch/graph.h"
 
 #include "base/error.h"
+#include "kernels/opencl/record.h"
 #include "kernels/opencl/source.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { LAUNCHES_PER_OP = HSDI_GRAPH_MAX_PARTS + 1 };
+enum { LAUNCHES_PER_OP = HSDI_GRAPH_MAX_PARTS + 2 };
 
 static hsd_status create(const hsdi_launch_graph *g, size_t size_bytes, const void *data,
                          hsdi_launch_memory **out, hsd_error *err)
@@ -39,7 +40,7 @@ static hsd_status make_values(hsdi_launch_graph *g, const hsdi_graph_desc *desc,
     size_t parts_width = 0;
     for (int i = 0; i < desc->n_ops; i++) {
         const hsdi_op *op = &desc->ops[i];
-        if (op->kind == HSDI_OP_TOP && hsdi_launch_parts_width(op) > parts_width) {
+        if (hsdi_launch_parts_width(op) > parts_width) {
             parts_width = hsdi_launch_parts_width(op);
         }
         if (op->kind == HSDI_OP_MATMUL && (size_t)hsdi_launch_n_in(op) > g->prepared_width) {
@@ -122,12 +123,13 @@ static hsd_status make_keys(hsdi_launch_graph *g, hsd_error *err)
 }
 
 /// Room for the facts of all rows, and for their trunks and paths: a trunk and any of its paths
-/// together have at most n_ctx cells.
+/// together have at most n_ctx cells. Behind them the records of rows that are drawn from.
 static hsd_status make_table(hsdi_launch_graph *g, hsd_error *err)
 {
     size_t n_rows = (size_t)g->base.n_rows_max;
     size_t n_cells = g->base.n_layers ? n_rows * (size_t)g->base.n_ctx : 0;
-    g->n_ints = HSDI_JOB_INTS * n_rows + n_cells;
+    size_t record = g->base.draw_width ? HSDI_RECORD_INTS + HSDI_DRAW_EDITS_MAX : 0;
+    g->n_ints = (HSDI_JOB_INTS + record) * n_rows + n_cells;
     size_t size = g->n_ints * sizeof *g->host;
     void *host = NULL;
     hsd_status status = create_shared(g, size, &g->table, &host, err);

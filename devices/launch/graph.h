@@ -79,7 +79,7 @@ void hsdi_launch_arg_memory(hsdi_launch_args *a, hsdi_launch_memory *memory);
 /// Columns that a product sees of its rows.
 int hsdi_launch_n_in(const hsdi_op *op);
 
-/// Floats per row of what HSDI_OP_TOP keeps between its two launches.
+/// Floats per row of what HSDI_OP_TOP and HSDI_OP_DRAW keep between their launches; 0 for others.
 size_t hsdi_launch_parts_width(const hsdi_op *op);
 
 /// The launches of one operation, behind those that are there.

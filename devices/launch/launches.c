@@ -337,7 +337,14 @@ static int n_chunks_of(const hsdi_op *op)
 
 size_t hsdi_launch_parts_width(const hsdi_op *op)
 {
-    return (size_t)n_chunks_of(op) * (size_t)hsdi_top_width(op->y.width / 2, true);
+    switch (op->kind) {
+    case HSDI_OP_TOP:
+        return (size_t)n_chunks_of(op) * (size_t)hsdi_top_width(op->y.width / 2, true);
+    case HSDI_OP_DRAW: // see kernels/opencl/draw.cl
+        return 3 + (size_t)n_chunks_of(op) * (2 * (size_t)op->n_top + 2);
+    default:
+        return 0;
+    }
 }
 
 static hsd_status add_top(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
@@ -367,6 +374,62 @@ static hsd_status add_top(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *er
     return a.status;
 }
 
+/// A launch for every chunk, or one, per row: its arguments begin with the rows and their columns,
+/// go on with `number` and the length of the list, and end with `parts`.
+static hsd_status add_draw_step(hsdi_launch_graph *g, const hsdi_op *op, const char *name,
+                                bool by_chunk, bool has_record, hsd_error *err)
+{
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, name, "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    add(g, &a, (size_t)(by_chunk ? n_chunks_of(op) : 1) * HSDI_OPENCL_GROUP);
+    arg_view(&a, g, &op->x, 0);
+    hsdi_launch_arg_int(&a, op->x.width);
+    hsdi_launch_arg_int(&a, by_chunk ? TOP_CHUNK : n_chunks_of(op));
+    hsdi_launch_arg_int(&a, op->n_top);
+    if (has_record) {
+        hsdi_launch_arg_memory(&a, g->table);
+    }
+    hsdi_launch_arg_memory(&a, g->parts);
+    return a.status;
+}
+
+static hsd_status add_draw_edit(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "draw_edit", "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    add(g, &a, HSDI_OPENCL_GROUP);
+    arg_view(&a, g, &op->x, 0);
+    hsdi_launch_arg_memory(&a, g->table);
+    return a.status;
+}
+
+static hsd_status add_draw(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    hsdi_launch_args a;
+    hsd_status status;
+    if ((status = add_draw_edit(g, op, err)) != HSD_OK ||
+        (status = add_draw_step(g, op, "draw_best", true, false, err)) != HSD_OK ||
+        (status = add_draw_step(g, op, "draw_cut", false, true, err)) != HSD_OK ||
+        (status = add_draw_step(g, op, "draw_parts", true, true, err)) != HSD_OK ||
+        (status = args_begin(g, "draw_merge", "", &a, err)) != HSD_OK) {
+        return status;
+    }
+    add(g, &a, HSDI_OPENCL_GROUP);
+    hsdi_launch_arg_memory(&a, g->parts);
+    hsdi_launch_arg_int(&a, n_chunks_of(op));
+    hsdi_launch_arg_int(&a, op->n_top);
+    hsdi_launch_arg_int(&a, op->y.width == hsdi_draw_width(op->n_top, true));
+    hsdi_launch_arg_memory(&a, g->table);
+    arg_view(&a, g, &op->y, 0);
+    return a.status;
+}
+
 hsd_status hsdi_launch_add(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
 {
     switch (op->kind) {
@@ -387,6 +450,8 @@ hsd_status hsdi_launch_add(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *e
         return add_map(g, "copy", &op->x, op->y.width, &op->y, err);
     case HSDI_OP_TOP:
         return add_top(g, op, err);
+    case HSDI_OP_DRAW:
+        return add_draw(g, op, err);
     case HSDI_N_OPS:
         break;
     }

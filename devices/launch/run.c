@@ -3,9 +3,33 @@
 
 #include "base/error.h"
 #include "devices/host_buffer.h"
+#include "kernels/opencl/record.h"
 #include "kernels/opencl/source.h"
 
 #include <string.h>
+
+/// How a row is drawn from, as kernels read it; returns the number of ints.
+static size_t put_record(const hsdi_draw *draw, int32_t *to)
+{
+    float inverse = draw->n_penalised > 0 ? 1.0f / draw->penalty : 0.0f;
+    const uint64_t wide[] = {draw->seed, (uint64_t)draw->position};
+    memcpy(to + HSDI_RECORD_SEED, &wide[0], sizeof *wide);
+    memcpy(to + HSDI_RECORD_POSITION, &wide[1], sizeof *wide);
+    to[HSDI_RECORD_NOISY] = draw->noisy;
+    memcpy(to + HSDI_RECORD_SCALE, &draw->scale, sizeof *to);
+    memcpy(to + HSDI_RECORD_GAP, &draw->gap, sizeof *to);
+    to[HSDI_RECORD_TOP_K] = draw->top_k;
+    memcpy(to + HSDI_RECORD_TOP_P, &draw->top_p, sizeof *to);
+    to[HSDI_RECORD_N_BANNED] = draw->n_banned;
+    to[HSDI_RECORD_N_PENALISED] = draw->n_penalised;
+    memcpy(to + HSDI_RECORD_PENALTY, &draw->penalty, sizeof *to);
+    memcpy(to + HSDI_RECORD_INVERSE, &inverse, sizeof *to);
+    size_t n = (size_t)draw->n_banned + (size_t)draw->n_penalised;
+    if (n > 0) {
+        memcpy(to + HSDI_RECORD_INTS, draw->tokens, n * sizeof *to);
+    }
+    return HSDI_RECORD_INTS + n;
+}
 
 /// The table of all jobs; returns the number of ints.
 static size_t fill_table(const hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs, int n_rows)
@@ -21,6 +45,10 @@ static size_t fill_table(const hsdi_launch_graph *g, const hsdi_job *jobs, int n
         for (int r = 0; r < job->n_rows; r++, row += HSDI_JOB_INTS) {
             row[HSDI_JOB_TOKEN] = g->base.n_vocab ? job->tokens[r] : 0;
             row[HSDI_JOB_POS] = job->pos[r];
+            if (g->base.draw_width) {
+                row[HSDI_JOB_DRAW] = (int32_t)at;
+                at += put_record(&job->draws[r], g->host + at);
+            }
             if (!g->base.n_layers) {
                 continue;
             }

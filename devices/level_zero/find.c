@@ -149,6 +149,7 @@ void hsdi_ze_describe(const hsdi_ze_api *api, ze_driver_handle_t driver, ze_devi
     snprintf(out->name, sizeof out->name, "%.127s", device.name);
     out->n_units = (int)(device.numSlices * device.numSubslicesPerSlice * device.numEUsPerSubslice);
     describe_driver(api, driver, out);
+    out->shares_memory = device.flags & ZE_DEVICE_PROPERTY_FLAG_INTEGRATED;
     bool npu = device.type == ZE_DEVICE_TYPE_VPU;
     describe_modules(&modules, &device, takes_graphs(api, driver), out->features,
                      sizeof out->features);

@@ -115,8 +115,10 @@ static void describe_pci(const hsdi_ocl_api *api, cl_device_id id, char *out, si
 }
 
 /// Version, and what of it the kernels could use.
-static void describe_features(const hsdi_ocl_api *api, cl_device_id id, char *out, size_t cap)
+static void describe_features(const hsdi_ocl_api *api, cl_device_id id, hsdi_opencl_info *info)
 {
+    char *out = info->features;
+    const size_t cap = sizeof info->features;
     static const struct {
         const char *extension, *name;
     } known[] = {{"cl_khr_fp16", "fp16"},
@@ -140,6 +142,7 @@ static void describe_features(const hsdi_ocl_api *api, cl_device_id id, char *ou
             n += (size_t)snprintf(out + n, cap - n, ", %s", known[i].name);
         }
     }
+    info->shares_memory = unified;
     if (unified && n < cap) {
         snprintf(out + n, cap - n, ", shares memory");
     }
@@ -163,7 +166,7 @@ static void describe(const hsdi_ocl_api *api, cl_device_id id, cl_platform_id pl
     out->memory_bytes = (int64_t)memory;
     out->n_units = (int)n_units;
     describe_pci(api, id, out->pci, sizeof out->pci);
-    describe_features(api, id, out->features, sizeof out->features);
+    describe_features(api, id, out);
 }
 
 hsd_status hsdi_opencl_list(hsdi_opencl_info *out, int cap, int *n_out, hsd_error *err)

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "devices/keep.h"
 #include "kernels/opencl/source.h"
 
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOG_CHARS = 200, OPTION_CHARS = 384, KEY_CHARS = 2048 };
+enum { LOG_CHARS = 200, OPTION_CHARS = 448, KEY_CHARS = 2048 };
 
 static hsd_status build_failed(const hsdi_ocl_device *ocl, cl_program program, cl_int code,
                                hsd_error *err)
@@ -39,15 +40,16 @@ static hsd_status build_failed(const hsdi_ocl_device *ocl, cl_program program, c
 
 static void write_options(char *out)
 {
-    snprintf(out, OPTION_CHARS,
-             "-cl-std=CL1.2 -DGROUP=%d -DJOB_INTS=%d -DJOB_POS=%d -DJOB_CELL=%d -DJOB_TRUNK=%d "
-             "-DJOB_N_TRUNK=%d "
-             "-DJOB_PATH=%d -DJOB_N_PATH=%d -DWIDE_ONE=%d -DWIDE_ONE_K=%d -DWIDE_FOUR=%d "
-             "-DWIDE_EIGHT=%d -DWIDE_EIGHT_K=%d",
-             HSDI_OPENCL_GROUP, HSDI_JOB_INTS, HSDI_JOB_POS, HSDI_JOB_CELL, HSDI_JOB_TRUNK,
-             HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH, HSDI_OPENCL_WIDE_ONE,
-             HSDI_OPENCL_WIDE_ONE_K, HSDI_OPENCL_WIDE_FOUR, HSDI_OPENCL_WIDE_EIGHT,
-             HSDI_OPENCL_WIDE_EIGHT_K);
+    snprintf(
+        out, OPTION_CHARS,
+        "-cl-std=CL1.2 -DGROUP=%d -DJOB_INTS=%d -DJOB_POS=%d -DJOB_CELL=%d -DJOB_TRUNK=%d "
+        "-DJOB_N_TRUNK=%d "
+        "-DJOB_PATH=%d -DJOB_N_PATH=%d -DJOB_DRAW=%d -DWIDE_ONE=%d -DWIDE_ONE_K=%d -DWIDE_FOUR=%d "
+        "-DWIDE_EIGHT=%d -DWIDE_EIGHT_K=%d",
+        HSDI_OPENCL_GROUP, HSDI_JOB_INTS, HSDI_JOB_POS, HSDI_JOB_CELL, HSDI_JOB_TRUNK,
+        HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH, HSDI_JOB_DRAW, HSDI_OPENCL_WIDE_ONE,
+        HSDI_OPENCL_WIDE_ONE_K, HSDI_OPENCL_WIDE_FOUR, HSDI_OPENCL_WIDE_EIGHT,
+        HSDI_OPENCL_WIDE_EIGHT_K);
 }
 
 hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const char *source, size_t n_bytes,
@@ -96,7 +98,7 @@ void hsdi_ocl_program_key(const hsdi_ocl_device *ocl, const char *source, size_t
     hsdi_ocl_device_key(ocl, out, cap / 2);
     size_t n = strlen(out);
     snprintf(out + n, cap - n, "%s\n%016" PRIx64 "\n", options,
-             hsdi_keep_hash(HSDI_KEEP_HASH, source, n_bytes));
+             hsdi_hash(HSDI_HASH_BEGIN, source, n_bytes));
 }
 
 /// The kept program, if the driver takes it.

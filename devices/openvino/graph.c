@@ -391,7 +391,8 @@ static void add_op(builder *b, const hsdi_op *op)
     case HSDI_OP_COPY:
         write_view(b, &op->y, read_view(b, &op->x));
         break;
-    case HSDI_OP_TOP: // refused by the front end
+    case HSDI_OP_TOP: // refused by the front end, like the next
+    case HSDI_OP_DRAW:
     case HSDI_N_OPS:
         break;
     }

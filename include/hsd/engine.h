@@ -10,6 +10,7 @@
 #ifndef HSD_ENGINE_H
 #define HSD_ENGINE_H
 
+#include <hsd/machine.h>
 #include <hsd/status.h>
 #include <hsd/trace.h>
 #include <stdbool.h>
@@ -74,7 +75,10 @@ typedef struct hsd_engine_options {
                           ///< other hosts are used with keys only
     const char *const *worker_key_files; ///< [n_workers] "NAME.pub" of each worker, or NULL for one
                                          ///< without keys; NULL: all without keys
-    hsd_log_fn log;                      ///< may be NULL; called from any thread
+    const hsd_machine *machine; ///< what there is and what is decided, borrowed for the call; NULL:
+                                ///< found when needed. Where n_workers is 0 its workers are used,
+                                ///< but those on forbidden devices, with their keys
+    hsd_log_fn log;             ///< may be NULL; called from any thread
     void *log_user;
     hsd_trace *trace; ///< records what sessions and their drafts in this process do; NULL: nothing.
                       ///< With one, devices that can time their kernels, and the log gets the sums
@@ -174,7 +178,7 @@ HSD_API void hsd_session_options_init(hsd_session_options *options);
 
 /// A device that an engine can use.
 typedef struct hsd_device_info {
-    char id[24];          ///< what the options of an engine call it: "cpu", "opencl:0"
+    char id[256];         ///< what the options of an engine call it: "cpu", "opencl:0"
     char type[16];        ///< "cpu", "gpu", "npu", "accelerator", "fpga", "other"
     char name[128];       ///< as the device says
     char driver[128];     ///< platform and driver version
@@ -184,11 +188,13 @@ typedef struct hsd_device_info {
     char uuid[33];        ///< 32 hexadecimal digits; empty: not known
     char features[128];   ///< "SPIR-V 1.2, fp16"; empty: not known
     char unusable[80];    ///< why models cannot run there; empty: they can
-    double read_gbps;     ///< 1e9 bytes read per second. This and the following three as
+    bool shares_memory;   ///< its memory is the host's
+    double read_gbps;     ///< 1e9 bytes read per second. This and the following four as
                           ///< hsd_device_measure found them once; 0: not measured
     double f32_gops, f16_gops, int8_gops; ///< 1e9 operations per second (a multiplication and an
                                           ///< addition are two) of hsd's own products of 64 rows:
                                           ///< matrices of F32, F16, Q8_0
+    double launch_us;                     ///< submission of a graph that does next to nothing
 } hsd_device_info;
 
 /// The devices of this machine: "cpu", then those of OpenCL and of Level Zero. A piece of hardware
@@ -341,7 +347,7 @@ typedef struct hsd_rendezvous_times {
     double zmq_p50_us;             ///< bare ZeroMQ round trip of the same frame sizes
 } hsd_rendezvous_times;
 
-/// Measure it on `transport` ("inproc" or "ipc") with n_steps steps in this process.
+/// Measure it on `transport` ("inproc", "ipc" or "tcp") with n_steps steps in this process.
 HSD_API HSD_NODISCARD hsd_status hsd_measure_rendezvous(const char *transport, int n_steps,
                                                         hsd_rendezvous_times *out, hsd_error *err);
 

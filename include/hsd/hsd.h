@@ -4,8 +4,11 @@
 #define HSD_HSD_H
 
 #include <hsd/engine.h>
+#include <hsd/machine.h>
 #include <hsd/model.h>
 #include <hsd/network.h>
+#include <hsd/profile.h>
+#include <hsd/simulate.h>
 #include <hsd/status.h>
 #include <hsd/trace.h>
 

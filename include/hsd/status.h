@@ -50,6 +50,7 @@ typedef struct hsd_error {
     hsd_status status;   ///< the same value that the call returned
     int vendor_code;     ///< errno, OpenCL or Level Zero code; 0 when there is none
     int64_t line;        ///< line in a text file, from 1; 0 when it does not apply
+    int64_t column;      ///< character in that line, from 1; 0 when it does not apply
     int64_t byte_offset; ///< offset in a binary file or message, from 0; -1 when it does not apply
     char where[128];     ///< file, field, device or endpoint
     char message[256];   ///< one sentence, without a full stop at the end

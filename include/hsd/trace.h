@@ -32,8 +32,9 @@ HSD_API HSD_NODISCARD hsd_status hsd_trace_create(const char *name, int n_spans,
 HSD_API void hsd_trace_restart(hsd_trace *trace);
 
 /// Write what was recorded so far as Chrome trace JSON, which ui.perfetto.dev opens. Also while
-/// sessions run. Times are microseconds of CLOCK_MONOTONIC: the same clock for all processes of one
-/// host, so that their files can be looked at together, and another one on another host.
+/// sessions run. Times are microseconds of this process's CLOCK_MONOTONIC. What workers of other
+/// processes and hosts did for a session is fetched after each of its generations and written by
+/// this clock too; the file says how uncertain that is.
 ///
 /// Errors : HSD_EIO with the path; the file may then be there in part. HSD_EINVAL.
 HSD_API HSD_NODISCARD hsd_status hsd_trace_write(hsd_trace *trace, const char *path,

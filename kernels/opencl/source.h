@@ -1,7 +1,8 @@
 /// The text of kernels/opencl/*.cl, embedded by cmake/HsdEmbed.cmake. Static.
 ///
 /// The program is built with -D for GROUP, WIDE_.. and for the places of a row's facts in the table
-/// of a submission, below: JOB_INTS ints per row, then the cells of trunks and paths.
+/// of a submission, below: JOB_INTS ints per row, then the cells of trunks and paths, and
+/// records of drawing.
 #ifndef HSDI_KERNELS_OPENCL_SOURCE_H
 #define HSDI_KERNELS_OPENCL_SOURCE_H
 
@@ -27,6 +28,7 @@ enum {
     HSDI_JOB_N_TRUNK = 4, ///< their number
     HSDI_JOB_PATH = 5,
     HSDI_JOB_N_PATH = 6,
+    HSDI_JOB_DRAW = 7, ///< where in the table the row's record begins, see record.h
     HSDI_JOB_INTS = 8, ///< per row
 };
 

@@ -1,15 +1,18 @@
 /// One ZeroMQ context with one I/O thread: the frames are few and small.
 #include <base/error.h>
-#include <pipelines/transport/context.h>
+#include <pipelines/transport/wire.h>
 #include <stdlib.h>
 #include <zmq.h>
 
 struct hsdi_context {
-    void *zmq;
+    void *zmq; ///< NULL on a wire
+    const hsdi_wire *wire;
+    void *wire_self;
     hsdi_keyring *keyring;
 };
 
-hsd_status hsdi_context_create(hsdi_context **out, hsd_error *err)
+hsd_status hsdi_context_create_on(const hsdi_wire *wire, void *self, hsdi_context **out,
+                                  hsd_error *err)
 {
     hsdi_context *context = calloc(1, sizeof *context);
     if (!context) {
@@ -18,6 +21,19 @@ hsd_status hsdi_context_create(hsdi_context **out, hsd_error *err)
     hsd_status status = hsdi_keyring_create(&context->keyring, err);
     if (status != HSD_OK) {
         free(context);
+        return status;
+    }
+    context->wire = wire;
+    context->wire_self = self;
+    *out = context;
+    return HSD_OK;
+}
+
+hsd_status hsdi_context_create(hsdi_context **out, hsd_error *err)
+{
+    hsdi_context *context = NULL;
+    hsd_status status = hsdi_context_create_on(NULL, NULL, &context, err);
+    if (status != HSD_OK) {
         return status;
     }
     context->zmq = zmq_ctx_new();
@@ -34,7 +50,7 @@ hsd_status hsdi_context_create(hsdi_context **out, hsd_error *err)
 void hsdi_context_destroy(hsdi_context **context)
 {
     if (*context) {
-        while (zmq_ctx_term((*context)->zmq) != 0 && zmq_errno() == EINTR) {
+        while ((*context)->zmq && zmq_ctx_term((*context)->zmq) != 0 && zmq_errno() == EINTR) {
         }
         hsdi_keyring_destroy(&(*context)->keyring);
         free(*context);
@@ -50,4 +66,10 @@ void *hsdi_context_handle(const hsdi_context *context)
 hsdi_keyring *hsdi_context_keyring(const hsdi_context *context)
 {
     return context->keyring;
+}
+
+const hsdi_wire *hsdi_context_wire(const hsdi_context *context, void **self)
+{
+    *self = context->wire_self;
+    return context->wire;
 }

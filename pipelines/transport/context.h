@@ -9,6 +9,9 @@
 /// Thread: any.
 typedef struct hsdi_context hsdi_context;
 
+/// Carries frames instead of ZeroMQ, see wire.h.
+typedef struct hsdi_wire hsdi_wire;
+
 /// Errors : HSD_ENOMEM, HSD_ETRANSPORT.
 /// Owner  : *out is owned by the caller.
 HSD_NODISCARD hsd_status hsdi_context_create(hsdi_context **out, hsd_error *err);
@@ -19,7 +22,7 @@ void hsdi_context_destroy(hsdi_context **context);
 /// The keys that its links and listeners use; to be filled before those are made.
 hsdi_keyring *hsdi_context_keyring(const hsdi_context *context);
 
-/// The ZeroMQ context itself; for this folder and for the measurement in rendezvous.c.
+/// The ZeroMQ context itself; for this folder. NULL on a wire.
 void *hsdi_context_handle(const hsdi_context *context);
 
 #endif

@@ -1,11 +1,13 @@
 /// ZeroMQ sockets behind the frames of link.h: DEALER on a session's side, ROUTER on a worker's.
 ///
 /// Nothing here waits except the two wait functions, and nothing lingers: a frame that cannot go
-/// now is the caller's to give up.
+/// now is the caller's to give up. A context on a wire (wire.h) has no sockets: its functions are
+/// called instead.
 #include <base/clock.h>
 #include <base/error.h>
 #include <errno.h>
 #include <pipelines/transport/link.h>
+#include <pipelines/transport/wire.h>
 #include <pipelines/transport/zap.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +29,16 @@ static const int HEARTBEAT_MS = 1000, HEARTBEAT_TIMEOUT_MS = 2000, CONNECT_TIMEO
 static const int HANDSHAKE_MS = 10000;      ///< a worker that computes answers later
 static const int64_t RENEW_NS = 5000000000; ///< see renew_if_dead
 
+/// The end of a link or listener on a wire.
+typedef struct wire_end {
+    const hsdi_wire *wire; ///< NULL: ZeroMQ
+    void *self;
+    int end;
+} wire_end;
+
 struct hsdi_link {
     void *socket;
+    wire_end on;
     zmq_msg_t frame; ///< the one that was received last
     hsdi_context *context;
     char *endpoint;
@@ -37,6 +47,7 @@ struct hsdi_link {
 
 struct hsdi_listener {
     void *socket;
+    wire_end on;
     hsdi_zap *zap; ///< NULL: no keys are asked for
     zmq_msg_t frame;
     int wake_fd;
@@ -44,6 +55,13 @@ struct hsdi_listener {
     dev_t device;
     ino_t inode; ///< of that file, which a successor may have replaced
 };
+
+static wire_end wire_of(const hsdi_context *context)
+{
+    wire_end on = {0};
+    on.wire = hsdi_context_wire(context, &on.self);
+    return on;
+}
 
 static hsd_status fail_zmq(hsd_error *err, const char *endpoint, const char *what)
 {
@@ -104,6 +122,9 @@ static void *open_dealer(hsdi_context *context, const char *endpoint)
 static hsd_status check_link(hsdi_context *context, const char *endpoint, hsd_error *err)
 {
     bool has_keys = endpoint && hsdi_keyring_knows(hsdi_context_keyring(context), endpoint);
+    if (wire_of(context).wire) {
+        return endpoint ? HSD_OK : hsdi_fail(err, HSD_EINVAL, "endpoint", "there is none");
+    }
     return hsdi_endpoint_check(endpoint, HSDI_ENDPOINT_CONNECT, has_keys, err);
 }
 
@@ -121,9 +142,13 @@ hsd_status hsdi_link_connect(hsdi_context *context, const char *endpoint, hsdi_l
     zmq_msg_init(&link->frame);
     link->context = context;
     link->endpoint = strdup(endpoint);
-    link->socket = link->endpoint ? open_dealer(context, endpoint) : NULL;
+    wire_end on = wire_of(context);
+    link->socket = link->endpoint && !on.wire ? open_dealer(context, endpoint) : NULL;
     if (!link->endpoint) {
         status = hsdi_fail(err, HSD_ENOMEM, endpoint, "no memory for a link");
+    } else if (on.wire) {
+        status = on.wire->connect(on.self, endpoint, &on.end, err);
+        link->on = status == HSD_OK ? on : (wire_end){0};
     } else if (!link->socket || zmq_connect(link->socket, endpoint) != 0) {
         status = fail_zmq(err, endpoint, "connect");
     }
@@ -139,6 +164,9 @@ void hsdi_link_close(hsdi_link **link)
 {
     if (*link) {
         zmq_msg_close(&(*link)->frame);
+        if ((*link)->on.wire) {
+            (*link)->on.wire->close((*link)->on.self, (*link)->on.end);
+        }
         if ((*link)->socket) {
             zmq_close((*link)->socket);
         }
@@ -230,13 +258,31 @@ static const char *watch(void *monitor, int64_t timeout_ns, bool has_keys)
     return why ? why : "no connection, or no handshake, in time";
 }
 
+/// Events are sent by the context's only I/O thread, which waits for as long as nobody would
+/// receive them. So a socket is told to send no more before its monitor goes; else an event between
+/// the two stops all links of the process for good.
+static void end_watch(void *socket, void *monitor)
+{
+    if (socket) {
+        (void)zmq_socket_monitor(socket, NULL, 0);
+    }
+    if (monitor) {
+        set_int(monitor, ZMQ_LINGER, 0);
+        zmq_close(monitor);
+    }
+    if (socket) {
+        set_int(socket, ZMQ_LINGER, 0);
+        zmq_close(socket);
+    }
+}
+
 void hsdi_link_explain(hsdi_context *context, const char *endpoint, int64_t timeout_ns, char *out,
                        size_t cap)
 {
     static const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
                               ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
                               ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_CONNECT_RETRIED;
-    bool is_inproc = hsdi_endpoint_is_inproc(endpoint);
+    bool is_inproc = hsdi_endpoint_is_inproc(endpoint) || wire_of(context).wire;
     bool has_keys = hsdi_keyring_knows(hsdi_context_keyring(context), endpoint);
     const char *why = is_inproc ? "nobody listens there" : "for an unknown reason";
     char name[64];
@@ -247,14 +293,7 @@ void hsdi_link_explain(hsdi_context *context, const char *endpoint, int64_t time
         zmq_connect(monitor, name) == 0 && zmq_connect(socket, endpoint) == 0) {
         why = watch(monitor, timeout_ns, has_keys);
     }
-    if (monitor) {
-        set_int(monitor, ZMQ_LINGER, 0);
-        zmq_close(monitor);
-    }
-    if (socket) {
-        set_int(socket, ZMQ_LINGER, 0);
-        zmq_close(socket);
-    }
+    end_watch(socket, monitor);
     snprintf(out, cap, "%s", why);
 }
 
@@ -269,6 +308,9 @@ static hsd_status send_status(int sent)
 
 hsd_status hsdi_link_send(hsdi_link *link, const void *frame, size_t n_bytes)
 {
+    if (link->on.wire) {
+        return link->on.wire->send(link->on.self, link->on.end, NULL, frame, n_bytes);
+    }
     hsd_status status = send_status(zmq_send(link->socket, frame, n_bytes, ZMQ_DONTWAIT));
     if (status == HSD_OK) {
         link->stuck_ns = 0;
@@ -304,6 +346,9 @@ static bool receive_only_part(void *socket, zmq_msg_t *part)
 hsd_status hsdi_link_receive(hsdi_link *link, const void **frame, size_t *n_bytes)
 {
     hsd_status status;
+    if (link->on.wire) {
+        return link->on.wire->receive(link->on.self, link->on.end, NULL, frame, n_bytes);
+    }
     do {
         status = receive_part(link->socket, &link->frame);
         if (status != HSD_OK) {
@@ -318,13 +363,21 @@ hsd_status hsdi_link_receive(hsdi_link *link, const void **frame, size_t *n_byte
 void hsdi_links_wait(hsdi_link *const *links, int n_links, int64_t timeout_ns)
 {
     zmq_pollitem_t items[LINKS_WAIT_MAX];
-    int n = 0;
+    int ends[LINKS_WAIT_MAX], n = 0;
+    const wire_end *on = NULL;
     for (int i = 0; i < n_links && n < LINKS_WAIT_MAX; i++) {
-        if (links[i]) {
+        if (links[i] && links[i]->on.wire) {
+            on = &links[i]->on;
+            ends[n++] = on->end;
+        } else if (links[i]) {
             items[n++] = (zmq_pollitem_t){.socket = links[i]->socket, .events = ZMQ_POLLIN};
         }
     }
-    (void)zmq_poll(items, n, poll_ms(timeout_ns));
+    if (on) { // a context's links are all of one kind
+        on->wire->wait(on->self, ends, n, timeout_ns);
+    } else {
+        (void)zmq_poll(items, n, poll_ms(timeout_ns));
+    }
 }
 
 /// Which file an ipc:// listener has made. ZeroMQ (4.3) leaves it behind.
@@ -387,6 +440,17 @@ hsd_status hsdi_listener_bind(hsdi_context *context, const char *endpoint, hsdi_
         return hsdi_fail(err, HSD_ENOMEM, endpoint, "no memory for a listener");
     }
     zmq_msg_init(&listener->frame);
+    listener->wake_fd = -1;
+    wire_end on = wire_of(context);
+    if (on.wire) {
+        hsd_status bound = on.wire->bind(on.self, endpoint, &on.end, err);
+        listener->on = bound == HSD_OK ? on : (wire_end){0};
+        *out = listener;
+        if (bound != HSD_OK) {
+            hsdi_listener_close(out);
+        }
+        return bound;
+    }
     listener->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     hsd_status status = listener->wake_fd < 0 ? hsdi_fail_errno(err, HSD_ETRANSPORT, endpoint,
                                                                 errno, "cannot make an event")
@@ -403,6 +467,9 @@ void hsdi_listener_close(hsdi_listener **listener)
 {
     if (*listener) {
         zmq_msg_close(&(*listener)->frame);
+        if ((*listener)->on.wire) {
+            (*listener)->on.wire->close((*listener)->on.self, (*listener)->on.end);
+        }
         remove_file(*listener);
         if ((*listener)->socket) {
             zmq_close((*listener)->socket);
@@ -420,6 +487,10 @@ hsd_status hsdi_listener_receive(hsdi_listener *listener, hsdi_peer *from, const
                                  size_t *n_bytes)
 {
     bool is_whole;
+    if (listener->on.wire) {
+        return listener->on.wire->receive(listener->on.self, listener->on.end, from, frame,
+                                          n_bytes);
+    }
     if (listener->zap) {
         hsdi_zap_serve(listener->zap);
     }
@@ -446,6 +517,9 @@ hsd_status hsdi_listener_receive(hsdi_listener *listener, hsdi_peer *from, const
 hsd_status hsdi_listener_send(hsdi_listener *listener, const hsdi_peer *to, const void *frame,
                               size_t n_bytes)
 {
+    if (listener->on.wire) {
+        return listener->on.wire->send(listener->on.self, listener->on.end, to, frame, n_bytes);
+    }
     int sent = zmq_send(listener->socket, to->id, to->n_bytes, ZMQ_DONTWAIT | ZMQ_SNDMORE);
     if (sent >= 0) {
         sent = zmq_send(listener->socket, frame, n_bytes, ZMQ_DONTWAIT);
@@ -455,6 +529,10 @@ hsd_status hsdi_listener_send(hsdi_listener *listener, const hsdi_peer *to, cons
 
 void hsdi_listener_wait(hsdi_listener *listener, int64_t timeout_ns)
 {
+    if (listener->on.wire) {
+        listener->on.wire->wait(listener->on.self, &listener->on.end, 1, timeout_ns);
+        return;
+    }
     zmq_pollitem_t items[] = {
         {.socket = listener->socket, .events = ZMQ_POLLIN},
         {.fd = listener->wake_fd, .events = ZMQ_POLLIN},
@@ -468,6 +546,10 @@ void hsdi_listener_wait(hsdi_listener *listener, int64_t timeout_ns)
 
 void hsdi_listener_wake(hsdi_listener *listener)
 {
+    if (listener->on.wire) {
+        listener->on.wire->wake(listener->on.self, listener->on.end);
+        return;
+    }
     int saved = errno;
     uint64_t one = 1;
     (void)!write(listener->wake_fd, &one, sizeof one);

@@ -1,6 +1,8 @@
 /// Proves: a full track keeps its first spans and says how many were dropped; a restart forgets
 ///           them; a closed track is used again under its name; a file that is written while a
 ///           thread records and restarts happen holds whole spans only; names are valid JSON;
+///           spans of another process are turned into our clock by straight lines through the
+///           points where both were compared, under a process of their own;
 ///           a file that cannot be written is an error with its path; without a trace nothing
 ///           happens.
 /// Does not prove: that the pipelines record what they do (tests/cli/test_trace.py).
@@ -206,6 +208,70 @@ static void without_a_trace_nothing_happens(void **state)
     hsd_trace_destroy(NULL);
 }
 
+static void times_of_another_clock_lie_on_lines_through_its_points(void **state)
+{
+    (void)state;
+    const hsdi_clock_point points[] = {{1000, 500, 1}, {2000, 600, 1}, {4000, 600, 1}};
+    assert_int_equal(hsdi_clock_here(points, 0, 77), 77);
+    assert_int_equal(hsdi_clock_here(points, 3, 0), 500);
+    assert_int_equal(hsdi_clock_here(points, 3, 1000), 1500);
+    assert_int_equal(hsdi_clock_here(points, 3, 1500), 2050);
+    assert_int_equal(hsdi_clock_here(points, 3, 2000), 2600);
+    assert_int_equal(hsdi_clock_here(points, 3, 3999), 4599);
+    assert_int_equal(hsdi_clock_here(points, 3, 9000), 9600);
+}
+
+static void spans_of_another_process_are_written_by_our_clock(void **state)
+{
+    (void)state;
+    hsd_trace *trace = make_trace(3);
+    hsdi_track *near = open_track(trace, "w"), *far = NULL, *third = NULL;
+    assert_int_equal(hsdi_track_open_remote(trace, "w", "worker a", &far, NULL), HSD_OK);
+    assert_int_equal(hsdi_track_open_remote(trace, "v", "worker b", &third, NULL), HSD_OK);
+    assert_ptr_not_equal(near, far);
+    for (int i = 0; i < 4; i++) {
+        hsdi_track_put(
+            far, &(hsdi_span){
+                     .kind = &kind, .begin_ns = 5000000 + i, .end_ns = 5001000 + i, .text = "x"});
+    }
+    // The same process number as ours, and as another host's.
+    hsdi_track_set_clock(far, (int)getpid(), "a", &(hsdi_clock_point){5000000, -4000000, 70});
+    hsdi_track_set_clock(far, (int)getpid(), "a", &(hsdi_clock_point){6000000, -4000000, 90});
+    hsdi_track_set_clock(third, 1, "b", &(hsdi_clock_point){1, -2, 3});
+    char *text = text_of(trace);
+    assert_int_equal(count(text, "process_name"), 3);
+    assert_int_equal(count(text, "\"ph\":\"X\""), 3);
+    assert_non_null(strstr(text, "\"ts\":1000.002,\"dur\":1.000"));
+    assert_non_null(strstr(text, "\"begin_ns\":1000002,\"dur_ns\":1000"));
+    assert_non_null(strstr(text, "\"ts\":1001.002,\"args\":{\"dropped\":1}"));
+    assert_non_null(strstr(text, "\"process\":\"worker a\",\"host\":\"a\""));
+    assert_non_null(strstr(text, "\"points\":2,\"offset_ns\":-4000000,\"uncertainty_ns\":90}"));
+    char own[64];
+    snprintf(own, sizeof own, "\"pid\":%d,", (int)getpid());
+    assert_int_equal(count(text, own), 2); // our process's name and track
+    free(text);
+    // Another process at the same endpoint has another clock.
+    hsdi_track_set_clock(far, 4, "a", &(hsdi_clock_point){5000000, 1000000000, 5});
+    text = text_of(trace);
+    assert_non_null(strstr(text, "\"ts\":1005000.002,"));
+    free(text);
+    hsd_trace_destroy(&trace);
+}
+
+static void times_before_our_clock_began_have_their_sign(void **state)
+{
+    (void)state;
+    hsd_trace *trace = make_trace(3);
+    hsdi_track *far = NULL;
+    assert_int_equal(hsdi_track_open_remote(trace, "w", "worker", &far, NULL), HSD_OK);
+    hsdi_track_put(far, &(hsdi_span){.kind = &kind, .begin_ns = 1, .end_ns = 2});
+    hsdi_track_set_clock(far, 3, "", &(hsdi_clock_point){0, -1500, 0});
+    char *text = text_of(trace);
+    assert_non_null(strstr(text, "\"ts\":-1.499,"));
+    free(text);
+    hsd_trace_destroy(&trace);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +279,9 @@ int main(void)
         cmocka_unit_test(closed_tracks_are_used_again_under_their_name),
         cmocka_unit_test(a_file_written_beside_a_recording_thread_has_whole_spans),
         cmocka_unit_test(a_file_that_cannot_be_written_is_an_error_with_its_path),
+        cmocka_unit_test(times_of_another_clock_lie_on_lines_through_its_points),
+        cmocka_unit_test(spans_of_another_process_are_written_by_our_clock),
+        cmocka_unit_test(times_before_our_clock_began_have_their_sign),
         cmocka_unit_test(without_a_trace_nothing_happens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@ messages between them as arrows.
     hsd run --mode mirror --trace trace.json --prompt "Once upon a time"
     step_svg.py trace.json > step.svg                  # a typical step
     step_svg.py --step 12 trace.json > step.svg        # step 12
-    step_svg.py trace.json worker.json > step.svg      # with a worker process of the same host
+    step_svg.py trace.json worker.json > step.svg      # with a worker that wrote its own
 
 A typical step is the one of median length among those whose commit had a branch ready. The
 drawing goes from the begin of the step to the begin of the next prefix. Needs Python alone.
@@ -38,11 +38,13 @@ def load(paths):
         try:
             with open(path, encoding="utf-8") as file:
                 events = json.load(file)["traceEvents"]
+            known = {name for name, _ in tracks.values()}
             for e in events:
-                if e["name"] == "thread_name":
+                # A run's file has its workers' tracks already.
+                if e["name"] == "thread_name" and e["args"]["name"] not in known:
                     tracks.setdefault((e["pid"], e["tid"]), (e["args"]["name"], []))
             for e in events:
-                if e["ph"] == "X":
+                if e["ph"] == "X" and (e["pid"], e["tid"]) in tracks:
                     tracks[e["pid"], e["tid"]][1].append(e)
         except (OSError, ValueError, KeyError, TypeError) as why:
             fail(f"{path}: no trace of hsd: {why!r}")
@@ -136,7 +138,7 @@ class Drawing:
         is_message = name.startswith(("send ", "take "))
         inset = 12 if is_message or name == "sleep" else 0
         colour = MESSAGES.get(name[5:], OTHER) if is_message else COLOURS.get(name, OTHER)
-        detail = ", ".join(f"{key} {args[key]}" for key in args if key not in ("session", "step"))
+        detail = ", ".join(f"{key} {args[key]}" for key in args if key not in ("session", "step", "begin_ns", "dur_ns"))
         self.out.append(
             f'<rect x="{x:.1f}" y="{self.y(lane) + inset}" width="{width:.1f}" '
             f'height="{LANE_HEIGHT - 2 * inset}" fill="{colour}" stroke="#f6f8fa" '

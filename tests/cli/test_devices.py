@@ -32,7 +32,7 @@ class Devices(CliCase):
             self.assertEqual(set(item),
                              {"id", "type", "name", "driver", "memory_bytes", "n_units", "pci",
                               "uuid", "features", "unusable", "read_gbps", "f32_gops",
-                              "f16_gops", "int8_gops"})
+                              "f16_gops", "int8_gops", "launch_us"})
 
     def test_measured_speeds_are_kept(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +43,7 @@ class Devices(CliCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             measured = json.loads(done.stdout)["devices"]
             after = json.loads(hsd("devices", "--json", env=env).stdout)["devices"]
-            for key in ["read_gbps", "f32_gops", "f16_gops", "int8_gops"]:
+            for key in ["read_gbps", "f32_gops", "f16_gops", "int8_gops", "launch_us"]:
                 self.assertEqual(before[0][key], 0)
                 self.assertGreater(measured[0][key], 0)
             self.assertEqual(after, measured)

@@ -26,7 +26,7 @@ TOKENS = 250
 PROMPTS = ["Once upon a time there was a little girl who", "The old man", "One day, a big dog",
            "Lily and Tom went to the park", "The sea"]
 GENERATIONS = 4  # with faults, per setting
-RETURN_S = 60  # a worker that has come back is used within
+RETURNS, RETURN_S = 200, 60  # generations, and as long at least, until one that is back is used
 
 
 class Batch:
@@ -153,8 +153,9 @@ class Soak(CliCase):
             counts["generations"] += 1
             counts["tokens"] += len(got["tokens"])
             n_lost += got["stats"]["workers_lost"]
-        end = time.monotonic() + RETURN_S
-        while time.monotonic() < end:
+        n_after, end = 0, time.monotonic() + RETURN_S
+        while n_after < RETURNS or time.monotonic() < end:
+            n_after += 1
             line = {"prompt": PROMPTS[0], "mode": "mirror", "window": 5}
             got = batch.generate(line)
             self.check(got, line, reference)
@@ -162,7 +163,9 @@ class Soak(CliCase):
             if got["stats"]["workers_lost"] == 0 and got["stats"]["accepted"] > 0:
                 break
         else:
-            self.fail(f"seed {SEED}: the workers are not used again: {got['stats']}")
+            self.fail(f"seed {SEED}: the workers are not used again in {n_after} generations: "
+                      f"{got['stats']}; exit codes {[w.process.poll() for w in workers]}; "
+                      f"{batch.warnings}")
         self.assertEqual(batch.close(), 0, batch.warnings)
         reports = [line for line in batch.warnings if "going on without it" in line]
         self.assertGreaterEqual(len(reports), n_lost, batch.warnings)

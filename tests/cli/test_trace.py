@@ -2,13 +2,16 @@
         otherwise; in every mode each step has one prefix, suffix, verify and commit, in this order
         and inside the step; counts and sums of the spans are those of the statistics; what the
         draft says of its windows is what the target says; a worker process writes a trace of its
-        own on the same clock; a file that cannot be written is an error after the output;
+        own on the same clock, and its spans are in the run's file too, on the run's clock also
+        where its own is another (time and network namespaces), within the uncertainty that the
+        file states; a worker that was killed costs spans and nothing else; a file that cannot be written is an error after the output;
         tests/bench/step_svg.py draws a step as well-formed SVG and refuses what is no trace.
-Does not prove: that a span's length is right.
+Does not prove: that a span's length is right, nor what clocks of two real hosts do.
 """
 import collections
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +19,7 @@ import tempfile
 import unittest
 import xml.etree.ElementTree
 
-from cli_case import PROMPT, ROOT, TIMEOUT_S, CliCase, Worker, hsd
+from cli_case import HSD, PROMPT, ROOT, TIMEOUT_S, CliCase, Worker, hsd
 
 DRAW = os.path.join(ROOT, "tests", "bench", "step_svg.py")
 COMPUTING = ["catch up", "fresh rollout", "lengthen branch", "glue", "branches", "ahead"]
@@ -176,7 +179,17 @@ class Workers(TraceCase):
             self.assertEqual(code, 0, said)
         other = read(theirs)
         self.check_nesting(other)
-        self.assertEqual(spans_of(trace, "draft worker"), [])
+        # The run's own file has the session's spans of it as well.
+        self.check_nesting(trace)
+        theirs, ours = ([(e["name"], e["args"]) for e in spans_of(t, "draft worker")
+                         if "session" in e["args"]] for t in [other, trace])
+        without = [(name, {k: v for k, v in args.items() if k not in ("begin_ns", "dur_ns")})
+                   for name, args in theirs]
+        self.assertGreater(len(ours), 0)
+        self.assertLessEqual(len(ours), len(theirs))
+        self.assertEqual([(name, {k: v for k, v in args.items()
+                                  if k not in ("begin_ns", "dur_ns")})
+                          for name, args in ours], without[:len(ours)])
         target, draft = spans_of(trace, "target"), spans_of(other, "draft worker")
         self.check_steps(target, stats["steps"])
         self.check_sums(target, stats)
@@ -186,6 +199,112 @@ class Workers(TraceCase):
         self.assertGreater(len(steps), 0)
         for e in steps:
             self.assertGreaterEqual(e["ts"], sent[e["args"]["step"]])
+
+
+def can(*command):
+    try:
+        return subprocess.run([*command, "true"], capture_output=True, check=False,
+                              timeout=TIMEOUT_S).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+class Clocks(TraceCase):
+    SHIFT_S = 5000
+
+    def check_clock(self, trace, shift_s):
+        """The offset that the file states is right within its uncertainty, and so are the spans."""
+        clock, = trace["otherData"]["clocks"]
+        self.assertEqual(clock["points"], 2)
+        self.assertGreaterEqual(clock["uncertainty_ns"], 0)
+        self.assertLessEqual(abs(clock["offset_ns"] + shift_s * 10**9), clock["uncertainty_ns"])
+        target, draft = spans_of(trace, "target"), spans_of(trace, "draft worker")
+        self.check_nesting(trace)
+        slack = clock["uncertainty_ns"] / 1000 + 0.001
+        for kind, here, there in [("STEP", target, draft), ("WINDOW", draft, target)]:
+            sent = {e["args"]["step"]: e for e in named(here, f"send {kind}")}
+            taken = named(there, f"take {kind}")
+            self.assertTrue(taken)
+            for e in taken:
+                if kind == "STEP":  # one per step; windows may be several
+                    self.assertGreaterEqual(e["ts"] + slack, sent[e["args"]["step"]]["ts"])
+                else:
+                    self.assertIn(e["args"]["step"], sent)
+        for e in target + draft:
+            self.assertEqual(round(e["ts"] * 1000), e["args"]["begin_ns"], e)
+            self.assertEqual(round(e["dur"] * 1000), e["args"]["dur_ns"], e)
+        everything = [e for e in target if e["name"] == "step"]
+        begin, end = everything[0]["ts"], everything[-1]["ts"] + everything[-1]["dur"]
+        inside = [e for e in named(draft, "take STEP") if begin - slack <= e["ts"] <= end + slack]
+        self.assertTrue(inside, "the worker's steps lie elsewhere")
+
+    def shifted(self, command):
+        """`command` with a clock that is SHIFT_S ahead."""
+        prefix = ["unshare", "-T", "--monotonic", str(self.SHIFT_S)]
+        if not can(*prefix):
+            self.skipTest("time namespaces cannot be made here")
+        return [*prefix, *command]
+
+    def test_a_worker_with_another_clock_is_aligned(self):
+        args = self.shifted([HSD])
+        with Worker(program=args) as worker:
+            trace, _ = self.run_traced("--tokens", 48, "--mode", "mirror", "--window", 4,
+                                       "--worker", worker.endpoint)
+        self.check_clock(trace, self.SHIFT_S)
+
+    def test_a_worker_with_our_clock_has_none_beyond_the_uncertainty(self):
+        with Worker() as worker:
+            trace, _ = self.run_traced("--tokens", 48, "--mode", "serial", "--window", 4,
+                                       "--worker", worker.endpoint)
+        self.check_clock(trace, 0)
+
+    def test_a_worker_in_another_network_is_aligned(self):
+        name = f"hsd{os.getpid()}"
+        inside = ["ip", "netns", "exec", name]
+
+        def ip(*args):
+            done = subprocess.run(["ip", *args], capture_output=True, check=False, text=True,
+                                  timeout=TIMEOUT_S)
+            if done.returncode != 0:
+                self.skipTest(f"no network namespace can be made here: {done.stderr.strip()}")
+
+        if not shutil.which("ip"):
+            self.skipTest("no ip")
+        ip("netns", "add", name)
+        self.addCleanup(subprocess.run, ["ip", "netns", "del", name], check=False)
+        net = f"10.{77 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
+        ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name)
+        self.addCleanup(subprocess.run, ["ip", "link", "del", f"{name}a"], check=False,
+                        stderr=subprocess.DEVNULL)
+        ip("addr", "add", f"{net}.1/24", "dev", f"{name}a")
+        ip("link", "set", f"{name}a", "up")
+        ip("-n", name, "addr", "add", f"{net}.2/24", "dev", f"{name}b")
+        ip("-n", name, "link", "set", f"{name}b", "up")
+        ip("-n", name, "link", "set", "lo", "up")
+        keys = {}
+        for who in ["worker", "client"]:
+            keys[who] = os.path.join(self.folder.name, who)
+            self.ok("keygen", keys[who])
+        args = [*inside, *self.shifted([HSD])]
+        with Worker("--key", keys["worker"] + ".key", "--clients", keys["client"] + ".pub",
+                    endpoint=f"tcp://{net}.2:5577", program=args) as worker:
+            trace, _ = self.run_traced("--tokens", 48, "--mode", "mirror", "--window", 4,
+                                       "--worker", worker.endpoint, "--worker-key",
+                                       keys["worker"] + ".pub", "--key", keys["client"] + ".key")
+        self.check_clock(trace, self.SHIFT_S)
+
+    def test_a_worker_that_is_killed_costs_spans_only(self):
+        expected = self.ok("run", "--prompt", PROMPT, "--tokens", 400, "--ignore-eos", "--ctx", 512)
+        with Worker() as worker:
+            run = subprocess.Popen(
+                [HSD, "run", "--prompt", PROMPT, "--tokens", "400", "--ignore-eos", "--ctx", "512",
+                 "--mode", "serial", "--window", "4", "--worker", worker.endpoint, "--trace",
+                 self.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            worker.stop(signal.SIGKILL)
+            out, said = run.communicate(timeout=TIMEOUT_S)
+        self.assertEqual(run.returncode, 0, said)
+        self.assertEqual(out, expected)
+        self.assertTrue(named(spans_of(read(self.path), "target"), "step"))
 
 
 class Drawings(TraceCase):

@@ -10,7 +10,8 @@ import unittest
 
 from cli_case import ROOT, CliCase, hsd
 
-COMMANDS = ["run", "batch", "worker", "info", "bench", "keygen", "devices", "export"]
+COMMANDS = ["run", "batch", "worker", "info", "bench", "keygen", "devices", "topo", "export",
+            "profile", "simulate"]
 
 
 class Help(CliCase):
@@ -54,7 +55,7 @@ class Help(CliCase):
         with open(os.path.join(ROOT, "docs", "cli.md"), encoding="utf-8") as file:
             in_manual = set(re.findall(r"^\| `(--[a-z-]+)", file.read(), re.MULTILINE))
         there = set()
-        for command in COMMANDS:
+        for command in [*COMMANDS, "topo"]:
             there.update(re.findall(r"--[a-z][a-z-]+", self.ok(command, "--help")))
         self.assertGreater(len(in_manual), 20)
         self.assertEqual(in_manual - there, set())

@@ -26,12 +26,9 @@ class WorkerProcess(CliCase):
     def test_mirror_with_a_worker_equals_ar(self):
         with Worker() as worker:
             for sampling in [[], ["--temp", 0.8, "--seed", 5]]:
-                got = self.json(*ARGS, "--tokens", 64, "--mode", "mirror", "--worker",
-                                worker.endpoint, *sampling)
-                self.assertEqual(got["tokens"], self.expected("--tokens", 64, *sampling))
+                got = self.helped(self.expected("--tokens", 64, *sampling), *ARGS, "--tokens", 64,
+                                  "--mode", "mirror", "--worker", worker.endpoint, *sampling)
                 self.assertEqual(got["stats"]["mode"], "mirror")
-                self.assertEqual(got["stats"]["workers_lost"], 0)
-                self.assertGreater(got["stats"]["accepted"], 0)
 
     def test_serial_with_a_worker_equals_ar(self):
         with Worker() as worker:
@@ -43,19 +40,16 @@ class WorkerProcess(CliCase):
             free.bind(("127.0.0.1", 0))
             endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
         with Worker(endpoint=endpoint) as worker:
-            got = self.json(*ARGS, "--tokens", 32, "--mode", "mirror", "--worker", worker.endpoint)
-            self.assertEqual(got["tokens"], self.expected("--tokens", 32))
-            self.assertGreater(got["stats"]["drafted"], 0)
+            self.helped(self.expected("--tokens", 32), *ARGS, "--tokens", 32, "--mode", "mirror",
+                        "--worker", worker.endpoint)
 
     def test_workers_on_other_devices_equal_ar(self):
         accelerators = [item["id"] for item in self.json("devices")["devices"][1:]
                         if not item["unusable"]][:1]
         for device in ["cpu:0"] + accelerators:
             with Worker("--device", device) as worker:
-                got = self.json(*ARGS, "--tokens", 32, "--mode", "mirror", "--worker",
-                                worker.endpoint)
-                self.assertEqual(got["tokens"], self.expected("--tokens", 32))
-                self.assertGreater(got["stats"]["accepted"], 0, device)
+                self.helped(self.expected("--tokens", 32), *ARGS, "--tokens", 32, "--mode",
+                            "mirror", "--worker", worker.endpoint)
         line = self.failure("worker", "--listen", "ipc:///nowhere", "--device", "gpu")
         self.assertIn("device: \"gpu\" is none of", line)
 
@@ -108,10 +102,8 @@ class WorkerProcess(CliCase):
         expected = self.expected("--tokens", 16)
         with Worker() as worker:
             for _ in range(3):
-                got = self.json(*ARGS, "--tokens", 16, "--mode", "mirror", "--worker",
-                                worker.endpoint)
-                self.assertEqual(got["tokens"], expected)
-                self.assertEqual(got["stats"]["workers_lost"], 0)
+                self.helped(expected, *ARGS, "--tokens", 16, "--mode", "mirror", "--worker",
+                            worker.endpoint)
 
     def test_a_worker_ends_cleanly_on_signals(self):
         for number in [signal.SIGTERM, signal.SIGINT]:

@@ -1,14 +1,14 @@
 /// Proves: from a list of the best logits the sampler picks the token, and lists the candidates,
 ///           that it does from all logits: greedy and drawn with top-k, top-p and min-p, with ties,
 ///           -inf and NaN; settings for which no list will do are told apart.
-///         On OpenCL and Level Zero, target stages and drafts that get lists say the tokens,
-///           proxies and candidates of those that get logits, for the same rows.
+///         On OpenCL and Level Zero, target stages and drafts that get lists, of the best or
+///           drawn there, say the tokens, proxies and candidates of those that get logits, for the
+///           same rows: with every rule, alone and together.
 /// Does not prove: that the lists are right: tests/devices/test_top.c.
 #include "tests/accelerator.h"
 #include "tests/engine/fixture.h"
 
 #include "base/rng.h"
-#include "engine/drafts.h"
 #include "engine/sampler.h"
 
 #include <math.h>
@@ -32,6 +32,26 @@ static const hsd_sampling listed[] = {
     {.temperature = 2.0f, .top_k = 64, .top_p = 1.0f, .min_p = 0.001f, .seed = 6},
 };
 enum { N_LISTED = sizeof listed / sizeof *listed };
+
+static const hsd_sampling drawn[] = {
+    {.temperature = 1.0f, .top_p = 1.0f, .seed = 11},
+    {.temperature = 0.3f, .top_p = 1.0f, .seed = 0xfedcba9876543210u},
+    {.temperature = 1.5f, .top_p = 1.0f, .min_p = 0.05f, .seed = 12},
+    {.temperature = 1.2f, .top_k = 200, .top_p = 1.0f, .seed = 13},
+    {.temperature = 1.2f, .top_p = 0.9f, .seed = 14},
+    {.temperature = 2.0f, .top_k = 300, .top_p = 0.8f, .min_p = 0.001f, .seed = 15},
+    {.top_p = 1.0f, .repeat_penalty = 1.3f},
+    {.top_p = 1.0f, .no_repeat_ngram = 1},
+    {.temperature = 0.9f, .top_k = 20, .top_p = 1.0f, .seed = 16, .repeat_penalty = 0.7f},
+    {.temperature = 1.1f,
+     .top_p = 0.95f,
+     .min_p = 0.01f,
+     .seed = 17,
+     .repeat_penalty = 1.2f,
+     .repeat_last_n = -1,
+     .no_repeat_ngram = 2},
+};
+enum { N_DRAWN = sizeof drawn / sizeof *drawn };
 
 /// Same tokens; scores may differ by rounding: their size is below 40, where floats lie 4e-6 apart.
 static void same_candidates(const hsdi_candidate *got, const hsdi_candidate *want, int n,
@@ -92,18 +112,19 @@ static void a_list_gives_what_all_logits_give(void **state)
         must(
             hsdi_sampler_create(&listed[i], N_VOCAB, hsdi_kernels_get(hsdi_isa_detect()), &s, &err),
             &err);
-        int n_pick = hsdi_sampler_n_list(&listed[i], 1);
-        int n_list = hsdi_sampler_n_list(&listed[i], N_TOP);
-        assert_in_range(n_pick, 1, n_list);
+        hsdi_listing pick = hsdi_sampler_listing(&listed[i], 0, 1);
+        hsdi_listing top = hsdi_sampler_listing(&listed[i], 0, N_TOP);
+        assert_in_range(pick.n, 1, top.n);
+        assert_false(pick.drawn || top.drawn);
         for (int k = 0; k < 600; k++) {
             hsdi_candidate want[N_TOP], got[N_TOP];
             draw_logits(k, x);
-            make_list(x, n_pick, list);
-            assert_int_equal(hsdi_sampler_pick_listed(s, list, n_pick, k),
+            make_list(x, pick.n, list);
+            assert_int_equal(hsdi_sampler_pick_listed(s, list, pick, k),
                              hsdi_sampler_pick(s, x, k));
-            make_list(x, n_list, list);
+            make_list(x, top.n, list);
             hsdi_sampler_top(s, x, k, N_TOP, want);
-            hsdi_sampler_top_listed(s, list, n_list, k, N_TOP, got);
+            hsdi_sampler_top_listed(s, list, top, k, N_TOP, got);
             bool has_nan = k % 6 == 4 && i == 0; // then greedy scores are none: tokens alone
             for (int c = 0; c < N_TOP && has_nan; c++) {
                 assert_int_equal(got[c].token, want[c].token);
@@ -114,22 +135,35 @@ static void a_list_gives_what_all_logits_give(void **state)
     }
 }
 
-static void settings_that_need_all_logits_are_told_apart(void **state)
+static void settings_ask_for_the_list_that_will_do(void **state)
 {
     (void)state;
-    const hsd_sampling none[] = {
-        {.temperature = 0.8f, .top_p = 1.0f},
-        {.temperature = 0.8f, .top_p = 0.9f, .min_p = 0.1f},
-        {.temperature = 0.8f, .top_k = 65, .top_p = 1.0f},
-        {.temperature = 0.8f, .top_k = 40, .top_p = 1.0f, .rule = HSD_RULE_RATIO},
+    const struct {
+        hsd_sampling sampling;
+        int n_edits, n_top, n;
+        bool drawn;
+    } all[] = {
+        {listed[0], 0, 1, 1, false},
+        {listed[0], 0, 5, 8, false},
+        {listed[0], 0, 64, 64, false},
+        {listed[0], 0, 65, 0, false},
+        {listed[4], 0, 8, 64, false},
+        {listed[0], 64, 1, 1, true},
+        {listed[4], 64, 8, 8, true},
+        {listed[4], HSDI_DRAW_EDITS_MAX + 1, 8, 0, false},
+        {{.temperature = 0.8f, .top_p = 1.0f}, 0, 1, 1, true},
+        {{.temperature = 0.8f, .top_p = 0.9f, .min_p = 0.1f}, 0, 8, 8, true},
+        {{.temperature = 0.8f, .top_k = 65, .top_p = 1.0f}, 0, 9, 64, true},
+        {{.temperature = 0.8f, .top_k = 65, .top_p = 1.0f}, 0, 65, 0, false},
+        {{.temperature = 0.8f, .top_k = 40, .top_p = 1.0f, .rule = HSD_RULE_RATIO}, 0, 8, 0, false},
+        {{.temperature = 0.8f, .top_p = 1.0f, .rule = HSD_RULE_RATIO}, 0, 8, 0, false},
     };
-    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
-        assert_int_equal(hsdi_sampler_n_list(&none[i], 8), 0);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        hsdi_listing got = hsdi_sampler_listing(&all[i].sampling, all[i].n_edits, all[i].n_top);
+        if (got.n != all[i].n || got.drawn != all[i].drawn) {
+            fail_msg("settings %zu: list of %d, drawn %d", i, got.n, got.drawn);
+        }
     }
-    assert_int_equal(hsdi_sampler_n_list(&listed[0], 1), 1);
-    assert_int_equal(hsdi_sampler_n_list(&listed[0], 5), 8);
-    assert_int_equal(hsdi_sampler_n_list(&listed[0], 64), 64);
-    assert_int_equal(hsdi_sampler_n_list(&listed[4], 8), 64);
 }
 
 /// A stage that gets lists, and one like it that gets logits.
@@ -138,7 +172,7 @@ typedef struct pair {
     hsdi_draft_stage draft[2];
 } pair;
 
-static void pair_open(pair *p, fixture *f, hsdi_draft_factory *factory, const hsd_sampling *how)
+static void pair_open(pair *p, fixture *f, const hsd_sampling *how)
 {
     hsd_error err = {0};
     for (int i = 0; i < 2; i++) {
@@ -148,29 +182,19 @@ static void pair_open(pair *p, fixture *f, hsdi_draft_factory *factory, const hs
                                                    .n_top = N_TOP,
                                                    .sampling = *how};
         must(hsdi_target_stage_open(&f->runner, &options, &p->target[i], &err), &err);
-        const hsdi_draft_config config = {.draft_kind = HSD_DRAFT_MODEL,
-                                          .window = 4,
-                                          .tree = 4,
-                                          .roots = 4,
-                                          .n_top = N_TOP,
-                                          .n_ctx = f->n_ctx,
-                                          .temperature = how->temperature,
-                                          .top_k = how->top_k,
-                                          .top_p = how->top_p,
-                                          .min_p = how->min_p,
-                                          .seed = how->seed,
-                                          // never matters, but looks at the text: needs logits
-                                          .no_repeat_ngram = i == 1 ? 1000 : 0};
-        must(factory->open(factory->self, &config, &p->draft[i], &err), &err);
+        // No list is as long as the second draft may be asked for.
+        must(hsdi_draft_stage_open(&f->runner, f->model->n_layers, f->n_ctx,
+                                   i == 1 ? HSDI_TOP_LIST_MAX + 1 : N_TOP, how, &p->draft[i], &err),
+             &err);
         assert_int_equal(p->target[i].limits.n_top_max, N_TOP);
     }
 }
 
-static void pair_close(pair *p, hsdi_draft_factory *factory)
+static void pair_close(pair *p)
 {
     for (int i = 0; i < 2; i++) {
         hsdi_target_stage_close(&p->target[i]);
-        factory->close(factory->self, &p->draft[i]);
+        hsdi_draft_stage_close(&p->draft[i]);
     }
 }
 
@@ -221,21 +245,21 @@ static void stages_with_lists_say_what_stages_with_logits_say(void **state)
     fixture f;
     fixture_open_on(&f, "models/hsd-story-target.gguf", open_accelerator_or_skip(*state),
                     hsdi_isa_detect(), 0);
-    hsdi_drafts drafts = {.model = &f.runner, .n_vocab = f.model->n_vocab};
-    hsdi_draft_factory factory = hsdi_drafts_factory(&drafts);
-    for (int i = 0; i < N_LISTED; i++) {
+    for (int i = 0; i < N_LISTED + N_DRAWN; i++) {
         pair p;
-        pair_open(&p, &f, &factory, &listed[i]);
+        pair_open(&p, &f, i < N_LISTED ? &listed[i] : &drawn[i - N_LISTED]);
         for (int begin = 0, n = 1; begin < 20; begin += n, n = n % N_ROWS + 1) {
             compare_rows(&p, &f, begin, n, n % 2 == 0, i);
         }
-        pair_close(&p, &factory);
+        pair_close(&p);
     }
-    int n_lists = 0;
+    int n_lists = 0, n_drawn = 0;
     for (int g = 0; g < f.runner.n_graphs; g++) {
         n_lists += f.runner.graphs[g].range.n_list > 0;
+        n_drawn += f.runner.graphs[g].range.drawn;
     }
-    assert_true(n_lists >= 9); // whole, suffix and exit of three lengths, and drafts
+    assert_int_equal(n_drawn, 4); // whole, suffix, exit, draft: settings are no part of them
+    assert_true(n_lists >= 9);    // whole, suffix and exit of three lengths, and drafts
     fixture_close(&f);
 }
 
@@ -243,7 +267,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_list_gives_what_all_logits_give),
-        cmocka_unit_test(settings_that_need_all_logits_are_told_apart),
+        cmocka_unit_test(settings_ask_for_the_list_that_will_do),
         ON_ACCELERATORS(stages_with_lists_say_what_stages_with_logits_say),
     };
     only_the_cases_asked_for();

@@ -1,8 +1,8 @@
 /// Proves: with the shipped pair, on OpenCL and on Level Zero: with the target there, modes serial,
 ///           mirror and async, each draft kind, trees and two sessions at once give the tokens of
-///           mode ar on that device, greedy and sampled; with the draft there, those of the CPU's
-///           mode ar; with both there too. The target says the same whether lists or logits come
-///           back from the device.
+///           mode ar on that device, greedy, sampled and with rules of the text; with the draft
+///           there, those of the CPU's mode ar; with both there too. The target says the same
+///           whether lists or logits come back from the device.
 ///         Device names that are none are refused with the option's name; a device that is not
 ///           there by its number; the list begins with the CPU and counts the others by kind.
 /// Does not prove: anything about speed, nor about drivers that are not installed here.
@@ -124,6 +124,17 @@ static void need(const char *name)
     hsdi_device_close(&device);
 }
 
+/// The first two make lists of the best, all others draw on the device.
+static const hsd_sampling samplings[] = {
+    {.top_p = 1.0f},
+    {.temperature = 0.8f, .top_k = 20, .top_p = 1.0f, .seed = 7},
+    {.temperature = 0.8f, .top_p = 1.0f, .seed = 7},
+    {.temperature = 1.4f, .top_k = 100, .top_p = 0.9f, .min_p = 0.02f, .seed = 8},
+    {.top_p = 1.0f, .repeat_penalty = 1.3f, .no_repeat_ngram = 3},
+    {.temperature = 0.9f, .top_k = 30, .top_p = 1.0f, .seed = 1ull << 40, .repeat_penalty = 1.2f},
+};
+enum { N_SAMPLINGS = sizeof samplings / sizeof *samplings };
+
 static void a_target_there_says_the_same_in_every_mode(void **state)
 {
     need(*state);
@@ -132,10 +143,10 @@ static void a_target_there_says_the_same_in_every_mode(void **state)
     setenv("HSD_DEVICE_LISTS", "1", 1);
     hsd_engine *engine = open_engine(accelerator_name(*state), NULL);
     unsetenv("HSD_DEVICE_LISTS");
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < N_SAMPLINGS; i++) {
         text want, from_logits;
-        hsd_session_options ar = options_of(HSD_MODE_AR, i ? 0.8f : 0.0f);
-        ar.sampling.top_k = i == 2 ? 20 : 0; // short lists come back, as with greedy
+        hsd_session_options ar = options_of(HSD_MODE_AR, 0.0f);
+        ar.sampling = samplings[i];
         generate(engine, &ar, &want, NULL);
         assert_int_equal(want.n, N_TOKENS);
         generate(other, &ar, &from_logits, NULL);
@@ -159,6 +170,33 @@ static void two_sessions_there_do_not_disturb_each_other(void **state)
         finish(&sessions[i], &got[i], NULL);
         compare(i ? &mirror : &ar, &got[i], &want);
     }
+    hsd_engine_close(&engine);
+}
+
+static void sessions_that_draw_there_share_passes(void **state)
+{
+    enum { N = 3 };
+    need(*state);
+    setenv("HSD_DEVICE_LISTS", "1", 1);
+    hsd_engine *engine = open_engine(accelerator_name(*state), "cpu");
+    unsetenv("HSD_DEVICE_LISTS");
+    text want[N], got[N];
+    hsd_session *sessions[N];
+    hsd_session_options options[N];
+    for (int i = 0; i < N; i++) {
+        options[i] = options_of(HSD_MODE_AR, 0.8f + 0.2f * (float)i);
+        options[i].sampling.seed = (uint64_t)i;
+        options[i].sampling.repeat_penalty = i == 2 ? 1.4f : 0.0f;
+        generate(engine, &options[i], &want[i], NULL);
+    }
+    for (int i = 0; i < N; i++) {
+        sessions[i] = begin(engine, &options[i]);
+    }
+    for (int i = 0; i < N; i++) {
+        finish(&sessions[i], &got[i], NULL);
+        compare(&options[i], &got[i], &want[i]);
+    }
+    assert_memory_not_equal(want[0].tokens, want[1].tokens, sizeof want[0].tokens);
     hsd_engine_close(&engine);
 }
 
@@ -263,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_ACCELERATORS(a_target_there_says_the_same_in_every_mode),
         ON_ACCELERATORS(two_sessions_there_do_not_disturb_each_other),
+        ON_ACCELERATORS(sessions_that_draw_there_share_passes),
         ON_ACCELERATORS(a_draft_there_changes_no_token_of_the_cpu),
         ON_ACCELERATORS(target_and_draft_may_both_be_there),
         cmocka_unit_test(names_that_are_no_device_are_refused),

@@ -14,6 +14,7 @@
 #include "tests/engine/fixture.h"
 #include "tests/engine/plain_rules.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -214,6 +215,27 @@ static void compare(const hsd_sampling *s, const world *w, int row, const float 
     }
 }
 
+/// The lists for a device, applied here.
+static void compare_edits(const hsd_sampling *s, const world *w, hsdi_rules *rules,
+                          const hsdi_rows *rows, int r, const float *logits)
+{
+    float got[64];
+    bool touched[64] = {false};
+    hsdi_draw draw = {0};
+    memcpy(got, logits, sizeof got);
+    hsdi_rules_edits(rules, rows, r, &draw);
+    assert_in_range(draw.n_banned + draw.n_penalised, 0, hsdi_rules_n_edits(rules));
+    for (int i = 0; i < draw.n_banned + draw.n_penalised; i++) {
+        float *logit = &got[draw.tokens[i]];
+        assert_false(touched[draw.tokens[i]]);
+        touched[draw.tokens[i]] = true;
+        *logit = i < draw.n_banned ? -INFINITY
+                 : *logit > 0.0f   ? *logit / draw.penalty
+                                   : *logit * draw.penalty;
+    }
+    compare(s, w, r, logits, got, "lists");
+}
+
 static void rows_of_random_trees_equal_the_plain_definition(void **state)
 {
     (void)state;
@@ -242,6 +264,7 @@ static void rows_of_random_trees_equal_the_plain_definition(void **state)
                 hsdi_rules_note(alone, &one);
                 compare(&s, &w, r, logits, hsdi_rules_apply(together, &rows, r, logits), "batch");
                 compare(&s, &w, r, logits, hsdi_rules_apply(alone, &one, 0, logits), "single");
+                compare_edits(&s, &w, together, &rows, r, logits);
                 for (int32_t t = 0; t < w.n_vocab; t++) {
                     n_banned += plain_repeats(w.text[r], w.pos[r] + 1, s.no_repeat_ngram, t);
                 }

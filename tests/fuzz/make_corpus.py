@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Make the seed corpora of the fuzzers: small valid and nearly valid inputs. Deterministic."""
 import pathlib
+import re
 import struct
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -93,8 +94,27 @@ def key_seeds():
             "list-nul": public[:-3] + b"\0\0\0", "one": public, "empty": b"", "comment": b"#" * 40}
 
 
+def topology_seeds():
+    """The examples (without comments), and small files with one thing wrong each."""
+    examples = HERE.parent.parent / "examples" / "topology"
+    seeds = {path.stem: "\n".join(re.sub(r"\s*#.*", "", line)
+                                  for line in path.read_text().splitlines()).encode()
+             for path in examples.glob("*.yaml")}
+    head = "topology: 1\nhosts: [{name: h}]\ndevices:\n  - {name: a, type: cpu, host: h%s}\n%s"
+    small = {"small": ("", ""), "unit": (", read: 3 GB", ""), "negative": (", launch: -3 us", ""),
+             "unknown": (", x: 1", ""), "itself": (", same_as: a", ""),
+             "loop": ("", "links: [{from: a, to: a}]"), "twice": ("", "devices: []"),
+             "dangling": ("", "choices: {draft: b}"),
+             "worker": ("", 'workers: [{name: w, device: a, endpoint: "ipc:///w"}]'),
+             "documents": ("", "---\nx"), "deep": (", model: " + "[" * 64, ""),
+             "quoted": (', model: "\\u00e9\\t"', "")}
+    seeds.update({key: (head % parts).encode() for key, parts in small.items()})
+    seeds["alias"] = b"topology: 1\nhosts: &h [{name: h}, *h]\n"
+    return seeds
+
+
 for name, seeds in (("gguf", gguf_seeds()), ("tokenizer", tokenizer_seeds()),
-                    ("keys", key_seeds())):
+                    ("keys", key_seeds()), ("topology", topology_seeds())):
     folder = HERE / "corpus" / name
     folder.mkdir(parents=True, exist_ok=True)
     for seed, data in seeds.items():

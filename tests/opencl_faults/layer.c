@@ -6,7 +6,9 @@
 #include <CL/cl_icd.h>
 #include <CL/cl_layer.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { N_CALLS = 11, HUNG_MAX = 64 };
 
@@ -50,7 +52,26 @@ static bool fails(const char *call, hsd_fault_kind *kind, cl_int *code)
     *kind = is_lost ? HSD_FAULT_LOST : plan.kind;
     *code = plan.code;
     pthread_mutex_unlock(&lock);
+    if (is_now && *kind == HSD_FAULT_ABORT) {
+        abort();
+    }
+    while (is_now && *kind == HSD_FAULT_STOP) {
+        pause();
+    }
     return result;
+}
+
+/// The plan of the environment, whose text stays there.
+static void plan_from_environment(void)
+{
+    const char *text = getenv("HSD_TEST_CL_FAULT");
+    for (int i = 0; text && i < N_CALLS; i++) {
+        size_t n = strlen(names[i]);
+        if (strncmp(text, names[i], n) == 0 && text[n] == ' ') {
+            plan = (hsd_fault_plan){names[i], 1, HSD_FAULT_ABORT, CL_OUT_OF_RESOURCES};
+            plan.kind = strcmp(text + n, " stop") == 0 ? HSD_FAULT_STOP : HSD_FAULT_ABORT;
+        }
+    }
 }
 
 static bool fails_with(const char *call, cl_int *code)
@@ -269,6 +290,7 @@ __attribute__((visibility("default"))) cl_int CL_API_CALL clInitLayer(cl_uint n,
         return CL_INVALID_VALUE;
     }
     below = mine = *target;
+    plan_from_environment();
     mine.clCreateContext = create_context;
     mine.clCreateCommandQueue = create_queue;
     mine.clCreateBuffer = create_buffer;

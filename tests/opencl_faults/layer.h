@@ -1,16 +1,19 @@
 /// A layer between the OpenCL loader and a real driver that makes chosen calls fail.
 ///
 /// The loader takes it in by OPENCL_LAYERS=/path/libhsd_opencl_faults.so. Without a plan every call
-/// goes to the driver.
+/// goes to the driver. HSD_TEST_CL_FAULT="clBuildProgram abort" or ".. stop" is a plan for the
+/// first such call of a program that cannot be told one.
 #ifndef TESTS_OPENCL_FAULTS_LAYER_H
 #define TESTS_OPENCL_FAULTS_LAYER_H
 
 #include <stdbool.h>
 
 typedef enum hsd_fault_kind {
-    HSD_FAULT_CODE = 0, ///< the call returns a code and does nothing
-    HSD_FAULT_LOST = 1, ///< so do this call and all that come after it, of every kind
-    HSD_FAULT_HANG = 2, ///< EnqueueNDRangeKernel: the queue stands still behind it until `release`
+    HSD_FAULT_CODE = 0,  ///< the call returns a code and does nothing
+    HSD_FAULT_LOST = 1,  ///< so do this call and all that come after it, of every kind
+    HSD_FAULT_ABORT = 3, ///< the driver ends the process
+    HSD_FAULT_STOP = 4,  ///< the call never returns
+    HSD_FAULT_HANG = 2,  ///< EnqueueNDRangeKernel: the queue stands still behind it until `release`
 } hsd_fault_kind;
 
 typedef struct hsd_fault_plan {

@@ -5,11 +5,17 @@
 #include <pipelines/protocol.h>
 #include <string.h>
 
-enum { FRAMES_TYPES = 13, FRAMES_TOKENS = 5, FRAMES_PROXIES = 6 };
+enum { FRAMES_TYPES = 17, FRAMES_TOKENS = 5, FRAMES_PROXIES = 6 };
 
 static const int32_t frames_tokens[FRAMES_TOKENS] = {0, 1, 499, 7, 7};
 static const hsdi_candidate frames_proxies[FRAMES_PROXIES] = {{3, -0.5f},  {4, -1.0f},  {-1, 0.0f},
                                                               {499, 0.0f}, {0, -80.0f}, {1, 2.5f}};
+
+/// Two spans as they travel: "branches" and "send WINDOW" of source "own".
+static const uint8_t frames_spans[2 * HSDI_SPAN_BYTES] = {
+    [0] = 6,   [4] = 42, [8] = 9,   [12] = 3, [24] = 1,   [32] = 200, [33] = 1, //
+    [40] = 13, [41] = 2, [44] = 43, [48] = 7, [64] = 201, [72] = 201,
+};
 
 /// The frame of type `type`, 1..FRAMES_TYPES.
 static inline hsdi_frame frames_make(int type)
@@ -83,6 +89,24 @@ static inline hsdi_frame frames_make(int type)
         frame.alone.n_committed = 82;
         frame.alone.want = 4;
         frame.alone.n_tokens = FRAMES_TOKENS;
+    } else if (type == HSDI_FRAME_CLOCK) {
+        frame.time.asked_ns = 0xfedcba9876543210u;
+    } else if (type == HSDI_FRAME_TIME) {
+        frame.time.asked_ns = 0xfedcba9876543210u;
+        frame.time.taken_ns = 1000;
+        frame.time.given_ns = 1500;
+        frame.time.pid = 4711;
+        strcpy(frame.time.host, "gpu-box");
+    } else if (type == HSDI_FRAME_TRACE) {
+        frame.trace.order = HSDI_TRACE_GIVE;
+        frame.trace.from = 400;
+    } else if (type == HSDI_FRAME_SPANS) {
+        frame.spans.from = 400;
+        frame.spans.next = 410;
+        frame.spans.n_dropped = 3;
+        frame.spans.is_last = true;
+        frame.spans.n = 2;
+        frame.spans.bytes = frames_spans;
     }
     return frame;
 }

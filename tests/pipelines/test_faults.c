@@ -17,11 +17,12 @@
 
 #include <cmocka.h>
 
-enum { N_PROMPT = 10, N_TOKENS = 120 };
+enum { N_PROMPT = 10, N_TOKENS = 120, TRIES = 50, SOON_MS = 60000 };
 
 static hsdi_context *context;
 
-/// A target of its own with short deadlines.
+/// A target of its own. Where a case wants a worker to be late it says after how long; else
+/// deadlines are for what never happens, on a busy machine neither.
 typedef struct bench {
     scripted_script script;
     hsdi_target_config config;
@@ -61,9 +62,9 @@ static bench *bench_new(uint64_t seed)
     b->script.agreement = 0.9;
     hsdi_target_config_init(&b->config);
     b->config.vocab_hash = 0x1234;
-    b->config.handshake_ms = 500;
-    b->config.first_deadline_ms = 500;
-    b->config.deadline_ms = 500;
+    b->config.handshake_ms = SOON_MS;
+    b->config.first_deadline_ms = SOON_MS;
+    b->config.deadline_ms = SOON_MS;
     b->config.n_late_lost = 2;
     b->config.retry_ms = 5;
     return b;
@@ -112,12 +113,12 @@ static void a_worker_that_stops_is_lost_and_the_text_goes_on(void **state)
     (void)state;
     bench *b = bench_new(1);
     rig_worker worker = {0};
-    b->config.deadline_ms = 20;
+    b->config.deadline_ms = 300;
     rig_worker_start(&worker, context, &b->script);
     bench_open(b, worker.endpoint);
     rig_job job = {.end_token = -1, .on_token = stop_at_20, .user = &worker};
     bench_run(b, &job);
-    assert_int_equal(b->out.stats.workers_lost, 1);
+    assert_true(b->out.stats.workers_lost >= 1);
     assert_int_equal(hsdi_target_n_workers(b->target), 0);
     bench_close(b);
 }
@@ -137,25 +138,27 @@ static void a_worker_that_was_restarted_is_opened_again(void **state)
     (void)state;
     bench *b = bench_new(2);
     rig_worker worker = {.user = &b->script};
-    b->config.deadline_ms = 20;
+    b->config.first_deadline_ms = 500;
+    b->config.deadline_ms = 50;
     b->script.pass_us = 4000;
     rig_endpoint(worker.endpoint, sizeof worker.endpoint, "ipc");
     rig_worker_start(&worker, context, &b->script);
     bench_open(b, worker.endpoint);
     rig_job job = {.end_token = -1, .on_token = restart_at_20, .user = &worker};
     int64_t n_lost = 0, n_reopened = 0;
-    for (int i = 0; i < 50 && n_reopened == 0; i++) {
+    for (int i = 0; i < TRIES && n_reopened == 0; i++) {
         bench_run(b, &job);
         n_lost += b->out.stats.workers_lost;
         n_reopened += b->out.stats.reopened; // in the middle of that generation
     }
     assert_true(n_lost >= 1);
     assert_true(n_reopened >= 1);
-    for (int i = 0; i < 50 && b->out.stats.late + b->out.stats.workers_lost > 0; i++) {
+    for (int i = 0; i < TRIES && (b->out.stats.hits == 0 || b->out.stats.workers_lost > 0); i++) {
         bench_run(b, NULL);
     }
-    assert_int_equal(hsdi_target_n_workers(b->target), 1);
     assert_true(b->out.stats.hits > 0);
+    assert_int_equal(b->out.stats.workers_lost, 0);
+    assert_int_equal(hsdi_target_n_workers(b->target), 1);
     bench_close(b);
     rig_worker_stop(&worker);
 }
@@ -472,12 +475,15 @@ static void a_worker_that_was_restarted_often_is_still_used(void **state)
     (void)state;
     bench *b = bench_new(12);
     raw_peer peer = {.manner = MANNER_RESTARTED};
+    int n_tries = 0;
     b->config.deadline_ms = b->config.first_deadline_ms = 50;
     b->config.retry_ms = 10000;
     b->script.pass_us = 1000;
     raw_start(&peer);
     bench_open(b, peer.endpoint);
-    bench_run(b, NULL);
+    do { // the peer may get no turn for most of a generation
+        bench_run(b, NULL);
+    } while (b->out.stats.reopened <= 4 && ++n_tries < TRIES);
     assert_true(b->out.stats.reopened > 4);
     bench_close(b);
     raw_stop(&peer);
@@ -509,7 +515,7 @@ static hsdi_frame ask(hsdi_link *link, const void *bytes, size_t n_bytes)
     hsdi_frame frame = {0};
     const void *answer;
     size_t n_answer;
-    int64_t deadline_ns = hsdi_now_ns() + 2000000000;
+    int64_t deadline_ns = hsdi_now_ns() + SOON_MS * INT64_C(1000000);
     assert_int_equal(hsdi_link_send(link, bytes, n_bytes), HSD_OK);
     while (hsdi_link_receive(link, &answer, &n_answer) != HSD_OK) {
         assert_true(hsdi_now_ns() < deadline_ns);
@@ -576,6 +582,42 @@ static void a_worker_answers_bad_messages_with_errors_and_lives(void **state)
     assert_int_equal(atomic_load(&scripted_n_open), 0);
 }
 
+static void count_warning(void *user, int level, const char *text)
+{
+    (void)text;
+    if (level <= HSDI_LOG_WARN) {
+        atomic_fetch_add((atomic_int *)user, 1);
+    }
+}
+
+/// Whoever sends them must not fill a worker's log, which may be a pipe that nobody reads.
+static void a_flood_of_wrong_messages_is_one_warning(void **state)
+{
+    (void)state;
+    enum { N_WRONG = 500 };
+    bench *b = bench_new(18);
+    rig_worker worker = {0};
+    hsdi_worker_config config;
+    hsdi_link *link = NULL;
+    atomic_int n_warnings = 0;
+    hsd_error err;
+    hsdi_worker_config_init(&config);
+    config.log = (hsdi_log){count_warning, &n_warnings};
+    rig_worker_start_with(&worker, context, &b->script, &config);
+    assert_int_equal(hsdi_link_connect(context, worker.endpoint, &link, &err), HSD_OK);
+    int64_t begin_ns = hsdi_now_ns();
+    for (int i = 0; i < N_WRONG; i++) {
+        hsdi_frame frame = {.type = HSDI_FRAME_COMMIT, .session = 5, .epoch = 1};
+        frame.commit.n_committed = 5;
+        assert_int_equal(ask_frame(link, &frame).error.code, HSDI_ERROR_UNKNOWN);
+    }
+    int64_t most = 1 + (hsdi_now_ns() - begin_ns) / 5000000000;
+    assert_in_range(atomic_load(&n_warnings), 1, most);
+    hsdi_link_close(&link);
+    rig_worker_stop(&worker);
+    bench_close(b);
+}
+
 static void *run_in_thread(void *arg)
 {
     bench *b = arg;
@@ -610,7 +652,7 @@ static void two_sessions_share_one_worker(void **state)
 
 static void wait_until_none_is_open(void)
 {
-    for (int i = 0; i < 500 && atomic_load(&scripted_n_open) > 0; i++) {
+    for (int i = 0; i < SOON_MS / 10 && atomic_load(&scripted_n_open) > 0; i++) {
         usleep(10000);
     }
     assert_int_equal(atomic_load(&scripted_n_open), 0);
@@ -653,7 +695,7 @@ static void a_session_whose_owner_vanished_is_freed(void **state)
     rig_worker_start_with(&worker, context, &b->script, &config);
     bench_open(b, worker.endpoint);
     bench_run(b, NULL);
-    assert_int_equal(atomic_load(&scripted_n_open), 1);
+    assert_true(b->out.stats.drafted > 0);
     wait_until_none_is_open();
     bench_run(b, NULL); // and it is opened again when its owner speaks
     assert_true(b->out.stats.drafted > 0);
@@ -718,6 +760,7 @@ int main(void)
         cmocka_unit_test(a_worker_that_was_restarted_often_is_still_used),
         cmocka_unit_test(a_refused_worker_leaves_no_window_to_the_next_generation),
         cmocka_unit_test(a_worker_answers_bad_messages_with_errors_and_lives),
+        cmocka_unit_test(a_flood_of_wrong_messages_is_one_warning),
         cmocka_unit_test(two_sessions_share_one_worker),
         cmocka_unit_test(a_full_worker_refuses_and_takes_again_after_a_close),
         cmocka_unit_test(a_session_whose_owner_vanished_is_freed),

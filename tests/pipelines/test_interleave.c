@@ -6,6 +6,8 @@
 ///         allows is refused, and what follows a lost STEP or COMMIT always is.
 /// Does not prove: the transport and the target's side (test_target.c, test_faults.c, and
 ///         tests/model/ for their interplay).
+///
+/// HSD_TEST_PATHS=n: n interleavings of each setting, drawn, instead of all.
 #include "scripted.h"
 
 #include <pipelines/protocol.h>
@@ -13,6 +15,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -32,10 +35,13 @@ typedef struct instance {
     bool has_pauses; ///< COMMIT may ask for no window; nothing is told then until one is wanted
 } instance;
 
-/// All sequences of choices, in lexical order: a path is played from the start for each.
+/// All sequences of choices, in lexical order: a path is played from the start for each. Or n_drawn
+/// of them.
 typedef struct choices {
     uint8_t choice[CHOICES_MAX], n_options[CHOICES_MAX];
     int n, at;
+    long n_drawn; ///< still to come; 0: all, in order
+    uint64_t random;
 } choices;
 
 typedef struct play {
@@ -68,7 +74,9 @@ static int choose(play *p, int n_options)
     choices *c = p->choices;
     assert_true(c->at < CHOICES_MAX && n_options > 0);
     if (c->at == c->n) {
-        c->choice[c->n] = 0;
+        c->random = c->random * 6364136223846793005u + 1442695040888963407u;
+        uint32_t drawn = (uint32_t)(c->random >> 33) % (uint32_t)n_options;
+        c->choice[c->n] = c->n_drawn > 0 ? (uint8_t)drawn : 0;
         c->n_options[c->n++] = (uint8_t)n_options;
     }
     assert_int_equal(c->n_options[c->at], n_options); // the pipeline is deterministic
@@ -79,6 +87,10 @@ static int choose(play *p, int n_options)
 static bool next_path(choices *c)
 {
     c->at = 0;
+    if (c->n_drawn > 0) {
+        c->n = 0;
+        return --c->n_drawn > 0;
+    }
     while (c->n > 0 && ++c->choice[c->n - 1] == c->n_options[c->n - 1]) {
         c->n--;
     }
@@ -464,7 +476,8 @@ static void play_path(play *p)
 
 static void run_instance(const instance *is)
 {
-    choices all = {0};
+    const char *n_drawn = getenv("HSD_TEST_PATHS");
+    choices all = {.n_drawn = n_drawn ? atol(n_drawn) : 0};
     play p = {.is = is, .choices = &all, .script = scripted_default(11)};
     long n_paths = 0;
     p.script.n_vocab = N_VOCAB;

@@ -1,6 +1,6 @@
 /// Proves: endpoints beyond this machine without keys and malformed ones are refused with a
 /// sentence; frames go both ways over inproc, ipc and tcp on loopback; sends never block; a wake-up
-/// ends a wait; that nobody listens is said.
+/// ends a wait; that nobody listens is said, and no other link suffers from finding out.
 /// Does not prove: what frames mean; links with keys (test_curve.c).
 #include "rig.h"
 
@@ -13,8 +13,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zmq.h>
 
 #include <cmocka.h>
+
+static const int64_t SOON_NS = 60000000000; ///< far more than any frame takes
+
+/// Closing a socket takes this long: what happens meanwhile in other threads happens for certain.
+static useconds_t closing_us = 0;
+
+int __real_zmq_close(void *socket);
+int __wrap_zmq_close(void *socket);
+
+/// Linked in the place of zmq_close, for the library's own files only.
+int __wrap_zmq_close(void *socket)
+{
+    if (closing_us > 0) {
+        usleep(closing_us);
+    }
+    return __real_zmq_close(socket);
+}
 
 static hsd_status check(const char *endpoint, hsdi_endpoint_use use, bool has_keys, hsd_error *err)
 {
@@ -84,7 +102,7 @@ static void malformed_endpoints_are_refused(void **state)
 
 static hsd_status receive_soon(hsdi_link *link, const void **frame, size_t *n_bytes)
 {
-    int64_t deadline_ns = hsdi_now_ns() + 5000000000;
+    int64_t deadline_ns = hsdi_now_ns() + SOON_NS;
     hsd_status status = HSD_ETIMEOUT;
     while (status == HSD_ETIMEOUT && hsdi_now_ns() < deadline_ns) {
         hsdi_links_wait(&link, 1, 10000000);
@@ -106,12 +124,19 @@ static void frames_go_both_ways(hsdi_context *context, const char *endpoint)
         fail_msg("%s: %s", endpoint, err.message);
     }
     assert_int_equal(hsdi_link_connect(context, endpoint, &link, &err), HSD_OK);
-    while (hsdi_link_send(link, "there", 5) == HSD_ETIMEOUT) {
+    int64_t deadline_ns = hsdi_now_ns() + SOON_NS;
+    while ((status = hsdi_link_send(link, "there", 5)) == HSD_ETIMEOUT) {
+        if (hsdi_now_ns() > deadline_ns) {
+            fail_msg("%s: no connection", endpoint);
+        }
         usleep(1000);
     }
+    assert_int_equal(status, HSD_OK);
     do {
         hsdi_listener_wait(listener, 100000000);
-    } while (hsdi_listener_receive(listener, &from, &frame, &n_bytes) != HSD_OK);
+        status = hsdi_listener_receive(listener, &from, &frame, &n_bytes);
+    } while (status == HSD_ETIMEOUT && hsdi_now_ns() < deadline_ns);
+    assert_int_equal(status, HSD_OK);
     assert_int_equal(n_bytes, 5);
     assert_memory_equal(frame, "there", 5);
     assert_int_equal(hsdi_listener_send(listener, &from, "back", 4), HSD_OK);
@@ -196,11 +221,29 @@ static void that_nobody_listens_is_said(void **state)
     char endpoint[96], why[128];
     for (int i = 0; i < 2; i++) {
         rig_endpoint(endpoint, sizeof endpoint, i == 0 ? "ipc" : "inproc");
-        hsdi_link_explain(*state, endpoint, 5000000000, why, sizeof why);
+        hsdi_link_explain(*state, endpoint, SOON_NS, why, sizeof why);
         if (!strstr(why, "nobody listens")) {
             fail_msg("%s: %s", endpoint, why);
         }
     }
+}
+
+/// Events of a connection that is retried come while its monitor is taken down. ZeroMQ sends them
+/// with the thread that serves all links, which must not wait for somebody who listens no more.
+static void asking_why_nobody_answers_stops_no_other_link(void **state)
+{
+    (void)state;
+    hsdi_context *context = NULL; // of its own: one whose thread hangs cannot be ended
+    char endpoint[96], why[128];
+    assert_int_equal(hsdi_context_create(&context, NULL), HSD_OK);
+    rig_endpoint(endpoint, sizeof endpoint, "ipc");
+    closing_us = 300000; // several times what lies between two retries
+    hsdi_link_explain(context, endpoint, SOON_NS, why, sizeof why);
+    closing_us = 0;
+    assert_non_null(strstr(why, "nobody listens"));
+    rig_endpoint(endpoint, sizeof endpoint, "ipc");
+    frames_go_both_ways(context, endpoint);
+    hsdi_context_destroy(&context);
 }
 
 /// A worker that ends late must not make the one that took its place unreachable.
@@ -238,6 +281,7 @@ int main(void)
         cmocka_unit_test(endpoints_beyond_loopback_are_refused_without_keys),
         cmocka_unit_test(malformed_endpoints_are_refused),
         cmocka_unit_test(that_nobody_listens_is_said),
+        cmocka_unit_test(asking_why_nobody_answers_stops_no_other_link),
         cmocka_unit_test(frames_go_both_ways_on_every_transport),
         cmocka_unit_test(a_send_to_nobody_does_not_block),
         cmocka_unit_test(a_full_queue_does_not_block),

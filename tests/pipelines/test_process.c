@@ -18,7 +18,8 @@
 
 #include <cmocka.h>
 
-enum { N_PROMPT = 10, N_TOKENS = 200 };
+/// After LATE_MS a process counts as late; where none is stopped, none is.
+enum { N_PROMPT = 10, N_TOKENS = 200, LATE_MS = 100, SOON_MS = 60000, TRIES = 100 };
 
 static hsdi_context *context;
 
@@ -40,7 +41,7 @@ static void send_signal(void *user, int n_tokens)
     }
 }
 
-static void pair_open(pair *p, uint64_t seed, hsd_mode mode)
+static void pair_open(pair *p, uint64_t seed, hsd_mode mode, int deadline_ms)
 {
     hsdi_target_config config;
     hsd_error err = {0};
@@ -52,8 +53,8 @@ static void pair_open(pair *p, uint64_t seed, hsd_mode mode)
     hsdi_target_config_init(&config);
     config.mode = mode;
     config.vocab_hash = 0x1234;
-    config.handshake_ms = 10000;
-    config.deadline_ms = 100;
+    config.handshake_ms = SOON_MS;
+    config.deadline_ms = deadline_ms;
     config.n_late_lost = 2;
     config.retry_ms = 20;
     config.endpoints = &endpoint;
@@ -85,10 +86,13 @@ static void a_draft_in_another_process_hits(void **state)
 {
     (void)state;
     pair p;
-    pair_open(&p, 1, HSD_MODE_MIRROR);
-    pair_run(&p);
+    pair_open(&p, 1, HSD_MODE_MIRROR, SOON_MS);
+    int n_tries = 0;
+    do { // a busy machine may leave no time for branches
+        pair_run(&p);
+        assert_int_equal(p.out.stats.workers_lost, 0);
+    } while (p.out.stats.hits == 0 && ++n_tries < TRIES);
     assert_true(p.out.stats.hits > 0);
-    assert_int_equal(p.out.stats.workers_lost, 0);
     pair_close(&p);
 }
 
@@ -96,7 +100,7 @@ static void a_draft_in_another_process_hits(void **state)
 static bool comes_back(pair *p)
 {
     p->kill_at = 0;
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < TRIES; i++) {
         pair_run(p);
         if (p->out.stats.accepted > 0) {
             return true;
@@ -110,7 +114,7 @@ static void a_killed_worker_costs_no_token_and_its_successor_is_used(void **stat
 {
     (void)state;
     pair p;
-    pair_open(&p, 2, HSD_MODE_MIRROR);
+    pair_open(&p, 2, HSD_MODE_MIRROR, LATE_MS);
     p.kill_at = 50;
     p.signal = SIGKILL;
     pair_run(&p);
@@ -125,12 +129,12 @@ static void a_stopped_worker_costs_no_token_and_is_used_when_it_goes_on(void **s
 {
     (void)state;
     pair p;
-    pair_open(&p, 3, HSD_MODE_MIRROR);
+    pair_open(&p, 3, HSD_MODE_MIRROR, LATE_MS);
     p.kill_at = 50;
     p.signal = SIGSTOP;
     pair_run(&p);
     assert_true(p.out.stats.late >= 2);
-    assert_int_equal(p.out.stats.workers_lost, 1);
+    assert_true(p.out.stats.workers_lost >= 1);
     kill(p.process.pid, SIGCONT);
     assert_true(comes_back(&p));
     pair_close(&p);
@@ -141,17 +145,17 @@ static void a_stopped_worker_is_reported_in_mode_async_too(void **state)
 {
     (void)state;
     pair p;
-    pair_open(&p, 4, HSD_MODE_ASYNC);
+    pair_open(&p, 4, HSD_MODE_ASYNC, LATE_MS);
     p.kill_at = 50;
     p.signal = SIGSTOP;
     pair_run(&p);
     int64_t n_lost = p.out.stats.workers_lost;
     p.kill_at = 0;
-    for (int i = 0; i < 100 && n_lost == 0; i++) {
+    for (int i = 0; i < TRIES && n_lost == 0; i++) {
         pair_run(&p);
         n_lost = p.out.stats.workers_lost;
     }
-    assert_int_equal(n_lost, 1);
+    assert_true(n_lost >= 1);
     kill(p.process.pid, SIGCONT);
     assert_true(comes_back(&p));
     pair_close(&p);
@@ -161,11 +165,11 @@ static void another_vocabulary_is_refused_until_the_right_worker_is_back(void **
 {
     (void)state;
     pair p;
-    pair_open(&p, 5, HSD_MODE_MIRROR);
+    pair_open(&p, 5, HSD_MODE_MIRROR, LATE_MS);
     process_kill(&p.process);
     p.process.odd_token = 77;
     assert_true(process_start(&p.process));
-    for (int i = 0; i < 100 && p.target->helpers[0].state != HSDI_PEER_REFUSED; i++) {
+    for (int i = 0; i < TRIES && p.target->helpers[0].state != HSDI_PEER_REFUSED; i++) {
         pair_run(&p);
         usleep(20000);
     }

@@ -4,6 +4,8 @@
 /// Does not prove: what peers do with frames.
 #include "frames.h"
 
+#include <pipelines/spans.h>
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,7 +112,7 @@ typedef struct field_case {
 
 static const field_case field_cases[] = {
     {1, 0, 4, {0x31445348}, {0, 0x31445349}, 1, 2, "magic"},
-    {1, 6, 2, {1, 2}, {0, 14, 65535}, 2, 3, "type"},
+    {1, 6, 2, {1, 2}, {0, 18, 65535}, 2, 3, "type"},
     {1, 8, 4, {44}, {43, 45, 0xffffffff}, 1, 3, "n_bytes"},
     {1, 40, 4, {0, 0x7fffffff}, {0x80000000, 0xffffffff}, 2, 2, "n_vocab"},
     {3, 28, 4, {0, 64}, {65, 0xffffffff}, 2, 2, "n_proxies"},
@@ -174,6 +176,25 @@ static const field_case field_cases[] = {
     {13, 36, 4, {5}, {0, 1048577}, 1, 2, "n_tokens"},
     {13, 36, 4, {5}, {6}, 1, 1, "tokens"},
     {13, 40, 4, {0, 0x7fffffff}, {0x80000000}, 2, 1, "tokens"},
+    {15, 32, 8, {0, 1500}, {0x2000000000000000u}, 2, 1, "taken_ns"},
+    {15, 32, 8, {1000}, {1501}, 1, 1, "given_ns"},
+    {15, 40, 8, {1000, 0x1fffffffffffffffu}, {999, 0x2000000000000000u}, 2, 2, "given_ns"},
+    {15, 48, 4, {0, 4194304}, {4194305}, 2, 1, "pid"},
+    {15, 52, 2, {7}, {64, 65535}, 1, 2, "n_text"},
+    {16, 24, 4, {0, 2}, {3, 0xffffffff}, 2, 2, "order"},
+    {16, 28, 8, {0, 0x7fffffffffffffffu}, {0x8000000000000000u}, 2, 1, "from"},
+    {17, 24, 8, {0, 410}, {0x8000000000000000u}, 2, 1, "from"},
+    {17, 32, 8, {400}, {399, 0x8000000000000000u}, 1, 2, "next"},
+    {17, 40, 8, {0}, {0x8000000000000000u}, 1, 1, "n_dropped"},
+    {17, 48, 2, {2}, {401, 65535}, 1, 2, "n_spans"},
+    {17, 50, 2, {0, 1}, {2}, 2, 1, "is_last"},
+    {17, 52, 1, {0, 13}, {14, 255}, 2, 2, "spans"},
+    {17, 53, 1, {0, 5}, {6, 255}, 2, 2, "spans"},
+    {17, 54, 2, {0}, {1}, 1, 1, "spans"},
+    {17, 72, 4, {0}, {1}, 1, 1, "spans"},
+    {17, 76, 8, {0, 456}, {457, 0x8000000000000000u}, 2, 2, "spans"},
+    {17, 84, 8, {456, 0x1fffffffffffffffu}, {0, 0x2000000000000000u}, 2, 2, "spans"},
+    {17, 92, 1, {13}, {14}, 1, 1, "spans"},
 };
 
 static hsd_status decode_with(const field_case *field, uint64_t value, hsd_error *err)
@@ -218,7 +239,7 @@ static void another_version_is_told_from_damage(void **state)
     size_t n = frames_encode(HSDI_FRAME_HELLO, bytes, sizeof bytes);
     bytes[4] = HSDI_PROTOCOL_VERSION + 1;
     assert_int_equal(hsdi_frame_decode(bytes, n, &got, &err), HSD_EPROTOCOL);
-    assert_non_null(strstr(err.message, "version 4"));
+    assert_non_null(strstr(err.message, "version 5"));
     assert_true(got.session == 0x0123456789abcdefu);
 }
 
@@ -247,8 +268,38 @@ static void random_damage_never_yields_an_impossible_frame(void **state)
             for (int i = 0; i < got.proxies.n_rows * got.proxies.n_top; i++) {
                 assert_true(hsdi_frame_proxy(&got, 0, i).token >= -1);
             }
+        } else if (got.type == HSDI_FRAME_SPANS) {
+            for (int i = 0; i < got.spans.n; i++) {
+                const hsdi_span span = hsdi_frame_span(&got, i);
+                assert_true(span.kind && span.begin_ns >= 0 && span.end_ns >= span.begin_ns);
+            }
         }
     }
+}
+
+static void a_span_survives_the_way(void **state)
+{
+    (void)state;
+    const hsdi_span sent = {.kind = &hsdi_span_roots,
+                            .begin_ns = 1000000000123,
+                            .end_ns = INT64_MAX,
+                            .text = "own candidates",
+                            .session = 0x89abcdef,
+                            .step = 0xffffffff,
+                            .values = {1, -2, INT32_MAX}};
+    uint8_t bytes[HSDI_SPAN_BYTES];
+    assert_true(hsdi_span_encode(&sent, bytes));
+    hsdi_frame frame = frames_make(HSDI_FRAME_SPANS);
+    frame.spans.bytes = bytes;
+    const hsdi_span got = hsdi_frame_span(&frame, 0);
+    assert_ptr_equal(got.kind, sent.kind);
+    assert_true(got.begin_ns == sent.begin_ns && got.end_ns == sent.end_ns);
+    assert_string_equal(got.text, sent.text);
+    assert_int_equal(got.session, sent.session);
+    assert_int_equal(got.step, sent.step);
+    assert_memory_equal(got.values, sent.values, sizeof sent.values);
+    const hsdi_span of_target = {.kind = &hsdi_span_prefix};
+    assert_false(hsdi_span_encode(&of_target, bytes));
 }
 
 static void bf16_rounds_to_nearest_even(void **state)
@@ -272,6 +323,7 @@ int main(void)
         cmocka_unit_test(every_field_is_held_to_its_limits),
         cmocka_unit_test(another_version_is_told_from_damage),
         cmocka_unit_test(random_damage_never_yields_an_impossible_frame),
+        cmocka_unit_test(a_span_survives_the_way),
         cmocka_unit_test(bf16_rounds_to_nearest_even),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
-/// Proves: the measurement runs on both transports and gives ordered percentiles; other requests
-/// are refused. Does not prove: any time; the figures are printed for the reader.
+/// Proves: the measurement runs on all three transports, for mirror and serial steps, and gives
+/// ordered percentiles; other requests are refused. Does not prove: any time; the figures are
+/// printed for the reader.
 #include <pipelines/rendezvous.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,11 +8,11 @@
 
 #include <cmocka.h>
 
-static void measure(const char *transport)
+static void measure(const char *transport, hsd_mode mode)
 {
     hsd_rendezvous_times times = {0};
     hsd_error err = {0};
-    hsd_status status = hsdi_rendezvous_measure(transport, 300, &times, &err);
+    hsd_status status = hsdi_rendezvous_measure(transport, mode, 300, &times, &err);
     if (status != HSD_OK) {
         fail_msg("%s: %s", transport, err.message);
     }
@@ -25,13 +26,15 @@ static void measure(const char *transport)
 static void it_measures_threads(void **state)
 {
     (void)state;
-    measure("inproc");
+    measure("inproc", HSD_MODE_MIRROR);
+    measure("inproc", HSD_MODE_SERIAL);
 }
 
 static void it_measures_sockets(void **state)
 {
     (void)state;
-    measure("ipc");
+    measure("ipc", HSD_MODE_MIRROR);
+    measure("tcp", HSD_MODE_MIRROR);
 }
 
 static void other_transports_and_counts_are_refused(void **state)
@@ -39,9 +42,10 @@ static void other_transports_and_counts_are_refused(void **state)
     (void)state;
     hsd_rendezvous_times times = {.n_steps = 7};
     hsd_error err;
-    assert_int_equal(hsdi_rendezvous_measure("tcp", 10, &times, &err), HSD_EINVAL);
-    assert_int_equal(hsdi_rendezvous_measure(NULL, 10, &times, &err), HSD_EINVAL);
-    assert_int_equal(hsdi_rendezvous_measure("ipc", 0, &times, &err), HSD_EINVAL);
+    assert_int_equal(hsdi_rendezvous_measure("udp", HSD_MODE_MIRROR, 10, &times, &err), HSD_EINVAL);
+    assert_int_equal(hsdi_rendezvous_measure(NULL, HSD_MODE_MIRROR, 10, &times, &err), HSD_EINVAL);
+    assert_int_equal(hsdi_rendezvous_measure("ipc", HSD_MODE_MIRROR, 0, &times, &err), HSD_EINVAL);
+    assert_int_equal(hsdi_rendezvous_measure("ipc", HSD_MODE_AR, 10, &times, &err), HSD_EINVAL);
     assert_int_equal(times.n_steps, 7);
 }
 

@@ -32,7 +32,7 @@ MAY_INCLUDE = {
 ONLY_PLACE = [
     (r"zmq.*\.h", ["pipelines/transport", "tests"]),
     (r"hwloc(\.h|/.*)", ["topology", "tests"]),
-    (r"cyaml/.*", ["topology", "tests"]),
+    (r"(cyaml/.*|yaml\.h)", ["topology", "tests"]),
     (r"pcre2(posix)?\.h", ["engine", "tests"]),
     (r"argp\.h", ["cli", "tests"]),
     (r"jansson\.h", ["cli", "tests"]),
@@ -49,7 +49,7 @@ LIBC = re.compile(
     r"stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|"
     r"tgmath|threads|time|uchar|wchar|wctype|dirent|malloc|dlfcn|fcntl|poll|pthread|sched|semaphore|"
     r"spawn|unistd|getopt|netdb|arpa/inet|netinet/(in|tcp)|"
-    r"sys/(auxv|eventfd|mman|random|resource|socket|stat|syscall|time|types|uio|un|wait)|"
+    r"sys/(auxv|eventfd|mman|random|resource|socket|stat|syscall|time|types|uio|un|utsname|wait)|"
     r"linux/(futex|perf_event))\.h")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:<([^>]+)>|"([^"]+)"|(\w+))')

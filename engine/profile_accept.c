@@ -1,0 +1,203 @@
+/// What a profile knows of messages and of acceptance.
+///
+/// Acceptance comes from real generations in mode mirror whose draft completes its branches before
+/// it looks at a commit (audited), so that it says little of the machine and much of the models.
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/profile.h"
+#include "pipelines/rendezvous.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    WINDOW = 8,
+    N_STEPS = 2000,
+    QUICK_STEPS = 500,
+    TOKENS = 384,
+    QUICK_TOKENS = 96,
+    TOKENS_LEAST = 32
+}; ///< however long they take
+
+static const char *const built_in[] = {
+    "Once upon a time there was a little girl who",
+    "The old king called his three sons together and said to them:",
+    "List three things that a traveller should carry, and say why each of them is useful.",
+    "for (int i = 0; i < n; i++) {\n    sum += values[i];",
+};
+
+hsd_status hsdi_profile_messages(const hsd_profile_options *options, hsdi_profile *out,
+                                 hsd_error *err)
+{
+    hsdi_cost_rendezvous *r = &out->costs.rendezvous;
+    int n = options->quick ? QUICK_STEPS : N_STEPS;
+    double serial_ns = 0.0;
+    struct {
+        const char *transport;
+        hsd_mode mode;
+        double *ns;
+    } cases[] = {{"inproc", HSD_MODE_MIRROR, &r->inproc_ns},
+                 {"inproc", HSD_MODE_SERIAL, &serial_ns},
+                 {"ipc", HSD_MODE_MIRROR, &r->ipc_ns},
+                 {"tcp", HSD_MODE_MIRROR, &r->tcp_ns}};
+    hsd_status status = HSD_OK;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases && status == HSD_OK; i++) {
+        hsd_rendezvous_times times;
+        status = hsdi_rendezvous_measure(cases[i].transport, cases[i].mode, n, &times, err);
+        if (status == HSD_OK) {
+            *cases[i].ns = times.p50_us * 1e3;
+        }
+    }
+    r->serial_extra_ns = fmax(serial_ns - r->inproc_ns, 0.0);
+    return status;
+}
+
+/// A calibration run.
+typedef struct calibration {
+    const hsd_profile_options *options;
+    int64_t end_ns; ///< no token is wanted after it
+    int n_tokens;   ///< for each prompt
+    int64_t reached[HSDI_WINDOW_MAX + 1], passed[HSDI_WINDOW_MAX + 1];
+    hsd_coverage coverage;
+    double n_seen;
+    int n_got; ///< tokens so far
+} calibration;
+
+static bool on_token(void *user, const hsd_token *token)
+{
+    calibration *c = user;
+    (void)token;
+    return ++c->n_got < TOKENS_LEAST || hsdi_now_ns() < c->end_ns;
+}
+
+static void add(int64_t *into, const int64_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        into[i] += from[i];
+    }
+}
+
+static void collect(calibration *c, const hsd_session *session)
+{
+    int64_t reached[HSDI_WINDOW_MAX + 1], passed[HSDI_WINDOW_MAX + 1];
+    hsd_coverage coverage;
+    hsd_stats stats;
+    hsdi_session_depths(session, reached, passed);
+    hsd_session_coverage(session, &coverage);
+    hsd_session_stats(session, &stats);
+    add(c->reached, reached, HSDI_WINDOW_MAX + 1);
+    add(c->passed, passed, HSDI_WINDOW_MAX + 1);
+    add(c->coverage.draft, coverage.draft, 65);
+    add(c->coverage.both, coverage.both, 65);
+    c->n_seen += stats.n_tokens;
+}
+
+static hsd_status generate(hsd_engine *engine, calibration *c, hsd_mode mode, hsd_draft_kind kind,
+                           hsd_error *err)
+{
+    hsd_session_options how;
+    hsd_session *session = NULL;
+    hsd_session_options_init(&how);
+    how.mode = mode;
+    how.draft_kind = kind;
+    how.window = WINDOW;
+    how.roots = HSDI_ROOTS_MAX;
+    how.audit_roots = mode == HSD_MODE_MIRROR;
+    how.n_tokens = c->n_tokens;
+    how.ignore_eos = true;
+    how.on_token = on_token;
+    how.on_token_user = c;
+    const char *const *prompts = c->options->n_prompts > 0 ? c->options->prompts : built_in;
+    int n = c->options->n_prompts > 0 ? c->options->n_prompts
+                                      : (int)(sizeof built_in / sizeof *built_in);
+    hsd_status status = hsd_session_open(engine, &how, &session, err);
+    for (int i = 0; i < n && status == HSD_OK; i++) {
+        if (c->n_got >= TOKENS_LEAST && hsdi_now_ns() >= c->end_ns) {
+            break;
+        }
+        status = hsd_session_submit(session, prompts[i], strlen(prompts[i]), err);
+        if (status == HSD_OK) {
+            status = hsd_session_wait(session, err);
+            status = status == HSD_ECANCELED ? HSD_OK : status; // the time was over
+            collect(c, session);
+        }
+    }
+    hsd_session_close(&session);
+    return status;
+}
+
+static double share(int64_t part, int64_t all)
+{
+    return all > 0 ? (double)part / (double)all : 0.0;
+}
+
+/// Depths that were hardly reached are left out; whoever reads takes the last one for them.
+static void put_depths(const calibration *c, hsdi_acceptance *out)
+{
+    enum { LEAST = 4 };
+    for (int d = 1; d <= HSDI_WINDOW_MAX && c->reached[d] >= LEAST; d++) {
+        out->accept[d] = share(c->passed[d], c->reached[d]);
+    }
+}
+
+static void put_coverage(const int64_t ranks[65], double out[HSDI_COST_ROWS])
+{
+    int64_t all = 0, seen = 0;
+    for (int i = 0; i < 65; i++) {
+        all += ranks[i];
+    }
+    for (int i = 0, k = 0; i < 64 && k < HSDI_COST_ROWS; i++) {
+        seen += ranks[i];
+        if (i + 1 == hsdi_cost_row_counts[k]) {
+            out[k++] = share(seen, all);
+        }
+    }
+}
+
+static int tokens_of(const hsd_profile_options *o)
+{
+    int n_prompts = o->n_prompts > 0 ? o->n_prompts : (int)(sizeof built_in / sizeof *built_in);
+    int n = o->n_tokens > 0 ? o->n_tokens : o->quick ? QUICK_TOKENS : TOKENS;
+    return n > n_prompts ? n / n_prompts : 1;
+}
+
+hsd_status hsdi_profile_acceptance(const hsd_profile_options *options, double seconds,
+                                   hsdi_profile *out, hsd_error *err)
+{
+    hsd_engine_options how;
+    hsd_engine *engine = NULL;
+    hsdi_acceptance *a = &out->costs.acceptance;
+    hsd_engine_options_init(&how);
+    how.target_path = options->target_path;
+    how.draft_path = options->draft_path;
+    how.target_device = options->n_devices > 0 ? options->devices[0] : NULL;
+    how.draft_device = options->n_draft_devices > 0 ? options->draft_devices[0] : how.target_device;
+    how.log = options->log;
+    how.log_user = options->log_user;
+    hsd_status status = hsd_engine_open(&how, &engine, err);
+    if (status == HSD_OK && hsd_engine_has_draft(engine)) {
+        calibration c = {.options = options, .n_tokens = tokens_of(options)};
+        c.end_ns = hsdi_now_ns() + (int64_t)(seconds * 0.8e9);
+        status = generate(engine, &c, HSD_MODE_MIRROR, HSD_DRAFT_MODEL, err);
+        put_depths(&c, a);
+        put_coverage(c.coverage.draft, a->own);
+        put_coverage(c.coverage.both, a->both);
+        a->n_seen = c.n_seen;
+        int n_layers = hsd_engine_n_layers(engine);
+        a->exit_part = (double)(n_layers / 2) / n_layers; // where sessions exit by default
+    }
+    if (status == HSD_OK) {
+        calibration c = {.options = options, .n_tokens = tokens_of(options)};
+        c.end_ns = hsdi_now_ns() + (int64_t)(seconds * 0.2e9);
+        status = generate(engine, &c, HSD_MODE_SERIAL, HSD_DRAFT_NGRAM, err);
+        int64_t reached = 0, passed = 0;
+        for (int d = 1; d <= HSDI_WINDOW_MAX; d++) {
+            reached += c.reached[d];
+            passed += c.passed[d];
+        }
+        a->ngram_accept = share(passed, reached);
+        a->n_seen = a->n_seen > 0.0 ? a->n_seen : c.n_seen;
+    }
+    hsd_engine_close(&engine);
+    return status;
+}

@@ -1,0 +1,128 @@
+/// Spans for targets, a frame at a time.
+///
+/// Giving has no state but the track: a target asks for spans from a number on, as often as it
+/// likes, so that an answer that was lost is asked for again.
+#include <base/clock.h>
+#include <pipelines/spans.h>
+#include <pipelines/worker_trace.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SPANS_OF_A_SCAN = 20000 }; ///< looked at for one frame, so that drafts do not wait long
+
+hsd_status hsdi_worker_trace_init(hsdi_worker_trace *t, hsd_trace *trace, const char *name,
+                                  hsd_error *err)
+{
+    *t = (hsdi_worker_trace){0};
+    strncpy(t->name, name, sizeof t->name - 1);
+    return hsdi_track_open(trace, t->name, &t->track, err);
+}
+
+void hsdi_worker_trace_fini(hsdi_worker_trace *t)
+{
+    hsdi_track_close(&t->track);
+    hsd_trace_destroy(&t->own);
+}
+
+static hsdi_trace_asker *find(hsdi_worker_trace *t, uint64_t session)
+{
+    for (int i = 0; i < t->n_askers; i++) {
+        if (t->askers[i].session == session) {
+            return &t->askers[i];
+        }
+    }
+    return NULL;
+}
+
+static void make_track(hsdi_worker_trace *t, const hsdi_log *log)
+{
+    hsd_error err = {0};
+    if (hsd_trace_create("hsd worker", 0, &t->own, &err) != HSD_OK ||
+        hsdi_track_open(t->own, t->name, &t->track, &err) != HSD_OK) {
+        hsdi_logf(log, HSDI_LOG_WARN, "draft worker: nothing is recorded: %s", err.message);
+        hsd_trace_destroy(&t->own);
+    }
+}
+
+void hsdi_worker_trace_record(hsdi_worker_trace *t, uint64_t session, const hsdi_log *log)
+{
+    hsdi_trace_asker *asker = find(t, session);
+    if (!asker && t->n_askers == HSDI_TRACE_ASKERS) {
+        return;
+    }
+    if (!t->track) {
+        make_track(t, log);
+    }
+    if (!t->track) {
+        return;
+    }
+    if (asker) { // its target lost us for a while, and counts on
+        asker->heard_ns = hsdi_now_ns();
+    } else {
+        t->askers[t->n_askers++] =
+            (hsdi_trace_asker){session, hsdi_track_n_spans(t->track), hsdi_now_ns()};
+    }
+}
+
+void hsdi_worker_trace_give(hsdi_worker_trace *t, const hsdi_frame *give, hsdi_frame *out)
+{
+    hsdi_trace_asker *asker = find(t, give->session);
+    out->spans.from = out->spans.next = give->trace.from;
+    out->spans.bytes = t->bytes;
+    out->spans.is_last = true;
+    if (!asker) {
+        return;
+    }
+    int n_all = hsdi_track_n_spans(t->track);
+    // A trace of the worker's own may have been restarted since.
+    int64_t n_there = n_all > asker->begin ? n_all - asker->begin : 0;
+    int64_t at = give->trace.from < (uint64_t)n_there ? (int64_t)give->trace.from : n_there;
+    int64_t end = n_there - at > SPANS_OF_A_SCAN ? at + SPANS_OF_A_SCAN : n_there;
+    asker->heard_ns = hsdi_now_ns();
+    for (; at < end && out->spans.n < HSDI_SPANS_MAX; at++) {
+        const hsdi_span *span = hsdi_track_span(t->track, asker->begin + (int)at);
+        bool is_theirs = !span->kind->is_of_step || span->session == (uint32_t)give->session;
+        uint8_t *bytes = t->bytes + (size_t)out->spans.n * HSDI_SPAN_BYTES;
+        out->spans.n += is_theirs && hsdi_span_encode(span, bytes);
+    }
+    out->spans.next = (uint64_t)at > give->trace.from ? (uint64_t)at : give->trace.from;
+    out->spans.is_last = at == n_there;
+    out->spans.n_dropped = (uint64_t)hsdi_track_n_dropped(t->track);
+}
+
+static void forget(hsdi_worker_trace *t, hsdi_trace_asker *asker)
+{
+    *asker = t->askers[--t->n_askers];
+    if (t->n_askers == 0 && t->own) {
+        hsdi_track_close(&t->track);
+        hsd_trace_destroy(&t->own);
+    }
+}
+
+void hsdi_worker_trace_end(hsdi_worker_trace *t, uint64_t session)
+{
+    hsdi_trace_asker *asker = find(t, session);
+    if (asker) {
+        forget(t, asker);
+    }
+}
+
+void hsdi_worker_trace_sweep(hsdi_worker_trace *t, int64_t since_ns)
+{
+    for (int i = t->n_askers - 1; i >= 0; i--) {
+        if (t->askers[i].heard_ns < since_ns) {
+            forget(t, &t->askers[i]);
+        }
+    }
+}
+
+void hsdi_worker_trace_time(const hsdi_frame *clock, hsdi_frame *out)
+{
+    out->time.taken_ns = (uint64_t)hsdi_now_ns();
+    out->time.asked_ns = clock->time.asked_ns;
+    out->time.pid = (int)getpid();
+    if (gethostname(out->time.host, sizeof out->time.host - 1) != 0) {
+        out->time.host[0] = 0;
+    }
+    out->time.given_ns = (uint64_t)hsdi_now_ns();
+}

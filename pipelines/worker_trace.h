@@ -1,0 +1,46 @@
+/// What a worker records for targets in other processes.
+///
+/// A worker has one track. It is its own trace's where it was given one, else it is made when the
+/// first target asks for it, and freed when the last one has ended or was silent for too long. A
+/// target is given the spans of its own session, and those of none (sleeping).
+#ifndef HSDI_PIPELINES_WORKER_TRACE_H
+#define HSDI_PIPELINES_WORKER_TRACE_H
+
+#include <pipelines/protocol.h>
+#include <pipelines/worker.h>
+
+enum { HSDI_TRACE_ASKERS = 16 };
+
+/// A session whose target wants spans.
+typedef struct hsdi_trace_asker {
+    uint64_t session;
+    int begin; ///< span of the track that is its number 0
+    int64_t heard_ns;
+} hsdi_trace_asker;
+
+/// Thread: the worker's.
+typedef struct hsdi_worker_trace {
+    hsdi_track *track; ///< NULL: nothing is recorded
+    hsd_trace *own;    ///< the trace of the track that was made for targets; NULL: none
+    char name[HSDI_TRACK_NAME_BYTES];
+    int n_askers;
+    hsdi_trace_asker askers[HSDI_TRACE_ASKERS];
+    uint8_t bytes[HSDI_SPANS_MAX * HSDI_SPAN_BYTES]; ///< of the SPANS being made
+} hsdi_worker_trace;
+
+HSD_NODISCARD hsd_status hsdi_worker_trace_init(hsdi_worker_trace *t, hsd_trace *trace,
+                                                const char *name, hsd_error *err);
+void hsdi_worker_trace_fini(hsdi_worker_trace *t);
+
+/// RECORD, or once more; more than HSDI_TRACE_ASKERS at a time get no spans.
+void hsdi_worker_trace_record(hsdi_worker_trace *t, uint64_t session, const hsdi_log *log);
+/// The SPANS that answers a GIVE; it borrows from `t`.
+void hsdi_worker_trace_give(hsdi_worker_trace *t, const hsdi_frame *give, hsdi_frame *out);
+void hsdi_worker_trace_end(hsdi_worker_trace *t, uint64_t session);
+/// Forget who was not heard of since then.
+void hsdi_worker_trace_sweep(hsdi_worker_trace *t, int64_t since_ns);
+
+/// The TIME that answers a CLOCK.
+void hsdi_worker_trace_time(const hsdi_frame *clock, hsdi_frame *out);
+
+#endif

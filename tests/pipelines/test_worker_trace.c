@@ -1,0 +1,158 @@
+/// Proves: a worker gives a target the spans of its own session and of none, each once, in frames
+///           that hold at most 400, from the moment it was told to record; asking again for the
+///           same number gives the same; a worker that was given no trace makes a track when the
+///           first target asks for one and frees it after the last one, or after its silence; a
+///           worker's own trace stays; more targets than there is room for get none.
+/// Does not prove: that clocks are compared rightly (tests/cli/test_trace.py, with real clocks).
+#include <base/clock.h>
+#include <pipelines/spans.h>
+#include <pipelines/worker_trace.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static void put(hsdi_worker_trace *t, const hsdi_span_kind *kind, uint32_t session, int value)
+{
+    hsdi_track_put(
+        t->track,
+        &(hsdi_span){
+            .kind = kind, .begin_ns = 10, .end_ns = 20, .session = session, .values = {value}});
+}
+
+static hsdi_frame give(hsdi_worker_trace *t, uint64_t session, uint64_t from)
+{
+    hsdi_frame ask = {.type = HSDI_FRAME_TRACE, .session = session};
+    hsdi_frame out = {.type = HSDI_FRAME_SPANS, .session = session};
+    ask.trace.from = from;
+    hsdi_worker_trace_give(t, &ask, &out);
+    return out;
+}
+
+static hsdi_worker_trace *make(hsd_trace *trace)
+{
+    hsdi_worker_trace *t = calloc(1, sizeof *t);
+    assert_non_null(t);
+    assert_int_equal(hsdi_worker_trace_init(t, trace, "draft worker", NULL), HSD_OK);
+    return t;
+}
+
+static const uint64_t ONE = 0x1111111100000001u, TWO = 0x2222222200000002u;
+
+static void a_target_gets_its_own_spans_once(void **state)
+{
+    (void)state;
+    enum { N = 1000 };
+    hsdi_worker_trace *t = make(NULL);
+    hsdi_worker_trace_record(t, ONE, NULL);
+    put(t, &hsdi_span_glue, 2, -1); // before the second one asked
+    hsdi_worker_trace_record(t, TWO, NULL);
+    for (int i = 0; i < N; i++) {
+        put(t, &hsdi_span_branches, i % 4 == 0 ? 2 : 1, i);
+        put(t, &hsdi_span_prefix, 1, i); // of a kind that does not travel
+    }
+    put(t, &hsdi_span_sleep, 0, 0);
+    const struct {
+        uint64_t session;
+        int first, n;
+    } cases[] = {{ONE, 1, N * 3 / 4 + 1}, {TWO, 0, N / 4 + 1}};
+    for (int c = 0; c < 2; c++) {
+        int n = 0, last = -1;
+        uint64_t from = 0;
+        for (bool is_last = false; !is_last;) {
+            hsdi_frame got = give(t, cases[c].session, from), again;
+            int first = got.spans.n > 0 ? hsdi_frame_span(&got, 0).values[0] : 0;
+            again = give(t, cases[c].session, from);
+            assert_true(again.spans.n == got.spans.n && again.spans.next == got.spans.next);
+            assert_int_equal(again.spans.n > 0 ? hsdi_frame_span(&again, 0).values[0] : 0, first);
+            assert_in_range(got.spans.n, 1, HSDI_SPANS_MAX);
+            for (int i = 0; i < got.spans.n; i++, n++) {
+                const hsdi_span span = hsdi_frame_span(&again, i);
+                assert_int_equal(span.session, (uint32_t)cases[c].session);
+                if (span.kind == &hsdi_span_branches) {
+                    assert_true(span.values[0] > last);
+                    assert_true((span.values[0] % 4 == 0) == (c == 1));
+                    last = span.values[0];
+                } else {
+                    assert_ptr_equal(span.kind, &hsdi_span_sleep);
+                }
+            }
+            assert_true(got.spans.from == from && got.spans.next > from);
+            from = got.spans.next;
+            is_last = got.spans.is_last;
+        }
+        assert_int_equal(n, cases[c].n);
+        hsdi_frame rest = give(t, cases[c].session, from);
+        assert_true(rest.spans.n == 0 && rest.spans.is_last && rest.spans.next == from);
+        rest = give(t, cases[c].session, INT64_MAX); // what a fool asks for
+        assert_true(rest.spans.n == 0 && rest.spans.next == INT64_MAX);
+    }
+    hsdi_worker_trace_fini(t);
+    free(t);
+}
+
+static void a_track_lives_as_long_as_somebody_wants_it(void **state)
+{
+    (void)state;
+    hsdi_worker_trace *t = make(NULL);
+    assert_null(t->track);
+    assert_int_equal(give(t, ONE, 0).spans.n, 0);
+    hsdi_worker_trace_record(t, ONE, NULL);
+    hsdi_worker_trace_record(t, TWO, NULL);
+    hsdi_worker_trace_record(t, TWO, NULL);
+    assert_int_equal(t->n_askers, 2);
+    assert_non_null(t->track);
+    hsdi_worker_trace_end(t, ONE);
+    hsdi_worker_trace_end(t, ONE);
+    assert_non_null(t->track);
+    hsdi_worker_trace_sweep(t, hsdi_now_ns() - INT64_C(3600000000000));
+    assert_non_null(t->track);
+    hsdi_worker_trace_sweep(t, hsdi_now_ns() + 1);
+    assert_null(t->track);
+    assert_null(t->own);
+    for (uint64_t i = 0; i < HSDI_TRACE_ASKERS + 3; i++) {
+        hsdi_worker_trace_record(t, i, NULL);
+    }
+    assert_int_equal(t->n_askers, HSDI_TRACE_ASKERS);
+    put(t, &hsdi_span_sleep, 0, 0);
+    assert_int_equal(give(t, 0, 0).spans.n, 1);
+    assert_int_equal(give(t, HSDI_TRACE_ASKERS + 1, 0).spans.n, 0);
+    hsdi_worker_trace_fini(t);
+    free(t);
+}
+
+static void a_trace_of_the_workers_own_stays(void **state)
+{
+    (void)state;
+    hsd_trace *trace = NULL;
+    assert_int_equal(hsd_trace_create("worker", 10, &trace, NULL), HSD_OK);
+    hsdi_worker_trace *t = make(trace);
+    put(t, &hsdi_span_sleep, 0, 0);
+    hsdi_worker_trace_record(t, ONE, NULL);
+    for (int i = 0; i < 12; i++) {
+        put(t, &hsdi_span_glue, 1, i);
+    }
+    hsdi_frame got = give(t, ONE, 0);
+    assert_int_equal(got.spans.n, 9); // not the one before
+    assert_int_equal(got.spans.n_dropped, 3);
+    hsd_trace_restart(trace);
+    put(t, &hsdi_span_glue, 1, 0);
+    assert_int_equal(give(t, ONE, 9).spans.n, 0);
+    hsdi_worker_trace_end(t, ONE);
+    assert_non_null(t->track);
+    hsdi_worker_trace_fini(t);
+    hsd_trace_destroy(&trace);
+    free(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_target_gets_its_own_spans_once),
+        cmocka_unit_test(a_track_lives_as_long_as_somebody_wants_it),
+        cmocka_unit_test(a_trace_of_the_workers_own_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,54 @@
+/// Which attention cache a layer should have: a pure table, input of plans.
+#ifndef HSDI_TOPOLOGY_CACHE_LAYOUT_H
+#define HSDI_TOPOLOGY_CACHE_LAYOUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum hsdi_cache_kind {
+    HSDI_CACHE_KV,     ///< keys and values
+    HSDI_CACHE_EL,     ///< the layer's input, absorbed into the products (EL-attention)
+    HSDI_CACHE_H,      ///< the layer's input, keys and values made again from it
+    HSDI_CACHE_SHARED, ///< another layer's
+} hsdi_cache_kind;
+
+typedef enum hsdi_cache_type { HSDI_CACHE_F32, HSDI_CACHE_F16, HSDI_CACHE_Q8 } hsdi_cache_type;
+
+typedef enum hsdi_positions {
+    HSDI_POSITIONS_ROTARY, ///< between the query and key products: absorbing keys would be wrong
+    HSDI_POSITIONS_OTHER,  ///< absolute, additive biases, ALiBi, none
+} hsdi_positions;
+
+/// A layer, the rows that share a prefix, and the device.
+typedef struct hsdi_cache_case {
+    int n_embd, n_heads, n_kv_heads, d_head;
+    hsdi_positions positions;
+    bool is_cross;           ///< cross-attention: one text for all layers
+    bool shares_other_layer; ///< its keys and values are another layer's
+    bool is_parked;          ///< a sequence that waits
+    bool is_memory_short;    ///< smaller is worth more than faster
+    int n_rows;              ///< that share the prefix: window and tree rows of a pass
+    double gops, read_gbps;  ///< of the device; either 0: not known, taken for a CPU core
+} hsdi_cache_case;
+
+typedef struct hsdi_cache_choice {
+    hsdi_cache_kind kind;
+    hsdi_cache_type type;
+    int64_t token_bytes; ///< of one token in one layer
+    bool is_built;       ///< hsd has it
+    double most_rows;    ///< EL is faster than keys and values below so many rows; 0: never
+} hsdi_cache_choice;
+
+/// What the decision table says, whether it is built or not.
+///
+/// Source : arXiv:2105.04779; the limits follow from time = max(bytes / bandwidth, work / rate).
+/// Thread : pure.
+hsdi_cache_choice hsdi_cache_layout(const hsdi_cache_case *layer);
+
+/// What can be chosen today: keys and values in f32 (the owner's where a layer shares them).
+hsdi_cache_choice hsdi_cache_built(const hsdi_cache_case *layer);
+
+const char *hsdi_cache_kind_name(hsdi_cache_kind kind); ///< "K+V"
+const char *hsdi_cache_type_name(hsdi_cache_type type); ///< "f32"
+
+#endif

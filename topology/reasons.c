@@ -1,0 +1,249 @@
+/// Why the plan is what it is: a sentence per device that is not used, per mode that lost, and on
+/// what would change the plan. Numbers come from the same law, by asking again with one thing
+/// fixed.
+#include "topology/search.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct teller {
+    const hsdi_search *done;
+    hsdi_plan *plan;
+    hsdi_search *again;
+} teller;
+
+/// The public hsd_mode_name belongs to the engine, which this folder does not see.
+static const char *mode_name(hsd_mode mode)
+{
+    static const char *const names[] = {"auto", "ar", "serial", "mirror", "async"};
+    return names[mode];
+}
+
+__attribute__((format(printf, 2, 3))) static void say(teller *t, const char *format, ...)
+{
+    if (t->plan->n_reasons < HSDI_PLAN_REASONS) {
+        va_list args;
+        va_start(args, format);
+        char *out = t->plan->reasons[t->plan->n_reasons++];
+        (void)vsnprintf(out, sizeof t->plan->reasons[0], format, args);
+        va_end(args);
+    }
+}
+
+/// "45.1 tokens/s", by the objective.
+static const char *worth(const teller *t, const hsdi_plan_step *step, char out[32])
+{
+    switch (t->done->options->objective) {
+    case HSDI_OBJECTIVE_LATENCY:
+        (void)snprintf(out, 32, "%.3f ms a token", step->latency_ns * 1e-6);
+        break;
+    case HSDI_OBJECTIVE_ENERGY:
+        (void)snprintf(out, 32, "%.3f J a token", step->joules_per_token);
+        break;
+    default:
+        (void)snprintf(out, 32, "%.1f tokens/s", step->tokens_per_s);
+        break;
+    }
+    return out;
+}
+
+static const char *name_of(const teller *t, int i_device)
+{
+    return t->done->machine->devices[i_device].name;
+}
+
+/// The best with a mode, a draft device, or both (AUTO and -1: free) and the plan's target.
+static const hsdi_plan_candidate *ask(teller *t, hsd_mode mode, int i_draft)
+{
+    hsdi_search *s = t->again;
+    hsdi_search_init(s, t->done->machine, t->done->costs, t->done->options);
+    const hsdi_plan_setting *best = &t->plan->best.setting;
+    s->choices.i_target = best->i_target;
+    s->choices.i_suffix = best->i_suffix;
+    s->choices.split_layer = best->i_suffix >= 0 ? best->split_layer : s->choices.split_layer;
+    s->choices.mode = mode;
+    s->n_wanted = 1;
+    if (i_draft >= 0) {
+        s->choices.i_draft = i_draft;
+        s->choices.n_workers = s->choices.n_workers >= 0 ? s->choices.n_workers : 1;
+        s->choices.n_draft_threads = -1;
+    }
+    if (mode == HSD_MODE_AUTO) {
+        s->choices.forbidden_modes |= 1u << HSD_MODE_AR;
+    }
+    bool ok = hsdi_search_run(s, NULL) == HSD_OK && s->n_kept > 0;
+    return ok ? &s->kept[0].candidate : NULL;
+}
+
+static bool is_used(const hsdi_plan_setting *x, int i_device)
+{
+    bool used = x->i_target == i_device || x->i_suffix == i_device;
+    for (int i = 0; i < x->n_workers; i++) {
+        used |= x->i_draft[i] == i_device;
+    }
+    return used;
+}
+
+static bool is_served(const hsdi_machine *m, int i_device)
+{
+    for (int i = 0; i < m->n_workers; i++) {
+        if (m->workers[i].i_device == i_device) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// As the target, alone; false: not possible.
+static bool alone_on(const teller *t, int i_device, hsdi_plan_step *out)
+{
+    const hsdi_costs *costs = t->done->costs;
+    bool any = false;
+    for (int i = 0; i < costs->n_tables; i++) {
+        const hsdi_cost_table *table = &costs->tables[i];
+        const hsdi_plan_setting x = {.mode = HSD_MODE_AR,
+                                     .i_target = i_device,
+                                     .i_suffix = -1,
+                                     .n_target_threads = table->n_threads};
+        hsdi_plan_step step;
+        if (table->role == HSDI_COST_TARGET && table->i_device == i_device &&
+            hsdi_plan_predict(t->done->machine, costs, &x, &step, NULL) == HSD_OK &&
+            (!any || step.total_ns < out->total_ns)) {
+            *out = step;
+            any = true;
+        }
+    }
+    return any;
+}
+
+/// What keeps the target from a device, for the end of a sentence.
+static void tell_as_target(const teller *t, int d, char out[96])
+{
+    const hsdi_plan_setting x = {.mode = HSD_MODE_AR, .i_target = d, .i_suffix = -1};
+    hsdi_shortage lacks;
+    hsdi_plan_step step = {0};
+    char text[32];
+    out[0] = 0;
+    if (hsdi_search_target_bar(t->done, d)) {
+        return;
+    }
+    if (!hsdi_search_fits(t->done, &x, &lacks)) {
+        (void)snprintf(out, 96, "; the target's %.1f GB do not fit its %.1f",
+                       (double)lacks.need_bytes * 1e-9, (double)lacks.have_bytes * 1e-9);
+    } else if (alone_on(t, d, &step)) {
+        (void)snprintf(out, 96, "; as the target alone %s", worth(t, &step, text));
+    }
+}
+
+static void tell_device(teller *t, int d)
+{
+    const hsdi_machine *m = t->done->machine;
+    const hsdi_machine_choices *c = &t->done->choices;
+    const hsdi_plan_candidate *best = &t->plan->best;
+    const char *bar = hsdi_search_draft_bar(t->done, d);
+    char as_target[96], one[32], two[32];
+    if (bar && (!is_served(m, d) || m->devices[d].is_forbidden)) {
+        const char *why = hsdi_search_target_bar(t->done, d);
+        tell_as_target(t, d, as_target);
+        say(t, "%s not used: %s%s", name_of(t, d), why ? why : bar, as_target);
+        return;
+    }
+    if (c->i_draft >= 0 && c->i_target >= 0) {
+        say(t, "%s not used: others are pinned", name_of(t, d));
+        return;
+    }
+    tell_as_target(t, d, as_target);
+    const hsdi_plan_candidate *with = c->i_draft >= 0 ? NULL : ask(t, HSD_MODE_MIRROR, d);
+    if (with && with->step.draft_ns > with->step.suffix_ns &&
+        with->step.tokens_per_s < best->step.tokens_per_s) {
+        say(t, "%s not used: its draft step of %.3g ms exceeds the suffix's %.3g ms, %s%s",
+            name_of(t, d), with->step.draft_ns * 1e-6, with->step.suffix_ns * 1e-6,
+            worth(t, &with->step, one), as_target);
+        return;
+    }
+    with = c->i_draft >= 0 ? NULL : ask(t, HSD_MODE_AUTO, d);
+    if (with) {
+        say(t, "%s not used: drafting there gives %s (%s, window %d), the plan %s%s", name_of(t, d),
+            worth(t, &with->step, one), mode_name(with->setting.mode), with->setting.window,
+            worth(t, &best->step, two), as_target);
+    } else {
+        say(t, "%s not used: no draft is possible there with what is decided%s", name_of(t, d),
+            as_target);
+    }
+}
+
+static void tell_mode(teller *t, hsd_mode mode)
+{
+    const hsdi_search *done = t->done;
+    const hsdi_plan_candidate *best = &t->plan->best;
+    char one[32], two[32], drafts[80];
+    if (mode == best->setting.mode) {
+        return;
+    }
+    if (done->choices.forbidden_modes & 1u << mode) {
+        say(t, "mode %s not chosen: it is forbidden", mode_name(mode));
+        return;
+    }
+    if (done->choices.mode != HSD_MODE_AUTO) {
+        return;
+    }
+    const hsdi_plan_candidate *other = mode == HSD_MODE_AR ? &t->plan->alone : ask(t, mode, -1);
+    if (!other) {
+        say(t, "mode %s not chosen: no draft can serve it", mode_name(mode));
+        return;
+    }
+    if (mode == HSD_MODE_AR) {
+        say(t, "mode ar not chosen: %s, the plan %s", worth(t, &other->step, one),
+            worth(t, &best->step, two));
+        return;
+    }
+    double even =
+        hsdi_plan_break_even(done->machine, done->costs, done->options, other, &t->plan->alone);
+    (void)snprintf(drafts, sizeof drafts, "%s", name_of(t, other->setting.i_draft[0]));
+    char pays[64] = "at no acceptance faster than the target alone";
+    if (even <= 1.0) {
+        (void)snprintf(pays, sizeof pays, "faster than the target alone from acceptance %.2f",
+                       even);
+    }
+    say(t, "mode %s not chosen: %s at best (draft on %.40s, window %d), the plan %s; %s",
+        mode_name(mode), worth(t, &other->step, one), drafts, other->setting.window,
+        worth(t, &best->step, two), pays);
+}
+
+static void tell_rest(teller *t)
+{
+    hsdi_plan *plan = t->plan;
+    const hsdi_acceptance *a = &t->done->costs->acceptance;
+    if (plan->break_even > 1.0) {
+        say(t, "no acceptance would make this faster than the target alone");
+    } else if (plan->break_even >= 0.0) {
+        say(t, "the plan pays from an acceptance of %.2f at every depth; %s %.2f at the first",
+            plan->break_even, a->n_seen > 0.0 ? "seen was" : "assumed is", a->accept[1]);
+    }
+    if (plan->cache_wanted.token_bytes > 0 && !plan->cache_wanted.is_built) {
+        say(t, "cache %s in %s: the table says %s in %s, which is not built",
+            hsdi_cache_kind_name(plan->cache.kind), hsdi_cache_type_name(plan->cache.type),
+            hsdi_cache_kind_name(plan->cache_wanted.kind),
+            hsdi_cache_type_name(plan->cache_wanted.type));
+    }
+}
+
+void hsdi_plan_explain(const hsdi_search *done, hsdi_plan *plan)
+{
+    teller t = {done, plan, malloc(sizeof(hsdi_search))};
+    if (!t.again) {
+        return; // the plan holds without its reasons
+    }
+    for (int i = 0; i < done->machine->n_devices; i++) {
+        if (!is_used(&plan->best.setting, done->order[i])) {
+            tell_device(&t, done->order[i]);
+        }
+    }
+    for (int mode = HSD_MODE_AR; mode <= HSD_MODE_ASYNC; mode++) {
+        tell_mode(&t, (hsd_mode)mode);
+    }
+    tell_rest(&t);
+    free(t.again);
+}
