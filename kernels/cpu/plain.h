@@ -1,7 +1,8 @@
 /// Products with F32, F16 and BF16 weights, for a set whose lanes.h comes first.
 ///
 /// Included once per vector set. acc = fma(x[k], w[k], acc) in order of k, as in ref/matmul.c.
-/// The includer defines TILE_GROUPS(n_rows), the groups of a tile, and TILE_ROWS_MAX.
+/// The includer defines TILE_GROUPS(n_rows), the groups of a tile, TILE_ROWS_MAX, and
+/// PLAIN_FREE_ROWS: rows up to which loads of 16-bit weights run ahead by themselves.
 #include "kernels/cpu/tiles.h"
 
 HSDI_TEMPLATE v16 load_weights(hsdi_type type, const uint8_t *p)
@@ -10,6 +11,15 @@ HSDI_TEMPLATE v16 load_weights(hsdi_type type, const uint8_t *p)
         return v_load((const float *)(const void *)p);
     }
     return type == HSDI_TYPE_F16 ? v_load_f16(p) : v_load_bf16(p);
+}
+
+/// Ask for 16 inputs of one group, some way ahead.
+HSDI_TEMPLATE void prefetch_halves(const uint8_t *w)
+{
+    HSDI_UNROLL for (int i = 0; i < 512; i += 64)
+    {
+        __builtin_prefetch(w + 2048 + i);
+    }
 }
 
 HSDI_TEMPLATE void plain_tile(hsdi_type type, int n_rows, int n_groups, const hsdi_matmul *m,
@@ -28,6 +38,9 @@ HSDI_TEMPLATE void plain_tile(hsdi_type type, int n_rows, int n_groups, const hs
     }
     for (int k = 0; k < m->n_in; k += 16, x += x_step) {
         int n = m->n_in - k < 16 ? m->n_in - k : 16;
+        if (type != HSDI_TYPE_F32 && n_rows > PLAIN_FREE_ROWS) {
+            prefetch_halves(w);
+        }
         for (int i = 0; i < n; i++, w += step) {
             HSDI_UNROLL for (int j = 0; j < n_groups; j++)
             {

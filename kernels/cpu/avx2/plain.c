@@ -3,6 +3,7 @@
 
 #define TILE_ROWS_MAX 6
 #define TILE_NARROW_STREAMS false
+#define PLAIN_FREE_ROWS 2
 #define TILE_GROUPS(n_rows) ((n_rows) == 1 ? 4 : (n_rows) == 2 ? 2 : 1)
 #define TILE_FOR_ROWS(X, name, tile, type)                                                         \
     X(name, tile, type, 1)                                                                         \

@@ -3,6 +3,7 @@
 
 #define TILE_ROWS_MAX 8
 #define TILE_NARROW_STREAMS false
+#define PLAIN_FREE_ROWS 8
 #define TILE_GROUPS(n_rows) ((n_rows) <= 6 ? 4 : 3)
 #define TILE_FOR_ROWS(X, name, tile, type)                                                         \
     X(name, tile, type, 1)                                                                         \
