@@ -35,6 +35,7 @@ int cli_keygen(int argc, char **argv);
 int cli_devices(int argc, char **argv);
 int cli_batch(int argc, char **argv);
 int cli_export(int argc, char **argv);
+int cli_tune(int argc, char **argv);
 
 /* report.c */
 

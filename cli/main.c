@@ -22,6 +22,7 @@ static char title_keygen[] = "hsd keygen";
 static char title_devices[] = "hsd devices";
 static char title_batch[] = "hsd batch";
 static char title_export[] = "hsd export";
+static char title_tune[] = "hsd tune";
 
 static const command commands[] = {
     {"run", title_run, cli_run},
@@ -32,6 +33,7 @@ static const command commands[] = {
     {"keygen", title_keygen, cli_keygen},
     {"devices", title_devices, cli_devices},
     {"export", title_export, cli_export},
+    {"tune", title_tune, cli_tune},
 };
 
 static const char doc[] =
@@ -47,6 +49,7 @@ static const char doc[] =
     "  keygen   make keys for workers on other hosts\n"
     "  devices  list what models can run on\n"
     "  export   write a model as a network for an NPU\n"
+    "  tune     measure which kernels a device computes products with\n"
     "\n"
     "Options:"
     "\v"
@@ -69,7 +72,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "a command is missing: run, batch, worker, info, bench, keygen, "
-                          "devices or export");
+                          "devices, export or tune");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
