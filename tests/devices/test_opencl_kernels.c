@@ -372,7 +372,10 @@ static void other_kernels_for_products_give_the_same_bits(void **state)
         const char *type = hsdi_type_find(all_types[t])->name;
         run_with(device, all_types[t], NULL, false, want);
         for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-            if (tables[i][0].kind != HSDI_TILE_SUBGROUP || limits->subgroups) {
+            bool there = tables[i][0].kind != HSDI_TILE_SUBGROUP || limits->subgroups;
+            // Mesa 22.3 compiles kind "item" with several rows for minutes.
+            bool slow = tables[i][0].kind == HSDI_TILE_ITEM && strstr(limits->platform, "rusticl");
+            if (there && !slow) {
                 run_with(device, all_types[t], tables[i], true, got);
                 must_equal(got, want, type, &tables[i][0]);
             }
@@ -414,6 +417,7 @@ static void every_half_is_decoded_to_its_number(void **state)
     static uint16_t halves[N_TOKENS * WIDE];
     static const int32_t pos[PER_RUN];
     int32_t tokens[PER_RUN];
+    skip_where_one_thread_must_submit(); // Oclgrind takes minutes for so many
     hsdi_device *device = open_opencl_or_skip();
     hsdi_weight *weight = NULL;
     hsdi_buffer *out = NULL;
