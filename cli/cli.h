@@ -39,6 +39,7 @@ int cli_export(int argc, char **argv);
 int cli_profile(int argc, char **argv);
 int cli_simulate(int argc, char **argv);
 int cli_plan(int argc, char **argv);
+int cli_tune(int argc, char **argv);
 
 /* report.c */
 

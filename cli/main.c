@@ -26,6 +26,7 @@ static char title_export[] = "hsd export";
 static char title_profile[] = "hsd profile";
 static char title_plan[] = "hsd plan";
 static char title_simulate[] = "hsd simulate";
+static char title_tune[] = "hsd tune";
 
 static const command commands[] = {
     {"run", title_run, cli_run},
@@ -40,6 +41,7 @@ static const command commands[] = {
     {"profile", title_profile, cli_profile},
     {"plan", title_plan, cli_plan},
     {"simulate", title_simulate, cli_simulate},
+    {"tune", title_tune, cli_tune},
 };
 
 static const char doc[] =
@@ -59,6 +61,7 @@ static const char doc[] =
     "  profile  measure models on every device; draw where the time goes\n"
     "  plan     say what should run where, and why\n"
     "  simulate what a generation would take on a described machine\n"
+    "  tune     measure which kernels a device computes products with\n"
     "\n"
     "Options:"
     "\v"
@@ -81,7 +84,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "a command is missing: run, batch, worker, info, bench, keygen, "
-                          "devices, topo, export, profile, plan or simulate");
+                          "devices, topo, export, profile, plan, simulate or tune");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

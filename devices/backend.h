@@ -6,6 +6,7 @@
 #define HSDI_DEVICES_BACKEND_H
 
 #include "devices/device.h"
+#include "devices/tiles.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -52,6 +53,8 @@ struct hsdi_backend {
     hsd_status (*weight_create)(hsdi_device *device, const struct hsdi_weight *shape,
                                 const void *data, hsdi_weight **out, hsd_error *err);
     void (*weight_destroy)(hsdi_weight *weight);
+    /// Optional: see hsdi_weight_is_held.
+    bool (*weight_is_held)(const hsdi_weight *weight);
     hsd_status (*cache_create)(hsdi_device *device, const struct hsdi_cache *shape,
                                hsdi_cache **out, hsd_error *err);
     void (*cache_destroy)(hsdi_cache *cache);
@@ -67,6 +70,8 @@ struct hsdi_backend {
     /// Optional, both: times of kernels. The device's turn is held.
     hsd_status (*profile)(hsdi_device *device, bool on, hsd_error *err);
     int (*times)(hsdi_device *device, hsdi_device_time *out, int cap);
+    /// Optional: its table of tiles.
+    hsdi_tile_set *(*tiles)(hsdi_device *device);
     /// Optional: see hsdi_weight_read. The device's turn is held.
     hsd_status (*weight_read)(hsdi_device *device, const hsdi_weight *weight, int way,
                               hsd_error *err);

@@ -44,7 +44,7 @@ hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out, in
                               const void *data, int uses, hsdi_weight **out, hsd_error *err)
 {
     const hsdi_type_info *info = hsdi_type_find(type);
-    if (!device || !data || !out || uses == 0) {
+    if (!device || !data || !out || (uses & ~HSDI_USE_STAYS) == 0) {
         return hsdi_fail(err, HSD_EINVAL, "weight", "device, data, use and result are required");
     }
     if (!info) {
@@ -69,6 +69,11 @@ void hsdi_weight_destroy(hsdi_weight **weight)
         (*weight)->ops->weight_destroy(*weight);
         *weight = NULL;
     }
+}
+
+bool hsdi_weight_is_held(const hsdi_weight *weight)
+{
+    return weight && weight->ops->weight_is_held && weight->ops->weight_is_held(weight);
 }
 
 size_t hsdi_weight_bytes(const hsdi_weight *weight)

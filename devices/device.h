@@ -161,18 +161,22 @@ enum {
     HSDI_USE_MATMUL = 1, ///< operand of a product
     HSDI_USE_ROWS = 2,   ///< rows are looked up by number (embedding table)
     HSDI_USE_VECTOR = 4, ///< one row of f32: norm weight, bias; converted if the type is another
+    HSDI_USE_STAYS = 8,  ///< with others: the data stays, so a device may use it where it is
 };
 
 /// Give a matrix [n_out, n_in] of `type` (GGUF layout) to a device.
 ///
-/// Owner  : `data` must stay valid and unchanged for the weight's life when HSDI_USE_ROWS is set,
-///          and on the device "openvino"; otherwise it is borrowed for the call.
+/// Owner  : `data` must stay valid and unchanged for the weight's life when HSDI_USE_ROWS or
+///          HSDI_USE_STAYS is set, and on the device "openvino"; otherwise it is borrowed for the
+///          call.
 /// Errors : HSD_EINVAL when n_in is not a multiple of the type's block; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out,
                                             int n_in, const void *data, int uses, hsdi_weight **out,
                                             hsd_error *err);
 void hsdi_weight_destroy(hsdi_weight **weight);
 size_t hsdi_weight_bytes(const hsdi_weight *weight);
+/// Has its device hung? Then it may still read the data that stays, which must never go away.
+bool hsdi_weight_is_held(const hsdi_weight *weight);
 
 /// Read every byte of a matrix once and do next to nothing with it: what a device's memory can
 /// give.

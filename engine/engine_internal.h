@@ -145,4 +145,8 @@ HSD_NODISCARD hsd_status hsdi_shipped_path(const char *name, char *out, size_t c
 extern const char hsdi_shipped_target[];
 extern const char hsdi_shipped_draft[];
 
+/// A device by name, for measuring without an engine; n_threads 0: all cores. *out is owned.
+HSD_NODISCARD hsd_status hsdi_measure_open(const char *name, int n_threads, hsdi_device **out,
+                                           hsd_error *err);
+
 #endif

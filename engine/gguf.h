@@ -81,6 +81,8 @@ HSD_NODISCARD hsd_status hsdi_gguf_open_memory(const void *data, size_t size_byt
 
 /// Close and set to NULL; *g may be NULL.
 void hsdi_gguf_close(hsdi_gguf **g);
+/// Closing leaves the file mapped for good: a device that hangs may still read it.
+void hsdi_gguf_leave_mapped(hsdi_gguf *g);
 
 uint32_t hsdi_gguf_version(const hsdi_gguf *g);
 uint64_t hsdi_gguf_size_bytes(const hsdi_gguf *g);

@@ -63,6 +63,11 @@ hsd_status hsdi_gguf_open(const char *path, hsdi_gguf **out, hsd_error *err)
     return s;
 }
 
+void hsdi_gguf_leave_mapped(hsdi_gguf *g)
+{
+    g->mapped = NULL;
+}
+
 void hsdi_gguf_close(hsdi_gguf **g)
 {
     if (!g || !*g) {

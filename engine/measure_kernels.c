@@ -161,7 +161,7 @@ static hsd_status copy_times(hsdi_device *device, hsd_kernel_times *out, hsd_err
     return status == HSD_OK ? hsdi_device_profile(device, false, err) : status;
 }
 
-static hsd_status open_device(const char *name, int n_threads, hsdi_device **out, hsd_error *err)
+hsd_status hsdi_measure_open(const char *name, int n_threads, hsdi_device **out, hsd_error *err)
 {
     hsdi_place place;
     hsd_status status = hsdi_place_parse(name, "device", &place, err);
@@ -189,7 +189,7 @@ hsd_status hsd_measure_kernels(const char *device, int n_threads, int n_repeats,
                          n_threads);
     }
     *out = (hsd_kernel_times){.read_gbps = 0.0};
-    hsd_status status = open_device(device, n_threads, &d, err);
+    hsd_status status = hsdi_measure_open(device, n_threads, &d, err);
     if (status != HSD_OK) {
         return status;
     }
@@ -308,7 +308,7 @@ hsd_status hsd_device_measure(hsd_device_info *device, hsd_error *err)
     if (!device) {
         return hsdi_fail(err, HSD_EINVAL, "device", "a device of hsd_device_list is required");
     }
-    hsd_status status = open_device(device->id, 0, &d, err);
+    hsd_status status = hsdi_measure_open(device->id, 0, &d, err);
     if (status == HSD_OK) {
         status = measure_speed(d, &found, err);
     }

@@ -32,8 +32,9 @@ static hsd_status put(hsdi_weights *ws, hsdi_device *device, const hsdi_gguf_ten
         return HSD_OK;
     }
     hsd_error detail;
+    // The file stays mapped as long as the model's weights are used.
     hsd_status status = hsdi_weight_create(device, (hsdi_type)t->type, (int)t->ne[1], (int)t->ne[0],
-                                           t->data, uses, out, &detail);
+                                           t->data, uses | HSDI_USE_STAYS, out, &detail);
     if (status != HSD_OK) {
         (void)hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s: %s", detail.where,
                            detail.message);
@@ -144,10 +145,19 @@ hsd_status hsdi_weights_create(const hsdi_model *model, int begin, int end, hsdi
     return HSD_OK;
 }
 
-static void drop(linear *l)
+/// The file stays mapped while a device that hangs may read this weight.
+static void drop_weight(hsdi_weights *ws, hsdi_weight **weight)
 {
-    hsdi_weight_destroy(&l->w);
-    hsdi_weight_destroy(&l->b);
+    if (hsdi_weight_is_held(*weight)) {
+        hsdi_gguf_leave_mapped(ws->model->gguf);
+    }
+    hsdi_weight_destroy(weight);
+}
+
+static void drop(hsdi_weights *ws, linear *l)
+{
+    drop_weight(ws, &l->w);
+    drop_weight(ws, &l->b);
 }
 
 void hsdi_weights_destroy(hsdi_weights **weights)
@@ -161,16 +171,16 @@ void hsdi_weights_destroy(hsdi_weights **weights)
         linear *all[] = {&l->attn_norm, &l->qkv,      &l->q,        &l->k,    &l->v,  &l->q_norm,
                          &l->k_norm,    &l->attn_out, &l->ffn_norm, &l->gate, &l->up, &l->down};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
-            drop(all[k]);
+            drop(ws, all[k]);
         }
     }
     if (ws->output.w == ws->token_embd) {
         ws->output.w = NULL;
     }
-    drop(&ws->output);
-    drop(&ws->output_norm);
-    hsdi_weight_destroy(&ws->token_embd);
-    hsdi_weight_destroy(&ws->pos_embd);
+    drop(ws, &ws->output);
+    drop(ws, &ws->output_norm);
+    drop_weight(ws, &ws->token_embd);
+    drop_weight(ws, &ws->pos_embd);
     free(ws->layers);
     free(ws);
     *weights = NULL;

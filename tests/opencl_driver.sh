@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run a test program on one OpenCL driver alone, and only its cases named like HSD_TEST_ONLY:
 #
-#     sh tests/opencl_driver.sh pocl|rusticl|oclgrind PROGRAM
+#     sh tests/opencl_driver.sh pocl|rusticl|oclgrind|intel PROGRAM
 #
 # On Oclgrind anything that it reports (a race, a bad address, memory read before it is written, a
 # group that parts at a barrier) is a failure. Without the driver: exit code 77; with HSD_TEST_OPENCL=1 in the
@@ -30,6 +30,11 @@ pocl | rusticl)
     done
     ls "$work"/*.icd >/dev/null 2>&1 || absent "no driver $driver in $vendors"
     export RUSTICL_ENABLE=llvmpipe
+    ;;
+intel) # for processors, from PyPI (intel-opencl-rt, intel-cmplr-lib-rt): see .ci/run
+    library=${HSD_INTEL_OPENCL:-}
+    [ -f "$library" ] || absent "HSD_INTEL_OPENCL names no libintelocl.so"
+    echo "$library" >"$work/intel.icd"
     ;;
 oclgrind)
     program=$(command -v oclgrind) || absent "no program oclgrind"

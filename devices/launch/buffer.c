@@ -13,6 +13,20 @@ static hsd_status create(hsdi_launch_device *device, size_t size_bytes, const vo
     return device->driver->memory_create(device, size_bytes, data, out, err);
 }
 
+/// The file's blocks where they are, if the device can use them there, else a copy.
+static hsd_status put_blocks(hsdi_launch_device *device, size_t size_bytes, const void *data,
+                             bool stays, hsdi_launch_memory **out, hsd_error *err)
+{
+    if (stays && device->shares && device->driver->memory_wrap) {
+        hsd_status status = device->driver->memory_wrap(device, size_bytes, data, out, err);
+        if (status != HSD_OK || *out) {
+            return status;
+        }
+    }
+    atomic_fetch_add(&device->n_weight_copies, 1);
+    return create(device, size_bytes, data, out, err);
+}
+
 static void destroy(hsdi_launch_device *device, hsdi_launch_memory *memory)
 {
     device->driver->memory_destroy(device, memory);
@@ -24,6 +38,11 @@ void hsdi_launch_weight_destroy(hsdi_weight *weight)
     destroy(w->device, w->blocks);
     destroy(w->device, w->vector);
     free(w);
+}
+
+bool hsdi_launch_weight_is_held(const hsdi_weight *weight)
+{
+    return atomic_load(&((const hsdi_launch_weight *)weight)->device->hung);
 }
 
 static hsd_status put_vector(hsdi_launch_weight *w, const void *data, hsd_error *err)
@@ -57,7 +76,8 @@ hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weig
     }
     if (status == HSD_OK && (shape->uses & (HSDI_USE_MATMUL | HSDI_USE_ROWS))) {
         size_t size = w->row_bytes * (size_t)shape->n_out;
-        status = create(w->device, size, data, &w->blocks, err);
+        bool stays = (shape->uses & (HSDI_USE_ROWS | HSDI_USE_STAYS)) != 0;
+        status = put_blocks(w->device, size, data, stays, &w->blocks, err);
         w->base.size_bytes += size;
     }
     if (status != HSD_OK) {
@@ -120,7 +140,7 @@ hsd_status hsdi_launch_buffer_create(hsdi_device *device, const struct hsdi_buff
     size_t size = (size_t)shape->n_rows * (size_t)shape->width * sizeof(float);
     void *rows = NULL;
     hsd_status status = HSD_OK;
-    if (b->device->driver->host_create) {
+    if (b->device->driver->host_create && (b->device->shares || !b->device->driver->host_own)) {
         status = b->device->driver->host_create(b->device, size, &b->memory, &rows, err);
     } else if (!(rows = hsdi_aligned_alloc(size))) {
         status = hsdi_fail(err, HSD_ENOMEM, "buffer", "%d rows of %d elements", shape->n_rows,

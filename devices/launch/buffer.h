@@ -33,6 +33,7 @@ typedef struct hsdi_launch_buffer {
 hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
                                      const void *data, hsdi_weight **out, hsd_error *err);
 void hsdi_launch_weight_destroy(hsdi_weight *weight);
+bool hsdi_launch_weight_is_held(const hsdi_weight *weight);
 hsd_status hsdi_launch_weight_read(hsdi_device *device, const hsdi_weight *weight, int way,
                                    hsd_error *err);
 hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache *shape,

@@ -22,10 +22,14 @@ typedef struct hsdi_launch_device {
     hsdi_device base;
     const hsdi_launch_driver *driver; ///< static
     bool shares;                      ///< kernels work on what `host_create` gives: no copies
-    bool profiles;                    ///< launches are timed; the driver calls hsdi_launch_timed
+    bool records;           ///< passes are recorded and run again; else launched one by one
+    bool profiles;          ///< launches are timed; the driver calls hsdi_launch_timed
     _Atomic bool hung;      ///< may still use what it was given, which therefore is never freed
     uint64_t timeout_ns;    ///< longest wait for the device: hsdi_launch_timeout
     _Atomic int64_t n_made; ///< caches and buffers so far: their serial numbers
+    /// Copies so far: of rows and tables for passes, and of weights.
+    _Atomic int64_t n_row_copies, n_weight_copies;
+    hsdi_tile_set tiles;
     int n_times;
     hsdi_device_time times[HSDI_LAUNCH_MAX_TIMES]; ///< guarded by the device's turn
 } hsdi_launch_device;
@@ -51,16 +55,17 @@ struct hsdi_launch_driver {
                        size_t size_bytes, const void *from, hsd_error *err);
     hsd_status (*fetch)(hsdi_launch_device *device, hsdi_launch_memory *from, size_t at,
                         size_t size_bytes, void *to, hsd_error *err);
-    /// A kernel with arguments of its own.
-    hsd_status (*kernel_create)(hsdi_launch_device *device, const char *name,
+    /// A kernel with arguments of its own. `defines` (NULL for all but products): what a compiler
+    /// must know to make it.
+    hsd_status (*kernel_create)(hsdi_launch_device *device, const char *name, const char *defines,
                                 hsdi_launch_kernel **out, hsd_error *err);
     void (*kernel_destroy)(hsdi_launch_device *device, hsdi_launch_kernel *kernel);
     /// Argument `index`, for the launches to come. `value` NULL: local memory of size_bytes.
     hsd_status (*kernel_set)(hsdi_launch_device *device, hsdi_launch_kernel *kernel, unsigned index,
                              size_t size_bytes, const void *value, hsd_error *err);
-    /// width (a multiple of HSDI_OPENCL_GROUP) times height work-items.
+    /// width (a multiple of `group`) times height work-items, in groups of so many.
     hsd_status (*start)(hsdi_launch_device *device, hsdi_launch_kernel *kernel, size_t width,
-                        int height, hsd_error *err);
+                        int height, int group, hsd_error *err);
     /// Wait for all of it, but not for ever: a device that does not answer is `hung`.
     hsd_status (*finish)(hsdi_launch_device *device, hsd_error *err);
 
@@ -68,8 +73,18 @@ struct hsdi_launch_driver {
     hsd_status (*host_create)(hsdi_launch_device *device, size_t size_bytes,
                               hsdi_launch_memory **out, void **host, hsd_error *err);
 
-    /// Optional, all three: launches between `record` and the first `replay` are not run but kept,
-    /// with their arguments. `replay` runs them. `record` empties a record that is used again
+    /// Optional: host memory changes hands: before launches it is the device's, after them and at
+    /// first the host's, which sees it at `host`. Without it both may always use it.
+    hsd_status (*host_own)(hsdi_launch_device *device, hsdi_launch_memory *memory, void *host,
+                           size_t size_bytes, bool by_host, hsd_error *err);
+    /// Optional: device memory that is the host's at `data`, read only; valid as long as `data` is.
+    /// *out NULL: it cannot be had for such an address.
+    hsd_status (*memory_wrap)(hsdi_launch_device *device, size_t size_bytes, const void *data,
+                              hsdi_launch_memory **out, hsd_error *err);
+
+    /// Optional, all three, and used where the device `records`: launches between `record` and the
+    /// first `replay` are not run but kept, with their arguments. `replay` runs them. `record`
+    /// empties a record that is used again
     /// (*record not NULL).
     hsd_status (*record)(hsdi_launch_device *device, hsdi_launch_record **record, hsd_error *err);
     hsd_status (*replay)(hsdi_launch_device *device, hsdi_launch_record *record, hsd_error *err);

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { LAUNCHES_PER_OP = HSDI_GRAPH_MAX_PARTS + 2 };
+enum { LAUNCHES_PER_OP = HSDI_GRAPH_MAX_PARTS + 2 }; ///< preparing, packing, products
 
 static hsd_status create(const hsdi_launch_graph *g, size_t size_bytes, const void *data,
                          hsdi_launch_memory **out, hsd_error *err)
@@ -38,6 +38,7 @@ static hsd_status make_values(hsdi_launch_graph *g, const hsdi_graph_desc *desc,
         status = rows_memory(g, (size_t)g->width[v], &g->value[v], err);
     }
     size_t parts_width = 0;
+    bool packs = false;
     for (int i = 0; i < desc->n_ops; i++) {
         const hsdi_op *op = &desc->ops[i];
         if (hsdi_launch_parts_width(op) > parts_width) {
@@ -46,6 +47,12 @@ static hsd_status make_values(hsdi_launch_graph *g, const hsdi_graph_desc *desc,
         if (op->kind == HSDI_OP_MATMUL && (size_t)hsdi_launch_n_in(op) > g->prepared_width) {
             g->prepared_width = (size_t)hsdi_launch_n_in(op);
         }
+        for (int p = 0; p < op->n_parts && op->kind == HSDI_OP_MATMUL; p++) {
+            packs = packs || hsdi_launch_is_packed(g->device, op->parts[p].w->type);
+        }
+    }
+    if (status == HSD_OK && packs) { // ten words for 32 elements
+        status = rows_memory(g, (g->prepared_width + 31) / 32 * 10, &g->packed, err);
     }
     if (status == HSD_OK) {
         status = rows_memory(g, parts_width, &g->parts, err);
@@ -198,6 +205,20 @@ hsd_status hsdi_launch_graph_compile(hsdi_device *device, const hsdi_graph_desc 
     return HSD_OK;
 }
 
+static void destroy_kernels(const hsdi_launch_graph *g, const hsdi_launch *l)
+{
+    g->device->driver->kernel_destroy(g->device, l->kernel);
+    for (int c = 0; c < l->n_products; c++) {
+        bool again = false;
+        for (int i = 0; i < c; i++) {
+            again = again || l->products[i].kernel == l->products[c].kernel;
+        }
+        if (!again) {
+            g->device->driver->kernel_destroy(g->device, l->products[c].kernel);
+        }
+    }
+}
+
 void hsdi_launch_graph_destroy(hsdi_graph *graph)
 {
     hsdi_launch_graph *g = (hsdi_launch_graph *)graph;
@@ -209,16 +230,13 @@ void hsdi_launch_graph_destroy(hsdi_graph *graph)
         driver->record_destroy(g->device, g->kept[i].record);
     }
     for (int i = 0; i < g->n_launches; i++) {
-        driver->kernel_destroy(g->device, g->launches[i].kernel);
-        for (int t = 0; t + 1 < HSDI_LAUNCH_N_TILES; t++) {
-            driver->kernel_destroy(g->device, g->launches[i].tiled[t]);
-        }
+        destroy_kernels(g, &g->launches[i]);
     }
     for (int v = 0; v < g->n_values; v++) {
         driver->memory_destroy(g->device, g->value[v]);
     }
-    hsdi_launch_memory *const others[] = {g->in,    g->out,        g->prepared,
-                                          g->parts, g->rope_table, g->table};
+    hsdi_launch_memory *const others[] = {g->in,     g->out,        g->prepared, g->parts,
+                                          g->packed, g->rope_table, g->table};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         driver->memory_destroy(g->device, others[i]);
     }

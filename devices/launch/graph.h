@@ -10,16 +10,18 @@
 #include "base/arena.h"
 #include "devices/launch/buffer.h"
 
-enum { HSDI_LAUNCH_N_TILES = 3 };
-/// Rows of one work-item in the kernels matmul1_, matmul4_, matmul8_.
-extern const int hsdi_launch_tile_rows[HSDI_LAUNCH_N_TILES];
+/// A product by the tile for one class of rows.
+typedef struct hsdi_launch_product {
+    hsdi_launch_kernel *kernel; ///< may be that of another class as well
+    hsdi_tile tile;
+    size_t width;
+} hsdi_launch_product;
 
 typedef struct hsdi_launch {
     hsdi_launch_kernel *kernel; ///< one work-item (or group) per row in the second dimension
-    /// Products, behind `kernel` for one row: per 4 and per 8 rows; else NULL.
-    hsdi_launch_kernel *tiled[HSDI_LAUNCH_N_TILES - 1];
-    size_t width; ///< work-items in the first dimension
-    size_t tiled_width[HSDI_LAUNCH_N_TILES - 1];
+    size_t width;               ///< work-items in the first dimension
+    int n_products;             ///< classes of rows; 0: no product, else `kernel` is NULL
+    hsdi_launch_product products[HSDI_TILE_CLASSES];
     int n_external; ///< arguments that are the jobs' rows
     struct {
         unsigned arg;
@@ -50,6 +52,7 @@ typedef struct hsdi_launch_graph {
     hsdi_launch_memory **value;   ///< [n_values] -> [n_rows_max, width]
     hsdi_launch_memory *in, *out; ///< external rows of all jobs; NULL: not used
     hsdi_launch_memory *prepared; ///< [n_rows_max, widest]: rows between `pre` and product
+    hsdi_launch_memory *packed;   ///< [n_rows_max, widest / 32, 10 words]: the same in 8 bits
     hsdi_launch_memory
         *parts; ///< [n_rows_max, widest]: lists of chunks, of one operation at a time
     hsdi_launch_memory *rope_table, *table; ///< [n_ctx, n_rot]; see `host`
@@ -78,6 +81,9 @@ void hsdi_launch_arg_memory(hsdi_launch_args *a, hsdi_launch_memory *memory);
 
 /// Columns that a product sees of its rows.
 int hsdi_launch_n_in(const hsdi_op *op);
+
+/// Does a product of this type take its rows in 8 bits?
+bool hsdi_launch_is_packed(const hsdi_launch_device *device, hsdi_type type);
 
 /// Floats per row of what HSDI_OP_TOP and HSDI_OP_DRAW keep between their launches; 0 for others.
 size_t hsdi_launch_parts_width(const hsdi_op *op);

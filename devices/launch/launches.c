@@ -73,7 +73,7 @@ static hsd_status args_begin(const hsdi_launch_graph *g, const char *name, const
     char full[64];
     snprintf(full, sizeof full, "%s%s", name, type);
     *a = (hsdi_launch_args){.device = g->device, .err = err};
-    return g->device->driver->kernel_create(g->device, full, &a->kernel, err);
+    return g->device->driver->kernel_create(g->device, full, NULL, &a->kernel, err);
 }
 
 static size_t round_up(size_t n)
@@ -180,8 +180,36 @@ static hsd_status add_pre(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *er
     return is_prepared(op) ? add_map(g, "copy", &op->x, op->x.width, NULL, err) : HSD_OK;
 }
 
+bool hsdi_launch_is_packed(const hsdi_launch_device *device, hsdi_type type)
+{
+    return device->tiles.tiles.of[hsdi_tile_type_index(type)][0].kind == HSDI_TILE_DOT;
+}
+
+enum { PACKED_WORDS = 10 }; ///< of 32 elements
+
+/// Rows of a product in 8 bits, once for all its parts.
+static hsd_status add_pack(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    hsdi_launch_args a;
+    int n_blocks = hsdi_launch_n_in(op) / 32;
+    hsd_status status = args_begin(g, "pack8", "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    add(g, &a, round_up((size_t)n_blocks));
+    if (is_prepared(op)) {
+        arg_prepared(&a, g);
+    } else {
+        arg_view(&a, g, &op->x, 0);
+    }
+    hsdi_launch_arg_int(&a, n_blocks);
+    hsdi_launch_arg_memory(&a, g->packed);
+    hsdi_launch_arg_int(&a, n_blocks * PACKED_WORDS);
+    return a.status;
+}
+
 static void product_args(const hsdi_launch_graph *g, const hsdi_op *op, const hsdi_part *part,
-                         hsdi_launch_args *a)
+                         const hsdi_tile *tile, hsdi_launch_args *a)
 {
     arg_blocks(a, part->w);
     hsdi_launch_arg_int(a, part->w->n_in);
@@ -190,60 +218,76 @@ static void product_args(const hsdi_launch_graph *g, const hsdi_op *op, const hs
     hsdi_launch_arg_memory(a, part->bias ? vector_of(part->bias)
                                          : ((const hsdi_launch_weight *)part->w)->blocks);
     hsdi_launch_arg_int(a, part->bias != NULL);
-    if (is_prepared(op)) {
+    if (tile->kind == HSDI_TILE_DOT) {
+        hsdi_launch_arg_memory(a, g->packed);
+        hsdi_launch_arg_int(a, 0);
+        hsdi_launch_arg_int(a, part->w->n_in / 32 * PACKED_WORDS);
+    } else if (is_prepared(op)) {
         arg_prepared(a, g);
     } else {
         arg_view(a, g, &op->x, 0);
     }
     arg_view(a, g, &op->y, part->y_offset);
     hsdi_launch_arg_int(a, op->accumulate);
+    a->launch->arg = a->n;
+    if (hsdi_tile_local_bytes(tile) > 0) {
+        a->n++; // the number of rows
+        hsdi_launch_arg(a, hsdi_tile_local_bytes(tile), NULL);
+    }
 }
 
-const int hsdi_launch_tile_rows[HSDI_LAUNCH_N_TILES] = {1, 4, 8};
-
-/// Work-items for all output channels of a product by tile `t`.
-static size_t width_of(const struct hsdi_weight *w, int t)
+/// The kernel for class `c`, or that of an earlier class with the same tile.
+static hsd_status add_class(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_part *part,
+                            hsdi_launch *l, int c, hsd_error *err)
 {
-    bool four = w->type == HSDI_TYPE_Q4_K || w->type == HSDI_TYPE_Q5_K;
-    bool k = four || w->type == HSDI_TYPE_Q6_K;
-    size_t wide = t == 0   ? (four ? HSDI_OPENCL_WIDE_ONE_K : HSDI_OPENCL_WIDE_ONE)
-                  : t == 1 ? HSDI_OPENCL_WIDE_FOUR
-                           : (k ? HSDI_OPENCL_WIDE_EIGHT_K : HSDI_OPENCL_WIDE_EIGHT);
-    return round_up(((size_t)w->n_out + wide - 1) / wide);
+    hsdi_type type = part->w->type;
+    hsdi_launch_product *p = &l->products[c];
+    char name[HSDI_TILE_NAME_BYTES], defines[HSDI_TILE_DEFINES_BYTES];
+    p->tile = g->device->tiles.tiles.of[hsdi_tile_type_index(type)][c];
+    p->width = hsdi_tile_width(&p->tile, part->w->n_out);
+    for (int i = 0; i < c; i++) {
+        if (hsdi_tile_equals(&l->products[i].tile, &p->tile)) {
+            p->kernel = l->products[i].kernel;
+            l->n_products = c + 1;
+            return HSD_OK;
+        }
+    }
+    hsdi_launch_args a = {.device = g->device, .err = err, .launch = l};
+    hsdi_tile_name(&p->tile, type, name);
+    hsdi_tile_defines(&p->tile, type, defines);
+    hsd_status status = g->device->driver->kernel_create(g->device, name, defines, &p->kernel, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    l->n_products = c + 1;
+    l->n_external = 0; // the same arguments once more
+    a.kernel = p->kernel;
+    product_args(g, op, part, &p->tile, &a);
+    return a.status;
 }
 
 static hsd_status add_product(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_part *part,
                               hsd_error *err)
 {
-    static const char *const names[HSDI_LAUNCH_N_TILES] = {"matmul1_", "matmul4_", "matmul8_"};
-    const char *type = hsdi_type_find(part->w->type)->name;
-    hsdi_launch *l = NULL;
-    for (int t = 0; t < HSDI_LAUNCH_N_TILES; t++) {
-        hsdi_launch_args a;
-        hsd_status status = args_begin(g, names[t], type, &a, err);
-        if (status != HSD_OK) {
-            return status;
-        }
-        if (t == 0) {
-            l = add(g, &a, width_of(part->w, t));
-        } else {
-            l->tiled[t - 1] = a.kernel;
-            l->tiled_width[t - 1] = width_of(part->w, t);
-            l->n_external = 0; // the same arguments once more
-            a.launch = l;
-        }
-        product_args(g, op, part, &a);
-        l->arg = a.n;
-        if (a.status != HSD_OK) {
-            return a.status;
-        }
+    hsdi_launch *l = &g->launches[g->n_launches++];
+    hsd_status status = HSD_OK;
+    *l = (hsdi_launch){.layer = -1};
+    for (int c = 0; c <= hsdi_tile_class(g->base.n_rows_max) && status == HSD_OK; c++) {
+        status = add_class(g, op, part, l, c, err);
     }
-    return HSD_OK;
+    return status;
 }
 
 static hsd_status add_matmul(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
 {
     hsd_status status = add_pre(g, op, err);
+    bool packs = false;
+    for (int i = 0; i < op->n_parts; i++) {
+        packs = packs || hsdi_launch_is_packed(g->device, op->parts[i].w->type);
+    }
+    if (status == HSD_OK && packs) {
+        status = add_pack(g, op, err);
+    }
     for (int i = 0; i < op->n_parts && status == HSD_OK; i++) {
         status = add_product(g, op, &op->parts[i], err);
     }

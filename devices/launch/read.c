@@ -17,11 +17,11 @@ static hsd_status run(hsdi_launch_device *d, hsdi_launch_kernel *kernel, hsdi_la
     hsdi_launch_arg_memory(&a, to);
     hsdi_launch_record *record = NULL;
     hsd_status status = a.status;
-    if (status == HSD_OK && d->driver->record) {
+    if (status == HSD_OK && d->records) {
         status = d->driver->record(d, &record, err);
     }
     if (status == HSD_OK) {
-        status = d->driver->start(d, kernel, N_ITEMS, 1, err);
+        status = d->driver->start(d, kernel, N_ITEMS, 1, HSDI_OPENCL_GROUP, err);
     }
     if (status == HSD_OK && record) {
         status = d->driver->replay(d, record, err);
@@ -42,7 +42,7 @@ hsd_status hsdi_launch_weight_read(hsdi_device *device, const hsdi_weight *weigh
     hsdi_launch_kernel *kernel = NULL;
     hsd_status status = d->driver->memory_create(d, N_ITEMS * sizeof(uint32_t), NULL, &sums, err);
     if (status == HSD_OK) {
-        status = d->driver->kernel_create(d, "read_all", &kernel, err);
+        status = d->driver->kernel_create(d, "read_all", NULL, &kernel, err);
     }
     if (status == HSD_OK) {
         status = run(d, kernel, w->blocks, sums, weight->size_bytes, way, err);

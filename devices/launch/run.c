@@ -66,6 +66,11 @@ static size_t fill_table(const hsdi_launch_graph *g, const hsdi_job *jobs, int n
     return at;
 }
 
+static void count_copy(const hsdi_launch_graph *g)
+{
+    atomic_fetch_add(&g->device->n_row_copies, 1);
+}
+
 /// The external rows of a single job where they are, for a device that works on them in place.
 static const hsdi_launch_buffer *in_place(const hsdi_launch_graph *g, int value,
                                           const hsdi_job *jobs, int n_jobs)
@@ -86,6 +91,7 @@ static hsd_status send_rows(const hsdi_launch_graph *g, const hsdi_job *jobs, in
     for (int i = 0; i < n_jobs && g->in && status == HSD_OK; i++) {
         size_t size = (size_t)jobs[i].n_rows * (size_t)g->base.in_width * sizeof(float);
         const float *from = hsdi_host_buffer_data(jobs[i].in);
+        count_copy(g);
         if (g->in_host) {
             memcpy((char *)g->in_host + at, from, size);
         } else {
@@ -104,6 +110,7 @@ static hsd_status fetch_rows(const hsdi_launch_graph *g, const hsdi_job *jobs, i
     for (int i = 0; i < n_jobs && g->out && status == HSD_OK; i++) {
         size_t size = (size_t)jobs[i].n_rows * (size_t)g->base.out_width * sizeof(float);
         float *to = hsdi_host_buffer_data(jobs[i].out);
+        count_copy(g);
         if (g->out_host) {
             memcpy(to, (const char *)g->out_host + at, size);
         } else {
@@ -117,20 +124,19 @@ static hsd_status fetch_rows(const hsdi_launch_graph *g, const hsdi_job *jobs, i
 static hsd_status start(const hsdi_launch_graph *g, hsdi_launch_kernel *kernel, size_t width,
                         int height, hsd_error *err)
 {
-    return g->device->driver->start(g->device, kernel, width, height, err);
+    return g->device->driver->start(g->device, kernel, width, height, HSDI_OPENCL_GROUP, err);
 }
 
-/// By the smallest tile that holds all rows, or the largest.
 static hsd_status start_product(const hsdi_launch_graph *g, const hsdi_launch *l, int n_rows,
                                 hsd_error *err)
 {
-    int t = n_rows == 1 ? 0 : n_rows <= hsdi_launch_tile_rows[1] ? 1 : 2;
-    hsdi_launch_args a = {
-        .device = g->device, .kernel = t ? l->tiled[t - 1] : l->kernel, .n = l->arg, .err = err};
+    const hsdi_launch_product *p = &l->products[hsdi_tile_class(n_rows)];
+    hsdi_launch_args a = {.device = g->device, .kernel = p->kernel, .n = l->arg, .err = err};
+    int height = (n_rows + p->tile.rows - 1) / p->tile.rows;
     hsdi_launch_arg_int(&a, n_rows);
-    int height = (n_rows + hsdi_launch_tile_rows[t] - 1) / hsdi_launch_tile_rows[t];
-    size_t width = t ? l->tiled_width[t - 1] : l->width;
-    return a.status == HSD_OK ? start(g, a.kernel, width, height, err) : a.status;
+    return a.status == HSD_OK ? g->device->driver->start(g->device, p->kernel, p->width, height,
+                                                         p->tile.group, err)
+                              : a.status;
 }
 
 /// Once per job: each has its own cache.
@@ -154,6 +160,20 @@ static hsd_status start_on_caches(const hsdi_launch_graph *g, const hsdi_launch 
     return status;
 }
 
+static hsd_status bind_kernel(const hsdi_launch_graph *g, const hsdi_launch *l,
+                              hsdi_launch_kernel *kernel, int value, hsdi_launch_memory *memory,
+                              hsd_error *err)
+{
+    hsdi_launch_args a = {.device = g->device, .kernel = kernel, .err = err};
+    for (int i = 0; i < l->n_external; i++) {
+        if (l->external[i].value == value) {
+            a.n = l->external[i].arg;
+            hsdi_launch_arg_memory(&a, memory);
+        }
+    }
+    return a.status;
+}
+
 /// Kernels get other external rows than they had.
 static hsd_status bind(hsdi_launch_graph *g, int value, hsdi_launch_memory *memory, hsd_error *err)
 {
@@ -162,25 +182,18 @@ static hsd_status bind(hsdi_launch_graph *g, int value, hsdi_launch_memory *memo
         return HSD_OK;
     }
     *bound = NULL; // until all have it
-    for (int i = 0; i < g->n_launches; i++) {
+    hsd_status status = HSD_OK;
+    for (int i = 0; i < g->n_launches && status == HSD_OK; i++) {
         const hsdi_launch *l = &g->launches[i];
-        hsdi_launch_kernel *const kernels[HSDI_LAUNCH_N_TILES] = {l->kernel, l->tiled[0],
-                                                                  l->tiled[1]};
-        for (int k = 0; k < HSDI_LAUNCH_N_TILES * l->n_external; k++) {
-            hsdi_launch_args a = {.device = g->device,
-                                  .kernel = kernels[k % HSDI_LAUNCH_N_TILES],
-                                  .n = l->external[k / HSDI_LAUNCH_N_TILES].arg,
-                                  .err = err};
-            if (a.kernel && l->external[k / HSDI_LAUNCH_N_TILES].value == value) {
-                hsdi_launch_arg_memory(&a, memory);
-            }
-            if (a.status != HSD_OK) {
-                return a.status;
-            }
+        if (l->kernel) {
+            status = bind_kernel(g, l, l->kernel, value, memory, err);
+        }
+        for (int c = 0; c < l->n_products && status == HSD_OK; c++) {
+            status = bind_kernel(g, l, l->products[c].kernel, value, memory, err);
         }
     }
-    *bound = memory;
-    return HSD_OK;
+    *bound = status == HSD_OK ? memory : NULL;
+    return status;
 }
 
 static hsd_status start_all(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs, int n_rows,
@@ -194,9 +207,9 @@ static hsd_status start_all(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jo
     }
     for (int i = 0; i < g->n_launches && status == HSD_OK; i++) {
         const hsdi_launch *l = &g->launches[i];
-        status = l->layer >= 0 ? start_on_caches(g, l, jobs, n_jobs, err)
-                 : l->tiled[0] ? start_product(g, l, n_rows, err)
-                               : start(g, l->kernel, l->width, n_rows, err);
+        status = l->layer >= 0   ? start_on_caches(g, l, jobs, n_jobs, err)
+                 : l->n_products ? start_product(g, l, n_rows, err)
+                                 : start(g, l->kernel, l->width, n_rows, err);
     }
     return status;
 }
@@ -260,12 +273,47 @@ static hsd_status send_all(const hsdi_launch_graph *g, const hsdi_job *jobs, int
     size_t n_ints = fill_table(g, jobs, n_jobs, n_rows);
     hsd_status status = HSD_OK;
     if (!g->device->shares) {
+        count_copy(g);
         status =
             g->device->driver->send(g->device, g->table, 0, n_ints * sizeof *g->host, g->host, err);
     }
     return status == HSD_OK && !in_place(g, HSDI_VALUE_IN, jobs, n_jobs)
                ? send_rows(g, jobs, n_jobs, err)
                : status;
+}
+
+static size_t buffer_bytes(const hsdi_launch_buffer *b)
+{
+    return (size_t)b->host.base.n_rows * (size_t)b->host.base.width * sizeof(float);
+}
+
+/// Table and rows that host and device share change hands.
+static hsd_status own_shared(const hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs,
+                             bool by_host, hsd_error *err)
+{
+    hsdi_launch_device *d = g->device;
+    const hsdi_launch_buffer *in = in_place(g, HSDI_VALUE_IN, jobs, n_jobs);
+    const hsdi_launch_buffer *out = in_place(g, HSDI_VALUE_OUT, jobs, n_jobs);
+    size_t row = (size_t)g->base.n_rows_max * sizeof(float);
+    const struct {
+        hsdi_launch_memory *memory;
+        void *host;
+        size_t size;
+    } all[] = {
+        {g->table, g->host, g->n_ints * sizeof *g->host},
+        {in ? in->memory : g->in, in ? in->host.data : g->in_host,
+         in ? buffer_bytes(in) : row * (size_t)g->base.in_width},
+        {out ? out->memory : g->out, out ? out->host.data : g->out_host,
+         out ? buffer_bytes(out) : row * (size_t)g->base.out_width},
+    };
+    hsd_status status = HSD_OK;
+    for (size_t i = 0; i < sizeof all / sizeof *all && d->shares && d->driver->host_own; i++) {
+        // Rows that are read and written in place are one memory.
+        if (status == HSD_OK && all[i].memory && (i < 2 || all[i].memory != all[1].memory)) {
+            status = d->driver->host_own(d, all[i].memory, all[i].host, all[i].size, by_host, err);
+        }
+    }
+    return status;
 }
 
 hsd_status hsdi_launch_graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_jobs,
@@ -281,8 +329,11 @@ hsd_status hsdi_launch_graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_
     }
     hsd_status status = send_all(g, jobs, n_jobs, n_rows, err);
     if (status == HSD_OK) {
-        status = g->device->driver->record ? replay(g, jobs, n_jobs, n_rows, err)
-                                           : start_all(g, jobs, n_jobs, n_rows, err);
+        status = own_shared(g, jobs, n_jobs, false, err);
+    }
+    if (status == HSD_OK) {
+        status = g->device->records ? replay(g, jobs, n_jobs, n_rows, err)
+                                    : start_all(g, jobs, n_jobs, n_rows, err);
     }
     bool fetched = in_place(g, HSDI_VALUE_OUT, jobs, n_jobs) != NULL;
     if (status == HSD_OK && !fetched && !g->out_host) {
@@ -290,6 +341,8 @@ hsd_status hsdi_launch_graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_
         fetched = true;
     }
     // Also after a failure: rows and table are borrowed until then.
+    hsd_status owned = own_shared(g, jobs, n_jobs, true, status == HSD_OK ? err : NULL);
+    status = status == HSD_OK ? owned : status;
     hsd_status finished = g->device->driver->finish(g->device, status == HSD_OK ? err : NULL);
     status = status == HSD_OK ? finished : status;
     return status == HSD_OK && !fetched ? fetch_rows(g, jobs, n_jobs, err) : status;

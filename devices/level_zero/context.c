@@ -129,12 +129,18 @@ static void ze_close(hsdi_device *device)
     free(ze);
 }
 
+static hsdi_tile_set *ze_tiles(hsdi_device *device)
+{
+    return &((hsdi_launch_device *)device)->tiles;
+}
+
 static const hsdi_backend ze_backend = {
     .name = "level_zero",
     .has_top = true,
     .device_close = ze_close,
     .weight_create = hsdi_launch_weight_create,
     .weight_destroy = hsdi_launch_weight_destroy,
+    .weight_is_held = hsdi_launch_weight_is_held,
     .weight_read = hsdi_launch_weight_read,
     .cache_create = hsdi_launch_cache_create,
     .cache_destroy = hsdi_launch_cache_destroy,
@@ -146,6 +152,7 @@ static const hsdi_backend ze_backend = {
     .graph_run = hsdi_launch_graph_run,
     .profile = hsdi_launch_profile,
     .times = hsdi_launch_times,
+    .tiles = ze_tiles,
 };
 
 /// The first GPU that runs our kernels, else the first device that does, else the first of all.
@@ -160,6 +167,24 @@ static int best_of(const hsdi_ze_api *api, const hsdi_ze_found *found)
         most = score > most ? score : most;
     }
     return best;
+}
+
+/// Which kernels products use. What there is was built with hsd, without sub-groups or an
+/// instruction for products of 8 bits, so that every device takes it.
+static void load_tiles(hsdi_ze_device *ze, const hsdi_level_zero_info *info)
+{
+    ze_device_compute_properties_t compute = {.stype = ZE_STRUCTURE_TYPE_DEVICE_COMPUTE_PROPERTIES};
+    hsdi_tile_set *set = &ze->launch.tiles;
+    (void)ze->api->DeviceGetComputeProperties(ze->id, &compute);
+    set->limits = (hsdi_tile_limits){.platform = "Level Zero",
+                                     .built_only = true,
+                                     .max_group = compute.maxTotalGroupSize,
+                                     .local_bytes = compute.maxSharedLocalMemory};
+    snprintf(set->key, sizeof set->key, "Level Zero\n%s\n%s\n", info->driver, info->name);
+    hsdi_tile_set_load(set);
+    ze->launch.records = true; // there is no other way
+    char *note = ze->launch.base.info.note;
+    snprintf(note, sizeof ze->launch.base.info.note, "%s", hsdi_tile_set_note(set));
 }
 
 static hsd_status choose(int index, hsdi_ze_device *ze, ze_driver_handle_t *driver, hsd_error *err)
@@ -183,6 +208,7 @@ static hsd_status choose(int index, hsdi_ze_device *ze, ze_driver_handle_t *driv
     hsdi_ze_describe(ze->api, *driver, ze->id, &info);
     char *name = ze->launch.base.info.name;
     snprintf(name, sizeof ze->launch.base.info.name, "level_zero:%d %.40s", index, info.name);
+    load_tiles(ze, &info);
     return info.unusable[0] ? hsdi_fail(err, HSD_EUNSUPPORTED, name, "%s", info.unusable) : HSD_OK;
 }
 

@@ -14,6 +14,7 @@ enum { NAME_CHARS = 32, CHUNK = 64 };
 
 typedef struct ze_kernel {
     ze_kernel_handle_t handle;
+    int group; ///< work-items, as set last
     char name[NAME_CHARS];
 } ze_kernel;
 
@@ -49,9 +50,20 @@ static void kernel_destroy(hsdi_launch_device *device, hsdi_launch_kernel *kerne
     free(k);
 }
 
-static hsd_status kernel_create(hsdi_launch_device *device, const char *name,
+static hsd_status set_group(hsdi_ze_device *ze, ze_kernel *k, int group, hsd_error *err)
+{
+    if (k->group == group) {
+        return HSD_OK;
+    }
+    ze_result_t code = ze->api->KernelSetGroupSize(k->handle, (uint32_t)group, 1, 1);
+    k->group = code == ZE_RESULT_SUCCESS ? group : 0;
+    return hsdi_ze_done(ze, "zeKernelSetGroupSize", code, err);
+}
+
+static hsd_status kernel_create(hsdi_launch_device *device, const char *name, const char *defines,
                                 hsdi_launch_kernel **out, hsd_error *err)
 {
+    (void)defines; // what there is was built with hsd
     hsdi_ze_device *ze = ze_of(device);
     const ze_kernel_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_KERNEL_DESC, .pKernelName = name};
     ze_kernel *k = calloc(1, sizeof *k);
@@ -64,8 +76,7 @@ static hsd_status kernel_create(hsdi_launch_device *device, const char *name,
     k->handle = code == ZE_RESULT_SUCCESS ? k->handle : NULL;
     hsd_status status = hsdi_ze_done(ze, "zeKernelCreate", code, err);
     if (status == HSD_OK) {
-        code = ze->api->KernelSetGroupSize(k->handle, HSDI_OPENCL_GROUP, 1, 1);
-        status = hsdi_ze_done(ze, "zeKernelSetGroupSize", code, err);
+        status = set_group(ze, k, HSDI_OPENCL_GROUP, err);
     }
     if (status != HSD_OK) {
         kernel_destroy(device, (hsdi_launch_kernel *)k);
@@ -216,14 +227,17 @@ static hsd_status record(hsdi_launch_device *device, hsdi_launch_record **out, h
 }
 
 static hsd_status start(hsdi_launch_device *device, hsdi_launch_kernel *kernel, size_t width,
-                        int height, hsd_error *err)
+                        int height, int group, hsd_error *err)
 {
     hsdi_ze_device *ze = ze_of(device);
-    const ze_kernel *k = (const ze_kernel *)kernel;
+    ze_kernel *k = (ze_kernel *)kernel;
     ze_command_list_handle_t list = ze->recording->list;
     ze_event_handle_t event = NULL;
-    const ze_group_count_t groups = {(uint32_t)(width / HSDI_OPENCL_GROUP), (uint32_t)height, 1};
-    hsd_status status = device->profiles ? times_add(ze, ze->recording, k, &event, err) : HSD_OK;
+    const ze_group_count_t groups = {(uint32_t)(width / (size_t)group), (uint32_t)height, 1};
+    hsd_status status = set_group(ze, k, group, err);
+    if (status == HSD_OK && device->profiles) {
+        status = times_add(ze, ze->recording, k, &event, err);
+    }
     if (status == HSD_OK) {
         status = hsdi_ze_done(
             ze, "zeCommandListAppendLaunchKernel",

@@ -35,6 +35,8 @@ static void load(void)
         }
         memcpy((char *)&api + functions[i].offset, &function, sizeof function);
     }
+    void *optional = dlsym(loader, "clGetKernelSubGroupInfo");
+    memcpy(&api.GetKernelSubGroupInfo, &optional, sizeof optional);
 }
 
 hsd_status hsdi_ocl_api_get(const hsdi_ocl_api **out, hsd_error *err)
@@ -114,6 +116,12 @@ const char *hsdi_ocl_code_name(cl_int code)
         NAME(CL_INVALID_LINKER_OPTIONS)
         NAME(CL_INVALID_DEVICE_PARTITION_COUNT)
 #undef NAME
+    case -1138: // of the extension cl_khr_command_buffer
+        return "CL_INVALID_COMMAND_BUFFER_KHR";
+    case -1139:
+        return "CL_INVALID_SYNC_POINT_WAIT_LIST_KHR";
+    case -1140:
+        return "CL_INCOMPATIBLE_COMMAND_QUEUE_KHR";
     case -1001: // CL_PLATFORM_NOT_FOUND_KHR, of the extension cl_khr_icd
         return "CL_PLATFORM_NOT_FOUND_KHR";
     default:

@@ -19,14 +19,18 @@
     X(CreateProgramWithBinary)                                                                     \
     X(CreateSubDevices)                                                                            \
     X(CreateProgramWithSource)                                                                     \
+    X(EnqueueMapBuffer)                                                                            \
     X(EnqueueMarkerWithWaitList)                                                                   \
     X(EnqueueNDRangeKernel)                                                                        \
+    X(EnqueueUnmapMemObject)                                                                       \
     X(EnqueueReadBuffer)                                                                           \
     X(EnqueueWriteBuffer)                                                                          \
     X(Flush)                                                                                       \
     X(GetDeviceIDs)                                                                                \
     X(GetDeviceInfo)                                                                               \
+    X(GetEventInfo)                                                                                \
     X(GetEventProfilingInfo)                                                                       \
+    X(GetExtensionFunctionAddressForPlatform)                                                      \
     X(GetKernelInfo)                                                                               \
     X(GetPlatformIDs)                                                                              \
     X(GetPlatformInfo)                                                                             \
@@ -40,13 +44,17 @@
     X(ReleaseMemObject)                                                                            \
     X(ReleaseProgram)                                                                              \
     X(SetEventCallback)                                                                            \
-    X(SetKernelArg)
+    X(SetKernelArg)                                                                                \
+    X(SetMemObjectDestructorCallback)
 
 /// The functions of OpenCL by their names without "cl".
 typedef struct hsdi_ocl_api {
 #define HSDI_OCL_FIELD(name) __typeof__(&cl##name) name;
     HSDI_OCL_FUNCTIONS(HSDI_OCL_FIELD)
 #undef HSDI_OCL_FIELD
+    /// Of OpenCL 2.1; NULL where the loader has it not.
+    cl_int(CL_API_CALL *GetKernelSubGroupInfo)(cl_kernel, cl_device_id, cl_uint, size_t,
+                                               const void *, size_t, void *, size_t *);
 } hsdi_ocl_api;
 
 /// The loader's functions, opened on first use and never closed. Static. Thread: any.

@@ -24,9 +24,10 @@ hsd_status hsdi_ocl_memory(const hsdi_ocl_device *ocl, size_t size_bytes, const 
     return hsdi_ocl_check(err, "clCreateBuffer", code);
 }
 
-void hsdi_ocl_memory_free(const hsdi_ocl_device *ocl, cl_mem memory)
+void hsdi_ocl_memory_free(hsdi_ocl_device *ocl, cl_mem memory)
 {
     if (memory && !atomic_load(&ocl->launch.hung)) {
+        hsdi_ocl_shared_forget(ocl, memory);
         (void)ocl->api->ReleaseMemObject(memory);
     }
 }
@@ -37,10 +38,15 @@ static void ocl_close(hsdi_device *device)
     if (atomic_load(&ocl->launch.hung)) {
         return; // its answer may still come, and is counted in here
     }
+    hsdi_ocl_products_release(ocl);
     if (ocl->program) {
         (void)ocl->api->ReleaseProgram(ocl->program);
     }
     free(ocl->events);
+    free(ocl->recorder);
+    if (ocl->host_queue) {
+        (void)ocl->api->ReleaseCommandQueue(ocl->host_queue);
+    }
     if (ocl->queue) {
         (void)ocl->api->ReleaseCommandQueue(ocl->queue);
     }
@@ -50,8 +56,14 @@ static void ocl_close(hsdi_device *device)
     if (ocl->is_part) {
         (void)ocl->api->ReleaseDevice(ocl->id);
     }
+    pthread_mutex_destroy(&ocl->lists);
     hsdi_device_fini(&ocl->base);
     free(ocl);
+}
+
+static hsdi_tile_set *ocl_tiles(hsdi_device *device)
+{
+    return &((hsdi_ocl_device *)device)->launch.tiles;
 }
 
 static const hsdi_backend ocl_backend = {
@@ -60,6 +72,7 @@ static const hsdi_backend ocl_backend = {
     .device_close = ocl_close,
     .weight_create = hsdi_launch_weight_create,
     .weight_destroy = hsdi_launch_weight_destroy,
+    .weight_is_held = hsdi_launch_weight_is_held,
     .weight_read = hsdi_launch_weight_read,
     .cache_create = hsdi_launch_cache_create,
     .cache_destroy = hsdi_launch_cache_destroy,
@@ -71,6 +84,7 @@ static const hsdi_backend ocl_backend = {
     .graph_run = hsdi_launch_graph_run,
     .profile = hsdi_ocl_profile,
     .times = hsdi_launch_times,
+    .tiles = ocl_tiles,
 };
 
 /// Compute units of a device.
@@ -124,6 +138,50 @@ static hsd_status choose(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int inde
     return u->n > 0 ? take_units(ocl, u, err) : HSD_OK;
 }
 
+/// A switch in the environment, 0 or 1.
+static hsd_status read_switch(const char *name, bool *value, hsd_error *err)
+{
+    const char *text = getenv(name);
+    if (text && strcmp(text, "0") != 0 && strcmp(text, "1") != 0) {
+        return hsdi_fail(err, HSD_EINVAL, name, "\"%.32s\" is neither 0 nor 1", text);
+    }
+    *value = text ? *text == '1' : *value;
+    return HSD_OK;
+}
+
+/// What of the device's features is used: HSD_DEVICE_SHARED=0 copies rows and weights also where
+/// memory is the host's, HSD_DEVICE_RECORDS=0 launches one by one also where passes could be kept.
+static hsd_status choose_features(hsdi_ocl_device *ocl, hsd_error *err)
+{
+    hsd_status status = read_switch("HSD_DEVICE_SHARED", &ocl->features.unified, err);
+    ocl->launch.shares = ocl->features.unified;
+    return status == HSD_OK ? read_switch("HSD_DEVICE_RECORDS", &ocl->features.buffers, err)
+                            : status;
+}
+
+/// Which kernels products use, and whether passes are recorded.
+static hsd_status load_tiles(hsdi_ocl_device *ocl, hsd_error *err)
+{
+    const hsdi_ocl_features *f = &ocl->features;
+    hsdi_tile_set *set = &ocl->launch.tiles;
+    hsdi_ocl_device_key(ocl, set->key, sizeof set->key);
+    set->limits = (hsdi_tile_limits){.platform = set->key, // its first line
+                                     .subgroups = f->shuffles,
+                                     .fast_dot = f->fast_dot,
+                                     .max_group = f->max_group,
+                                     .local_bytes = f->local_bytes};
+    hsdi_tile_set_load(set);
+    hsd_status status =
+        f->buffers && set->tiles.records ? hsdi_ocl_recorder_init(ocl, err) : HSD_OK;
+    ocl->launch.records = ocl->recorder != NULL;
+    const char *more = hsdi_tile_set_note(set);
+    char *note = ocl->base.info.note;
+    size_t n = strlen(note);
+    snprintf(note + n, sizeof ocl->base.info.note - n, "%s%s%s", *more ? "; " : "", more,
+             ocl->recorder ? "; passes are recorded" : "");
+    return status;
+}
+
 /// Context, queue and kernels of device `index`. What was done before a failure is undone by
 /// ocl_close.
 static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index, const units *u,
@@ -134,10 +192,9 @@ static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index,
     if (status != HSD_OK || (status = choose(ocl, f, index, u, err)) != HSD_OK) {
         return status;
     }
-    cl_device_type type = 0;
-    (void)ocl->api->GetDeviceInfo(ocl->id, CL_DEVICE_TYPE, sizeof type, &type, NULL);
-    status = hsdi_launch_lists(&ocl->launch, (type & CL_DEVICE_TYPE_CPU) != 0, err);
-    if (status != HSD_OK) {
+    hsdi_ocl_features_get(ocl->api, ocl->id, &ocl->features);
+    if ((status = hsdi_launch_lists(&ocl->launch, ocl->features.is_cpu, err)) != HSD_OK ||
+        (status = choose_features(ocl, err)) != HSD_OK) {
         return status;
     }
     ocl->context = ocl->api->CreateContext(NULL, 1, &ocl->id, NULL, NULL, &code);
@@ -145,11 +202,16 @@ static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index,
         return hsdi_ocl_fail(err, "clCreateContext", code);
     }
     ocl->queue = ocl->api->CreateCommandQueue(ocl->context, ocl->id, 0, &code);
+    if (code == CL_SUCCESS && ocl->launch.shares) {
+        ocl->host_queue = ocl->api->CreateCommandQueue(ocl->context, ocl->id, 0, &code);
+    }
     if (code != CL_SUCCESS) {
         return hsdi_ocl_fail(err, "clCreateCommandQueue", code);
     }
-    return hsdi_ocl_program(ocl, (const char *)hsdi_opencl_source, hsdi_opencl_source_bytes,
-                            &ocl->program, ocl->base.info.note, sizeof ocl->base.info.note, err);
+    const hsdi_ocl_text common = hsdi_ocl_common();
+    status = hsdi_ocl_program(ocl, &common, &ocl->program, ocl->base.info.note,
+                              sizeof ocl->base.info.note, err);
+    return status == HSD_OK ? load_tiles(ocl, err) : status;
 }
 
 static hsd_status open_one(const hsdi_ocl_api *api, const hsdi_ocl_found *f, int index,
@@ -160,6 +222,7 @@ static hsd_status open_one(const hsdi_ocl_api *api, const hsdi_ocl_found *f, int
         return hsdi_fail(err, HSD_ENOMEM, "opencl", "device");
     }
     hsdi_device_init(&ocl->base, &ocl_backend, 1);
+    pthread_mutex_init(&ocl->lists, NULL);
     ocl->launch.driver = &hsdi_ocl_driver;
     ocl->api = api;
     hsd_status status = make(ocl, f, index, u, err);

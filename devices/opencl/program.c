@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOG_CHARS = 200, OPTION_CHARS = 448, KEY_CHARS = 2048 };
+enum { LOG_CHARS = 200, OPTION_CHARS = 640, KEY_CHARS = 2048 };
 
 static hsd_status build_failed(const hsdi_ocl_device *ocl, cl_program program, cl_int code,
                                hsd_error *err)
@@ -38,28 +38,41 @@ static hsd_status build_failed(const hsdi_ocl_device *ocl, cl_program program, c
     return HSD_EDEVICE;
 }
 
-static void write_options(char *out)
+/// What the device has for products, beside the tile itself.
+static void write_features(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text, char *out,
+                           size_t cap)
 {
-    snprintf(
-        out, OPTION_CHARS,
-        "-cl-std=CL1.2 -DGROUP=%d -DJOB_INTS=%d -DJOB_POS=%d -DJOB_CELL=%d -DJOB_TRUNK=%d "
-        "-DJOB_N_TRUNK=%d "
-        "-DJOB_PATH=%d -DJOB_N_PATH=%d -DJOB_DRAW=%d -DWIDE_ONE=%d -DWIDE_ONE_K=%d -DWIDE_FOUR=%d "
-        "-DWIDE_EIGHT=%d -DWIDE_EIGHT_K=%d",
-        HSDI_OPENCL_GROUP, HSDI_JOB_INTS, HSDI_JOB_POS, HSDI_JOB_CELL, HSDI_JOB_TRUNK,
-        HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH, HSDI_JOB_DRAW, HSDI_OPENCL_WIDE_ONE,
-        HSDI_OPENCL_WIDE_ONE_K, HSDI_OPENCL_WIDE_FOUR, HSDI_OPENCL_WIDE_EIGHT,
-        HSDI_OPENCL_WIDE_EIGHT_K);
+    const hsdi_ocl_features *f = &ocl->features;
+    snprintf(out, cap, "%s%s%s%s", f->fp16 ? " -DHAS_FP16" : "",
+             text->newest && f->dot ? " -DDOT_4X8=dot_4x8packed_ss_int" : "",
+             text->newest && f->shuffles ? " -DSHUFFLE_XOR=sub_group_shuffle_xor" : "",
+             text->newest && f->subgroup_16 ? " -DSUBGROUP_16" : "");
 }
 
-hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const char *source, size_t n_bytes,
-                          cl_program *out, hsd_error *err)
+static void write_options(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text, char *out)
+{
+    char features[160];
+    int version = ocl->features.version;
+    const char *std = !text->newest || version < 20 ? "1.2" : version < 30 ? "2.0" : "3.0";
+    write_features(ocl, text, features, sizeof features);
+    snprintf(out, OPTION_CHARS,
+             "-cl-std=CL%s -DGROUP=%d -DJOB_INTS=%d -DJOB_POS=%d -DJOB_CELL=%d -DJOB_TRUNK=%d "
+             "-DJOB_N_TRUNK=%d "
+             "-DJOB_PATH=%d -DJOB_N_PATH=%d -DJOB_DRAW=%d%s%s%s",
+             std, HSDI_OPENCL_GROUP, HSDI_JOB_INTS, HSDI_JOB_POS, HSDI_JOB_CELL, HSDI_JOB_TRUNK,
+             HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH, HSDI_JOB_DRAW, features, text->defines ? " " : "",
+             text->defines ? text->defines : "");
+}
+
+hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text, cl_program *out,
+                          hsd_error *err)
 {
     char options[OPTION_CHARS];
     cl_int code;
-    write_options(options);
+    const char *source = text->source;
+    write_options(ocl, text, options);
     cl_program program =
-        ocl->api->CreateProgramWithSource(ocl->context, 1, &source, &n_bytes, &code);
+        ocl->api->CreateProgramWithSource(ocl->context, 1, &source, &text->n_bytes, &code);
     if (code != CL_SUCCESS) {
         return hsdi_ocl_fail(err, "clCreateProgramWithSource", code);
     }
@@ -90,19 +103,20 @@ void hsdi_ocl_device_key(const hsdi_ocl_device *ocl, char *out, size_t cap)
     snprintf(out, cap, "%s\n%s\n%s\n%s\n%s\n", platform, platform_version, name, version, driver);
 }
 
-void hsdi_ocl_program_key(const hsdi_ocl_device *ocl, const char *source, size_t n_bytes, char *out,
+void hsdi_ocl_program_key(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text, char *out,
                           size_t cap)
 {
     char options[OPTION_CHARS];
-    write_options(options);
+    write_options(ocl, text, options);
     hsdi_ocl_device_key(ocl, out, cap / 2);
     size_t n = strlen(out);
     snprintf(out + n, cap - n, "%s\n%016" PRIx64 "\n", options,
-             hsdi_hash(HSDI_HASH_BEGIN, source, n_bytes));
+             hsdi_hash(HSDI_HASH_BEGIN, text->source, text->n_bytes));
 }
 
 /// The kept program, if the driver takes it.
-static bool take_kept(const hsdi_ocl_device *ocl, const char *key, cl_program *out)
+static bool take_kept(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text, const char *key,
+                      cl_program *out)
 {
     void *data = NULL;
     size_t n_bytes = 0;
@@ -112,7 +126,7 @@ static bool take_kept(const hsdi_ocl_device *ocl, const char *key, cl_program *o
         return false;
     }
     const unsigned char *binary = data;
-    write_options(options);
+    write_options(ocl, text, options);
     cl_program program = ocl->api->CreateProgramWithBinary(ocl->context, 1, &ocl->id, &n_bytes,
                                                            &binary, &own, &code);
     free(data);
@@ -144,22 +158,91 @@ static hsd_status keep(const hsdi_ocl_device *ocl, const char *key, cl_program p
     return status;
 }
 
-hsd_status hsdi_ocl_program(const hsdi_ocl_device *ocl, const char *source, size_t n_bytes,
-                            cl_program *out, char *note, size_t cap, hsd_error *err)
+hsd_status hsdi_ocl_program(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text, cl_program *out,
+                            char *note, size_t cap, hsd_error *err)
 {
     char key[KEY_CHARS];
     hsd_error reason = {0};
     int64_t begin = hsdi_now_ns();
-    hsdi_ocl_program_key(ocl, source, n_bytes, key, sizeof key);
-    if (take_kept(ocl, key, out)) {
+    hsdi_ocl_program_key(ocl, text, key, sizeof key);
+    if (take_kept(ocl, text, key, out)) {
         snprintf(note, cap, "kernels kept from an earlier run");
         return HSD_OK;
     }
-    hsd_status status = hsdi_ocl_build(ocl, source, n_bytes, out, err);
+    hsd_status status = hsdi_ocl_build(ocl, text, out, err);
     if (status == HSD_OK && keep(ocl, key, *out, &reason) == HSD_OK) {
         snprintf(note, cap, "kernels compiled in %.1f s", (double)(hsdi_now_ns() - begin) * 1e-9);
     } else if (status == HSD_OK) {
         snprintf(note, cap, "kernels compiled, not kept: %s: %s", reason.where, reason.message);
     }
     return status;
+}
+
+// ---- products ----
+
+hsdi_ocl_text hsdi_ocl_common(void)
+{
+    return (hsdi_ocl_text){.source = (const char *)hsdi_opencl_source,
+                           .n_bytes = hsdi_opencl_source_bytes};
+}
+
+static hsdi_ocl_product *find_product(hsdi_ocl_device *ocl, const char *name)
+{
+    hsdi_ocl_product *p = ocl->products;
+    while (p && strcmp(p->name, name) != 0) {
+        p = p->next;
+    }
+    return p;
+}
+
+static hsd_status make_product(hsdi_ocl_device *ocl, const char *name, const char *defines,
+                               hsdi_ocl_product **out, hsd_error *err)
+{
+    char note[160];
+    hsdi_ocl_product *p = calloc(1, sizeof *p);
+    bool extended = strncmp(name, "subgroup", 8) == 0 || strncmp(name, "dot", 3) == 0;
+    const hsdi_ocl_text text = {.source = (const char *)hsdi_opencl_products,
+                                .n_bytes = hsdi_opencl_products_bytes,
+                                .defines = defines,
+                                .newest = extended};
+    if (!p) {
+        return hsdi_fail(err, HSD_ENOMEM, "kernel", "%s", name);
+    }
+    snprintf(p->name, sizeof p->name, "%s", name);
+    hsd_status status = hsdi_ocl_program(ocl, &text, &p->program, note, sizeof note, err);
+    if (status != HSD_OK) {
+        free(p);
+        return status;
+    }
+    p->next = ocl->products;
+    ocl->products = p;
+    *out = p;
+    return HSD_OK;
+}
+
+hsd_status hsdi_ocl_product_get(hsdi_ocl_device *ocl, const char *name, const char *defines,
+                                cl_program *out, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    pthread_mutex_lock(&ocl->lists);
+    hsdi_ocl_product *p = find_product(ocl, name);
+    if (!p) {
+        status = make_product(ocl, name, defines, &p, err);
+    }
+    pthread_mutex_unlock(&ocl->lists);
+    if (status == HSD_OK) {
+        *out = p->program;
+    }
+    return status;
+}
+
+void hsdi_ocl_products_release(hsdi_ocl_device *ocl)
+{
+    hsdi_ocl_product *next;
+    for (hsdi_ocl_product *p = ocl->products; p; p = next) {
+        next = p->next;
+        (void)ocl->api->ReleaseProgram(p->program);
+        free(p);
+    }
+    ocl->products = NULL;
 }

@@ -1,13 +1,14 @@
 /// OpenCL as a driver of kernels (devices/launch/driver.h): an in-order queue and what goes into
 /// it.
 #include "devices/opencl/context.h"
-#include "kernels/opencl/source.h"
+#include "devices/opencl/program.h"
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "devices/launch/profile.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /// The layer above knows the handles as its own types.
 static hsdi_ocl_device *ocl_of(hsdi_launch_device *device)
@@ -50,12 +51,42 @@ static hsd_status fetch(hsdi_launch_device *device, hsdi_launch_memory *from, si
                                                       size_bytes, to, 0, NULL, NULL));
 }
 
-static hsd_status kernel_create(hsdi_launch_device *device, const char *name,
+/// A kernel that shuffles needs sub-groups of 16, 32, .. work-items. They are asked for where that
+/// can be; elsewhere the driver says how large they are.
+static hsd_status check_subgroups(const hsdi_ocl_device *ocl, cl_kernel kernel, hsd_error *err)
+{
+    enum { MAX_SIZE_FOR_NDRANGE = 0x2033 };
+    const size_t group[2] = {HSDI_TILE_TEAM, 1};
+    size_t size = 0;
+    if (ocl->api->GetKernelSubGroupInfo) {
+        (void)ocl->api->GetKernelSubGroupInfo(kernel, ocl->id, MAX_SIZE_FOR_NDRANGE, sizeof group,
+                                              group, sizeof size, &size, NULL);
+    }
+    return size > 0 && size % HSDI_TILE_TEAM == 0
+               ? HSD_OK
+               : hsdi_fail(err, HSD_EUNSUPPORTED, ocl->base.info.name,
+                           "sub-groups have %zu work-items", size);
+}
+
+static hsd_status kernel_create(hsdi_launch_device *device, const char *name, const char *defines,
                                 hsdi_launch_kernel **out, hsd_error *err)
 {
-    const hsdi_ocl_device *ocl = ocl_of(device);
+    hsdi_ocl_device *ocl = ocl_of(device);
+    cl_program program = ocl->program;
     cl_int code;
-    *out = (hsdi_launch_kernel *)ocl->api->CreateKernel(ocl->program, name, &code);
+    hsd_status status = defines ? hsdi_ocl_product_get(ocl, name, defines, &program, err) : HSD_OK;
+    if (status != HSD_OK) {
+        return status;
+    }
+    cl_kernel kernel = ocl->api->CreateKernel(program, name, &code);
+    if (code == CL_SUCCESS && strncmp(name, "subgroup", 8) == 0 && !ocl->features.subgroup_16) {
+        status = check_subgroups(ocl, kernel, err);
+        if (status != HSD_OK) {
+            (void)ocl->api->ReleaseKernel(kernel);
+            return status;
+        }
+    }
+    *out = (hsdi_launch_kernel *)kernel;
     return hsdi_ocl_check(err, "clCreateKernel", code);
 }
 
@@ -136,6 +167,7 @@ static void take_time(hsdi_ocl_device *ocl, const hsdi_ocl_event *e)
 
 hsd_status hsdi_ocl_finish(hsdi_ocl_device *ocl, hsd_error *err)
 {
+    ocl->recording = NULL; // also where recording has failed
     hsd_status status = wait(ocl, err);
     for (int i = 0; i < ocl->n_events && status == HSD_OK; i++) {
         take_time(ocl, &ocl->events[i]);
@@ -166,14 +198,19 @@ hsd_status hsdi_ocl_profile(hsdi_device *device, bool on, hsd_error *err)
         free(ocl->events);
         ocl->events = NULL;
     }
+    // Times are taken of single launches.
+    ocl->launch.records = ocl->recorder && !on;
     return hsdi_launch_profile(device, on, err);
 }
 
 static hsd_status start(hsdi_launch_device *device, hsdi_launch_kernel *kernel, size_t width,
-                        int height, hsd_error *err)
+                        int height, int group, hsd_error *err)
 {
     hsdi_ocl_device *ocl = ocl_of(device);
-    const size_t global[2] = {width, (size_t)height}, local[2] = {HSDI_OPENCL_GROUP, 1};
+    const size_t global[2] = {width, (size_t)height}, local[2] = {(size_t)group, 1};
+    if (ocl->recording) {
+        return hsdi_ocl_record_launch(ocl, (cl_kernel)kernel, global, local, err);
+    }
     if (ocl->events && ocl->n_events == HSDI_OCL_MAX_EVENTS) {
         hsd_status status = hsdi_ocl_finish(ocl, err);
         if (status != HSD_OK) {
@@ -205,4 +242,10 @@ const hsdi_launch_driver hsdi_ocl_driver = {
     .kernel_set = kernel_set,
     .start = start,
     .finish = finish,
+    .host_create = hsdi_ocl_host_create,
+    .host_own = hsdi_ocl_host_own,
+    .memory_wrap = hsdi_ocl_memory_wrap,
+    .record = hsdi_ocl_record_begin,
+    .replay = hsdi_ocl_replay,
+    .record_destroy = hsdi_ocl_record_destroy,
 };

@@ -385,6 +385,53 @@ HSD_API HSD_NODISCARD hsd_status hsd_measure_kernels(const char *device, int n_t
                                                      int n_repeats, hsd_kernel_times *out,
                                                      hsd_error *err);
 
+// ---- sizes of kernels, measured ----
+
+/// What to measure. Shared with nobody; hsd_tune_options_init fills it.
+typedef struct hsd_tune_options {
+    const char *device;       ///< "opencl", "opencl:1", "level_zero"; not the CPU. NULL: "opencl"
+    const char *const *types; ///< "Q8_0", ..; NULL: all
+    int n_types;
+    int n_repeats;  ///< of each candidate; the median counts
+    int n_channels; ///< of the product, which has 2048 inputs
+    bool int8; ///< also products of rows in 8 bits where the device has no instruction for them
+    /// Called before each type and number of rows; false ends the tuning, nothing is kept. NULL:
+    /// no.
+    bool (*go_on)(void *user, const char *type, int n_rows);
+    void *user;
+} hsd_tune_options;
+
+/// The kernel of one type for one class of rows. Names: kind, rows x channels, size of a group
+/// ("lanes4x1/64").
+typedef struct hsd_tuned {
+    char type[8];
+    int n_rows;    ///< measured with so many
+    int last_rows; ///< for up to so many rows; 0: for all larger numbers
+    int n_candidates;
+    int n_refused; ///< of these, that the device does not take
+    int n_wrong;   ///< of these, that gave other numbers than the plain kernel
+    char before[24], after[24];
+    double before_us, after_us; ///< medians
+} hsd_tuned;
+
+enum { HSD_TUNED_MAX = 32 };
+
+HSD_API void hsd_tune_options_init(hsd_tune_options *out);
+
+/// Measure the kernels for products on a device, take the fastest that compute what the plain ones
+/// compute, and keep them in the user's cache folder for all later runs on this device and driver.
+/// Products of rows in 8 bits give other numbers ("dot.."), so a type gets them for every number of
+/// rows or for none, and only where they are faster over all.
+///
+/// Shapes : out [cap], HSD_TUNED_MAX are enough; *n_out is their number.
+/// Errors : HSD_EINVAL for a type or number; HSD_EUNSUPPORTED for a device without such sizes;
+///          HSD_ECANCELED when go_on says so; HSD_EIO when it cannot be kept; as for opening an
+///          engine; HSD_ENOMEM.
+/// Thread : any; not beside sessions on that device, which would be measured too.
+/// Proof  : tests/engine/test_tune.c
+HSD_API HSD_NODISCARD hsd_status hsd_tune(const hsd_tune_options *options, hsd_tuned *out, int cap,
+                                          int *n_out, hsd_error *err);
+
 /// Median time of target passes of n_rows rows on a context of n_past tokens, in milliseconds.
 /// Thread: uses the engine's target device; do not run sessions beside it.
 HSD_API HSD_NODISCARD hsd_status hsd_measure_pass(hsd_engine *engine, int n_rows, int n_past,

@@ -1,9 +1,9 @@
-// Products of rows with a matrix, and rows of a matrix looked up by number.
+// Products, kind "item": a work-item computes C output channels for R rows.
 //
-// One work-item computes C output channels for R rows: each weight is read and decoded once for R
-// rows, and R * C chains of sums hide the time that an addition takes. Sixteen partial sums per row
-// and channel (element k in lane k % 16, in order of k, one fused multiply-add each), then halves:
-// the sum depends neither on the number of rows, nor on R and C, nor on how work-items are grouped.
+// Each weight is read and decoded once for R rows, and R * C chains of sums hide the time that an
+// addition takes. Sixteen partial sums per row and channel (element k in lane k % 16, in order of
+// k, one fused multiply-add each), then halves: the sum depends neither on the number of rows, nor
+// on R and C, nor on how work-items are grouped. lanes.cl gives the same bits.
 
 // Halves, quarters, pairs. By component: Oclgrind cannot follow .lo and .hi.
 float lanes_sum(float16 v)
@@ -191,37 +191,17 @@ float lanes_sum(float16 v)
         }                                                                                          \
     }
 
-// y [n_rows, width] (+)= the row of W that the table names. Work-items: (width / 16 up, n_rows).
-#define EMBED(NAME, LOAD, TAIL)                                                                    \
-    __kernel void NAME(__global const uchar *w, ulong row_bytes, int width,                        \
-                       __global const int *job, int field, int add, __global float *y, int y_at,   \
-                       int y_stride)                                                               \
-    {                                                                                              \
-        int k = get_global_id(0) * 16, r = get_global_id(1);                                       \
-        if (k >= width) {                                                                          \
-            return;                                                                                \
-        }                                                                                          \
-        __global const uchar *row = w + (size_t)job[JOB_INTS * r + field] * row_bytes;             \
-        __global float *to = y + (size_t)r * y_stride + y_at + k;                                  \
-        int n = min(16, width - k);                                                                \
-        float t[16];                                                                               \
-        vstore16(n == 16 ? LOAD(row, k) : TAIL(row, k, n), 0, t);                                  \
-        for (int i = 0; i < n; i++) {                                                              \
-            to[i] = add ? to[i] + t[i] : t[i];                                                     \
-        }                                                                                          \
-    }
-
-#define TYPE(NAME, SIZE, ONE, EIGHT, REST, LOAD, TAIL)                                             \
-    MATMUL(matmul1_##NAME, 1, ONE, SIZE, BLOCK_##NAME, REST, LOAD, TAIL)                      \
-    MATMUL(matmul4_##NAME, 4, WIDE_FOUR, SIZE, BLOCK_##NAME, REST, LOAD, TAIL)                     \
-    MATMUL(matmul8_##NAME, 8, EIGHT, SIZE, BLOCK_##NAME, REST, LOAD, TAIL)                         \
-    EMBED(embed_##NAME, LOAD, TAIL)
-
-TYPE(F32, 32, WIDE_ONE, WIDE_EIGHT, REST_PLAIN, load_f32, tail_f32)
-TYPE(F16, 32, WIDE_ONE, WIDE_EIGHT, REST_PLAIN, load_f16, tail_f16)
-TYPE(BF16, 32, WIDE_ONE, WIDE_EIGHT, REST_PLAIN, load_bf16, tail_bf16)
-TYPE(Q8_0, 128, WIDE_ONE, WIDE_EIGHT, REST_32, load_q8_0, NO_TAIL)
-TYPE(Q4_0, 128, WIDE_ONE, WIDE_EIGHT, REST_32, load_q4_0, NO_TAIL)
-TYPE(Q4_K, 256, WIDE_ONE_K, WIDE_EIGHT_K, NO_REST, load_q4_k, NO_TAIL)
-TYPE(Q5_K, 256, WIDE_ONE_K, WIDE_EIGHT_K, NO_REST, load_q5_k, NO_TAIL)
-TYPE(Q6_K, 256, WIDE_ONE, WIDE_EIGHT_K, NO_REST, load_q6_k, NO_TAIL)
+#define ITEM_F32(R, C) MATMUL(item##R##x##C##_F32, R, C, 32, BLOCK_F32, REST_PLAIN, load_f32, tail_f32)
+#define ITEM_F16(R, C) MATMUL(item##R##x##C##_F16, R, C, 32, BLOCK_F16, REST_PLAIN, load_f16, tail_f16)
+#define ITEM_BF16(R, C)                                                                            \
+    MATMUL(item##R##x##C##_BF16, R, C, 32, BLOCK_BF16, REST_PLAIN, load_bf16, tail_bf16)
+#define ITEM_Q8_0(R, C)                                                                            \
+    MATMUL(item##R##x##C##_Q8_0, R, C, 128, BLOCK_Q8_0, REST_32, load_q8_0, NO_TAIL)
+#define ITEM_Q4_0(R, C)                                                                            \
+    MATMUL(item##R##x##C##_Q4_0, R, C, 128, BLOCK_Q4_0, REST_32, load_q4_0, NO_TAIL)
+#define ITEM_Q4_K(R, C)                                                                            \
+    MATMUL(item##R##x##C##_Q4_K, R, C, 256, BLOCK_Q4_K, NO_REST, load_q4_k, NO_TAIL)
+#define ITEM_Q5_K(R, C)                                                                            \
+    MATMUL(item##R##x##C##_Q5_K, R, C, 256, BLOCK_Q5_K, NO_REST, load_q5_k, NO_TAIL)
+#define ITEM_Q6_K(R, C)                                                                            \
+    MATMUL(item##R##x##C##_Q6_K, R, C, 256, BLOCK_Q6_K, NO_REST, load_q6_k, NO_TAIL)

@@ -1,24 +1,15 @@
 /// The text of kernels/opencl/*.cl, embedded by cmake/HsdEmbed.cmake. Static.
 ///
-/// The program is built with -D for GROUP, WIDE_.. and for the places of a row's facts in the table
-/// of a submission, below: JOB_INTS ints per row, then the cells of trunks and paths, and
-/// records of drawing.
+/// There is one program of everything but products, and one per product, built when it is first
+/// asked for: which ones a device uses is a matter of its table (devices/launch/tiles.h). Both are
+/// built with -D for GROUP and for the places of a row's facts in the table of a submission, below:
+/// JOB_INTS ints per row, then the cells of trunks and paths, and records of drawing.
 #ifndef HSDI_KERNELS_OPENCL_SOURCE_H
 #define HSDI_KERNELS_OPENCL_SOURCE_H
 
 #include <stddef.h>
 
-enum { HSDI_OPENCL_GROUP = 64 }; ///< work-items per group, of every kernel
-
-/// Output channels per work-item in products of one, four and eight rows. Measured on PoCL with
-/// AVX-512, where it is a matter of registers and of how long a sum takes.
-enum {
-    HSDI_OPENCL_WIDE_ONE = 1,
-    HSDI_OPENCL_WIDE_ONE_K = 2, ///< Q4_K, Q5_K
-    HSDI_OPENCL_WIDE_FOUR = 2,
-    HSDI_OPENCL_WIDE_EIGHT = 2,
-    HSDI_OPENCL_WIDE_EIGHT_K = 1, ///< Q4_K, Q5_K, Q6_K
-};
+enum { HSDI_OPENCL_GROUP = 64 }; ///< work-items per group, of every kernel but products
 
 enum {
     HSDI_JOB_TOKEN = 0,
@@ -35,8 +26,13 @@ enum {
 extern const unsigned char hsdi_opencl_source[];
 extern const size_t hsdi_opencl_source_bytes;
 
-/// The same compiled to SPIR-V with the values above (cmake/HsdSpirv.cmake), where the build found
-/// a compiler for it. Static.
+/// Products: with -D PRODUCT_KIND, PRODUCT_TYPE, PRODUCT_ROWS, PRODUCT_WIDE (ITEM, Q8_0, 4, 2) the
+/// kernel "item4x2_Q8_0" alone. Static.
+extern const unsigned char hsdi_opencl_products[];
+extern const size_t hsdi_opencl_products_bytes;
+
+/// All of it compiled to SPIR-V with the values above (cmake/HsdSpirv.cmake), with the products
+/// that product.cl lists, where the build found a compiler for it. Static.
 extern const unsigned char hsdi_opencl_spirv[];
 extern const size_t hsdi_opencl_spirv_bytes;
 

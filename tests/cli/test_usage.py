@@ -11,7 +11,7 @@ import unittest
 from cli_case import ROOT, CliCase, hsd
 
 COMMANDS = ["run", "batch", "worker", "info", "bench", "keygen", "devices", "topo", "export",
-            "profile", "plan", "simulate"]
+            "profile", "plan", "simulate", "tune"]
 
 
 class Help(CliCase):

@@ -340,10 +340,10 @@ static void times_of_kernels_are_taken_on_request(void **state)
     }
     rig_check(&r, 9);
     assert_int_equal(hsdi_device_times(r.device, times, 4), 2);
-    assert_string_equal(times[0].name, "matmul1_F32");
+    assert_string_equal(times[0].name, "lanes1x1_F32");
     assert_int_equal(times[0].n, 3);
     assert_true(times[0].ns > 0);
-    assert_string_equal(times[1].name, "matmul8_F32");
+    assert_string_equal(times[1].name, "lanes8x1_F32");
     assert_int_equal(times[1].n, 1);
     must(hsdi_device_profile(r.device, false, &err), &err);
     rig_check(&r, 9);

@@ -23,9 +23,10 @@ static void kernels_that_do_not_build_show_the_compilers_words(void **state)
     hsdi_device *device = open_opencl_or_skip();
     const hsdi_ocl_device *ocl = (const hsdi_ocl_device *)device;
     static const char source[] = "__kernel void broken(void) { no_such_name = 1; }";
+    const hsdi_ocl_text text = {.source = source, .n_bytes = sizeof source - 1};
     cl_program program = NULL;
     hsd_error err = {0};
-    assert_int_equal(hsdi_ocl_build(ocl, source, sizeof source - 1, &program, &err), HSD_EDEVICE);
+    assert_int_equal(hsdi_ocl_build(ocl, &text, &program, &err), HSD_EDEVICE);
     assert_null(program);
     assert_string_equal(err.where, "clBuildProgram");
     assert_int_equal(err.vendor_code, CL_BUILD_PROGRAM_FAILURE);
@@ -164,8 +165,8 @@ static bool keep_nonsense(const char *kind)
 {
     hsdi_device *device = open_opencl_or_skip();
     char key[2048];
-    hsdi_ocl_program_key((const hsdi_ocl_device *)device, (const char *)hsdi_opencl_source,
-                         hsdi_opencl_source_bytes, key, sizeof key);
+    const hsdi_ocl_text text = hsdi_ocl_common();
+    hsdi_ocl_program_key((const hsdi_ocl_device *)device, &text, key, sizeof key);
     bool refused = strncmp(key, "rusticl\n", 8) != 0;
     if (refused) {
         assert_int_equal(hsdi_keep_write(kind, key, "nonsense", 8, NULL), HSD_OK);
@@ -235,12 +236,13 @@ static void a_race(void **state)
     hsdi_ocl_device *ocl = (hsdi_ocl_device *)device;
     static const char source[] =
         "__kernel void racy(__global int *x) { x[0] = get_global_id(0); x[1] = x[0]; }";
+    const hsdi_ocl_text text = {.source = source, .n_bytes = sizeof source - 1};
     cl_program program = NULL;
     hsd_error err = {0};
     cl_int code;
     cl_mem memory;
     const size_t size = HSDI_OPENCL_GROUP;
-    assert_int_equal(hsdi_ocl_build(ocl, source, sizeof source - 1, &program, &err), HSD_OK);
+    assert_int_equal(hsdi_ocl_build(ocl, &text, &program, &err), HSD_OK);
     assert_int_equal(hsdi_ocl_memory(ocl, 64, NULL, &memory, &err), HSD_OK);
     cl_kernel kernel = ocl->api->CreateKernel(program, "racy", &code);
     assert_int_equal(ocl->api->SetKernelArg(kernel, 0, sizeof memory, &memory), CL_SUCCESS);

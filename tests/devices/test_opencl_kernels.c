@@ -1,11 +1,17 @@
 /// Proves: for every tensor type, rows looked up by token and by position, through each preparation
 ///           and product of the OpenCL device, are those of arithmetic in double within rounding;
 ///           any number of rows gives the bits of single rows.
+///         Every kind of kernel for products, in tables as odd as they may be, gives the bits of
+///         the
+///           default ones; those with rows in 8 bits are near to them, and give the same bits in
+///           every size and for every number of rows. Every half is decoded to its number.
+///         Where memory is the host's, neither rows nor weights are copied, and the bits are those
+///           of copies.
 ///         Times of kernels are taken on request.
 ///         Small enough for Oclgrind, which looks for races, bad addresses and memory that is read
 ///           before it is written (tests/opencl_driver.sh).
 /// Does not prove: that a time is right; rotation, heads, caches, attention: test_device.c.
-#include "devices/device.h"
+#include "devices/launch/driver.h"
 #include "tests/opencl.h"
 
 #include <math.h>
@@ -281,6 +287,250 @@ static void every_type_is_computed_and_no_number_of_rows_changes_a_bit(void **st
     hsdi_device_close(&device);
 }
 
+// ---- other kernels than the default ones ----
+
+static const hsdi_type all_types[] = {HSDI_TYPE_F32,  HSDI_TYPE_F16,  HSDI_TYPE_BF16,
+                                      HSDI_TYPE_Q8_0, HSDI_TYPE_Q4_0, HSDI_TYPE_Q4_K,
+                                      HSDI_TYPE_Q5_K, HSDI_TYPE_Q6_K};
+
+/// Rows 0 .. N_ROWS - 1 by such tiles, one by one or together.
+static void run_with(hsdi_device *device, hsdi_type type, const hsdi_tile *tiles, bool together,
+                     float *y)
+{
+    hsdi_tile_set *set = hsdi_device_tiles(device);
+    hsdi_tile *now = set->tiles.of[hsdi_tile_type_index(type)];
+    hsdi_tile before[HSDI_TILE_CLASSES];
+    rig r;
+    memcpy(before, now, sizeof before);
+    if (tiles) {
+        memcpy(now, tiles, sizeof before);
+    }
+    assert_true(hsdi_tiles_fit(&set->tiles, &set->limits));
+    rig_open(&r, device, type, hsdi_type_find(type)->block_elems == 1 ? 75 : 256, HSDI_PRE_NONE);
+    memcpy(now, before, sizeof before);
+    static const int counts[] = {1, 3, 7, N_ROWS};
+    if (together) { // each class of rows; the last one has all
+        for (int i = 0; i < HSDI_TILE_CLASSES; i++) {
+            run(&r, 0, counts[i], y);
+        }
+    }
+    for (int row = 0; row < N_ROWS && !together; row++) {
+        run(&r, row, 1, y + (ptrdiff_t)row * N_OUT);
+    }
+    rig_close(&r);
+}
+
+static void must_equal(const float *got, const float *want, const char *type, const hsdi_tile *tile)
+{
+    char name[32];
+    hsdi_tile_describe(tile, name, sizeof name);
+    for (int i = 0; i < N_ROWS * N_OUT; i++) {
+        if (memcmp(&got[i], &want[i], sizeof *got) != 0) {
+            fail_msg("%s, table with %s: row %d, channel %d: %.9g, should be %.9g", type, name,
+                     i / N_OUT, i % N_OUT, (double)got[i], (double)want[i]);
+        }
+    }
+}
+
+/// Rows in 8 bits: 1/254 of the largest element of 32 for each, averaged out.
+static void must_be_near(const float *got, const float *want, const char *type)
+{
+    float largest = 0.0f;
+    for (int i = 0; i < N_ROWS * N_OUT; i++) {
+        largest = fmaxf(largest, fabsf(want[i]));
+    }
+    for (int i = 0; i < N_ROWS * N_OUT; i++) {
+        if (!(fabsf(got[i] - want[i]) <= 0.02f * largest)) {
+            fail_msg("%s in 8 bits: row %d, channel %d: %.9g, should be near %.9g of %.9g", type,
+                     i / N_OUT, i % N_OUT, (double)got[i], (double)want[i], (double)largest);
+        }
+    }
+}
+
+/// Oclgrind is slow: every third type there.
+static size_t type_step(void)
+{
+    return getenv("HSD_TEST_ONE_THREAD") ? 3 : 1;
+}
+
+static void other_kernels_for_products_give_the_same_bits(void **state)
+{
+    (void)state;
+    static const hsdi_tile tables[][HSDI_TILE_CLASSES] = {
+        {{HSDI_TILE_ITEM, 1, 2, 64},
+         {HSDI_TILE_ITEM, 4, 1, 64},
+         {HSDI_TILE_ITEM, 2, 1, 16},
+         {HSDI_TILE_ITEM, 1, 4, 32}},
+        {{HSDI_TILE_SUBGROUP, 1, 1, 64},
+         {HSDI_TILE_SUBGROUP, 4, 2, 64},
+         {HSDI_TILE_SUBGROUP, 8, 1, 16},
+         {HSDI_TILE_SUBGROUP, 2, 4, 64}},
+        // Absurd, and legal.
+        {{HSDI_TILE_LANES, 8, 1, 16},
+         {HSDI_TILE_LANES, 1, 4, 32},
+         {HSDI_TILE_LANES, 2, 2, 64},
+         {HSDI_TILE_LANES, 1, 1, 16}},
+    };
+    static float want[N_ROWS * N_OUT], got[N_ROWS * N_OUT];
+    hsdi_device *device = open_opencl_or_skip();
+    const hsdi_tile_limits *limits = &hsdi_device_tiles(device)->limits;
+    for (size_t t = 0; t < sizeof all_types / sizeof *all_types; t += type_step()) {
+        const char *type = hsdi_type_find(all_types[t])->name;
+        run_with(device, all_types[t], NULL, false, want);
+        for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+            bool there = tables[i][0].kind != HSDI_TILE_SUBGROUP || limits->subgroups;
+            // Mesa 22.3 compiles kind "item" with several rows for minutes.
+            bool slow = tables[i][0].kind == HSDI_TILE_ITEM && strstr(limits->platform, "rusticl");
+            if (there && !slow) {
+                run_with(device, all_types[t], tables[i], true, got);
+                must_equal(got, want, type, &tables[i][0]);
+            }
+        }
+    }
+    print_message("sub-groups: %s\n", limits->subgroups ? "compared" : "the device has none");
+    hsdi_device_close(&device);
+}
+
+static void products_of_rows_in_8_bits_are_near_and_give_one_set_of_bits(void **state)
+{
+    (void)state;
+    static const hsdi_tile plain[] = {{HSDI_TILE_DOT, 1, 1, 64},
+                                      {HSDI_TILE_DOT, 1, 1, 64},
+                                      {HSDI_TILE_DOT, 1, 1, 64},
+                                      {HSDI_TILE_DOT, 1, 1, 64}};
+    static const hsdi_tile other[] = {{HSDI_TILE_DOT, 1, 2, 16},
+                                      {HSDI_TILE_DOT, 4, 1, 64},
+                                      {HSDI_TILE_DOT, 2, 2, 32},
+                                      {HSDI_TILE_DOT, 8, 1, 64}};
+    static float floats[N_ROWS * N_OUT], want[N_ROWS * N_OUT], got[N_ROWS * N_OUT];
+    hsdi_device *device = open_opencl_or_skip();
+    for (size_t t = 3; t < sizeof all_types / sizeof *all_types; t += type_step()) {
+        const char *type = hsdi_type_find(all_types[t])->name;
+        run_with(device, all_types[t], NULL, false, floats);
+        run_with(device, all_types[t], plain, false, want);
+        must_be_near(want, floats, type);
+        assert_memory_not_equal(want, floats, sizeof want); // they are others
+        run_with(device, all_types[t], other, true, got);
+        must_equal(got, want, type, &other[1]);
+    }
+    hsdi_device_close(&device);
+}
+
+static void every_half_is_decoded_to_its_number(void **state)
+{
+    (void)state;
+    enum { WIDE = 15, N_TOKENS = 65536 / WIDE + 1, PER_RUN = 512 }; // rows without whole vectors
+    static uint16_t halves[N_TOKENS * WIDE];
+    static const int32_t pos[PER_RUN];
+    int32_t tokens[PER_RUN];
+    skip_where_one_thread_must_submit(); // Oclgrind takes minutes for so many
+    hsdi_device *device = open_opencl_or_skip();
+    hsdi_weight *weight = NULL;
+    hsdi_buffer *out = NULL;
+    hsdi_graph *graph = NULL;
+    hsd_error err = {0};
+    for (int i = 0; i < N_TOKENS * WIDE; i++) {
+        halves[i] = (uint16_t)i;
+    }
+    must(hsdi_weight_create(device, HSDI_TYPE_F16, N_TOKENS, WIDE, halves, HSDI_USE_ROWS, &weight,
+                            &err),
+         &err);
+    const hsdi_op op = {.kind = HSDI_OP_EMBED,
+                        .y = {.value = HSDI_VALUE_OUT, .width = WIDE},
+                        .n_parts = 1,
+                        .parts = {{.w = weight}}};
+    const hsdi_graph_desc desc = {.name = "halves",
+                                  .n_rows_max = PER_RUN,
+                                  .out_width = WIDE,
+                                  .n_ops = 1,
+                                  .ops = &op,
+                                  .n_vocab = N_TOKENS,
+                                  .n_ctx = PER_RUN};
+    must(hsdi_buffer_create(device, PER_RUN, WIDE, &out, &err), &err);
+    must(hsdi_graph_compile(device, &desc, &graph, &err), &err);
+    for (int first = 0; first < N_TOKENS; first += PER_RUN) {
+        for (int i = 0; i < PER_RUN; i++) {
+            tokens[i] = (first + i) % N_TOKENS;
+        }
+        const hsdi_job job = {.n_rows = PER_RUN, .tokens = tokens, .pos = pos, .out = out};
+        must(hsdi_graph_run(graph, &job, &err), &err);
+        const float *got = hsdi_buffer_map(out);
+        for (int i = 0; i < PER_RUN * WIDE; i++) {
+            uint16_t bits = halves[tokens[i / WIDE] * WIDE + i % WIDE];
+            float want;
+            hsdi_dequant_row(HSDI_TYPE_F16, &bits, 1, &want);
+            if (memcmp(&got[i], &want, sizeof want) != 0 && !(isnan(got[i]) && isnan(want))) {
+                fail_msg("half %04x: %.9g, should be %.9g", bits, (double)got[i], (double)want);
+            }
+        }
+    }
+    hsdi_graph_destroy(&graph);
+    hsdi_buffer_destroy(&out);
+    hsdi_weight_destroy(&weight);
+    hsdi_device_close(&device);
+}
+
+/// y = W x by rows outside the graph, on the device as the environment says.
+static void run_shared(const char *shared, float *y, int64_t *n_rows, int64_t *n_weights)
+{
+    const char *before = getenv("HSD_DEVICE_SHARED");
+    setenv("HSD_DEVICE_SHARED", shared, 1);
+    hsdi_device *device = open_opencl_or_skip();
+    before ? setenv("HSD_DEVICE_SHARED", before, 1) : unsetenv("HSD_DEVICE_SHARED");
+    static const int32_t pos[N_ROWS];
+    unsigned seed = 3;
+    hsd_error err = {0};
+    hsdi_buffer *in = NULL, *out = NULL;
+    hsdi_graph *graph = NULL;
+    matrix m =
+        make_matrix(device, HSDI_TYPE_Q8_0, N_OUT, MAX_IN, HSDI_USE_MATMUL | HSDI_USE_STAYS, &seed);
+    const hsdi_op op = {.kind = HSDI_OP_MATMUL,
+                        .x = {.value = HSDI_VALUE_IN, .width = MAX_IN},
+                        .y = {.value = HSDI_VALUE_OUT, .width = N_OUT},
+                        .n_parts = 1,
+                        .parts = {{.w = m.weight}}};
+    const hsdi_graph_desc desc = {.name = "shared",
+                                  .n_rows_max = N_ROWS,
+                                  .in_width = MAX_IN,
+                                  .out_width = N_OUT,
+                                  .n_ops = 1,
+                                  .ops = &op,
+                                  .n_ctx = N_ROWS};
+    must(hsdi_buffer_create(device, N_ROWS, MAX_IN, &in, &err), &err);
+    must(hsdi_buffer_create(device, N_ROWS, N_OUT, &out, &err), &err);
+    must(hsdi_graph_compile(device, &desc, &graph, &err), &err);
+    for (int pass = 0; pass < 3; pass++) { // the same memory again and again, with other numbers
+        for (int i = 0; i < N_ROWS * MAX_IN; i++) {
+            hsdi_buffer_map(in)[i] = (float)draw(&seed) / 16777216.0f - 0.5f;
+        }
+        const hsdi_job job = {.n_rows = N_ROWS, .pos = pos, .in = in, .out = out};
+        must(hsdi_graph_run(graph, &job, &err), &err);
+        memcpy(y + (ptrdiff_t)pass * N_ROWS * N_OUT, hsdi_buffer_map(out),
+               sizeof(float) * N_ROWS * N_OUT);
+    }
+    *n_rows = ((hsdi_launch_device *)device)->n_row_copies;
+    *n_weights = ((hsdi_launch_device *)device)->n_weight_copies;
+    hsdi_graph_destroy(&graph);
+    hsdi_buffer_destroy(&in);
+    hsdi_buffer_destroy(&out);
+    free_matrix(&m);
+    hsdi_device_close(&device);
+}
+
+static void shared_memory_is_not_copied(void **state)
+{
+    (void)state;
+    static float want[3 * N_ROWS * N_OUT], got[3 * N_ROWS * N_OUT];
+    int64_t n_rows, n_weights;
+    run_shared("0", want, &n_rows, &n_weights);
+    assert_int_equal(n_rows, 3 * 3); // table, rows there, rows back
+    assert_int_equal(n_weights, 1);
+    run_shared("1", got, &n_rows, &n_weights);
+    assert_int_equal(n_rows, 0);
+    assert_int_equal(n_weights, 0);
+    assert_memory_equal(got, want, sizeof want);
+}
+
 static void times_of_kernels_are_taken_on_request(void **state)
 {
     (void)state;
@@ -297,7 +547,11 @@ static void times_of_kernels_are_taken_on_request(void **state)
     run(&r, 0, 1, y);
     run(&r, 0, N_ROWS, y);
     check_row(&r, N_ROWS - 1, y + (ptrdiff_t)(N_ROWS - 1) * N_OUT, "F32");
-    static const char *const names[] = {"embed_F32", "gelu", "matmul1_F32", "matmul8_F32"};
+    char one[HSDI_TILE_NAME_BYTES], eight[HSDI_TILE_NAME_BYTES];
+    const hsdi_tiles *tiles = &hsdi_device_tiles(device)->tiles;
+    hsdi_tile_name(&tiles->of[0][0], HSDI_TYPE_F32, one);
+    hsdi_tile_name(&tiles->of[0][3], HSDI_TYPE_F32, eight);
+    const char *const names[] = {"embed_F32", "gelu", one, eight};
     static const int counts[] = {6, 3, 2, 1}; // tokens and positions are looked up alike
     assert_int_equal(hsdi_device_times(device, times, 8), 4);
     for (int i = 0; i < 4; i++) {
@@ -355,6 +609,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_is_computed_and_no_number_of_rows_changes_a_bit),
+        cmocka_unit_test(other_kernels_for_products_give_the_same_bits),
+        cmocka_unit_test(products_of_rows_in_8_bits_are_near_and_give_one_set_of_bits),
+        cmocka_unit_test(every_half_is_decoded_to_its_number),
+        cmocka_unit_test(shared_memory_is_not_copied),
         cmocka_unit_test(times_of_kernels_are_taken_on_request),
         cmocka_unit_test(times_of_many_launches_in_one_submission_are_all_taken),
     };

@@ -219,7 +219,7 @@ static void count_times(void *user, int level, const char *line)
 {
     int *n = user;
     long long launches = 0;
-    const char *at = strstr(line, "matmul1_");
+    const char *at = strstr(line, "lanes1x1_");
     (void)level;
     if (at && strncmp(line, "level_zero:0 ", strlen("level_zero:0 ")) == 0) {
         assert_int_equal(sscanf(at, "%*[^,], %lld launches", &launches), 1);

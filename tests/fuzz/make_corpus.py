@@ -113,8 +113,22 @@ def topology_seeds():
     return seeds
 
 
+def tile_seeds():
+    def table(records, tile):
+        lines = ["hsd tiles 1", f"records {records}"]
+        for t in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K"):
+            lines += [f"{t} {rows} {tile(t, min(rows, 8))}" for rows in (1, 4, 8, 64)]
+        return ("\n".join(lines) + "\n").encode()
+
+    lanes = table(1, lambda t, rows: f"lanes {rows}x1 64")
+    dot = table(0, lambda t, rows: f"dot {rows}x2 256" if t[0] == "Q" else "subgroup 1x4 16")
+    return {"lanes": lanes, "dot": dot, "dot-f32": table(1, lambda t, rows: "dot 1x1 64"),
+            "cut": lanes[:-1], "long": lanes + b"\n", "nul": lanes.replace(b"lanes", b"lan\0s"),
+            "huge": lanes.replace(b"8x1", b"800000000000x1"), "empty": b""}
+
+
 for name, seeds in (("gguf", gguf_seeds()), ("tokenizer", tokenizer_seeds()),
-                    ("keys", key_seeds()), ("topology", topology_seeds())):
+                    ("keys", key_seeds()), ("topology", topology_seeds()), ("tiles", tile_seeds())):
     folder = HERE / "corpus" / name
     folder.mkdir(parents=True, exist_ok=True)
     for seed, data in seeds.items():

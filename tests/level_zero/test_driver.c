@@ -128,7 +128,7 @@ static void a_product_with_device_memory_equals_plain_c(void **state)
     char *w_device = memory(&f, ZE_MEMORY_TYPE_DEVICE, sizeof weights + 128);
     float *x_device = memory(&f, ZE_MEMORY_TYPE_DEVICE, sizeof x);
     float *y_device = memory(&f, ZE_MEMORY_TYPE_SHARED, sizeof y);
-    ze_kernel_handle_t kernel = new_kernel(&f, "matmul4_Q8_0");
+    ze_kernel_handle_t kernel = new_kernel(&f, "item4x2_Q8_0");
     ze_command_list_handle_t list = new_list(&f);
     OK(zeCommandListAppendMemoryCopy(list, w_device + 128, weights, sizeof weights, NULL, 0, NULL));
     OK(zeCommandListAppendMemoryCopy(list, x_device, x, sizeof x, NULL, 0, NULL));

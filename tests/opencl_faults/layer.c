@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { N_CALLS = 11, HUNG_MAX = 64 };
+enum { N_CALLS = 13, HUNG_MAX = 64 };
 
 static const char *const names[N_CALLS] = {"clCreateContext",
                                            "clCreateCommandQueue",
@@ -22,7 +22,9 @@ static const char *const names[N_CALLS] = {"clCreateContext",
                                            "clEnqueueReadBuffer",
                                            "clEnqueueWriteBuffer",
                                            "clEnqueueMarkerWithWaitList",
-                                           "clFlush"};
+                                           "clFlush",
+                                           "clEnqueueMapBuffer",
+                                           "clEnqueueUnmapMemObject"};
 
 static cl_icd_dispatch below, mine;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; // guards what follows
@@ -198,6 +200,27 @@ static cl_int CL_API_CALL send(cl_command_queue queue, cl_mem to, cl_bool blocks
                : below.clEnqueueWriteBuffer(queue, to, blocks, at, size, from, n, list, event);
 }
 
+static void *CL_API_CALL map(cl_command_queue queue, cl_mem memory, cl_bool blocks,
+                             cl_map_flags flags, size_t at, size_t size, cl_uint n,
+                             const cl_event *list, cl_event *event, cl_int *code)
+{
+    cl_int fault;
+    if (fails_with("clEnqueueMapBuffer", &fault)) {
+        *code = fault;
+        return NULL;
+    }
+    return below.clEnqueueMapBuffer(queue, memory, blocks, flags, at, size, n, list, event, code);
+}
+
+static cl_int CL_API_CALL unmap(cl_command_queue queue, cl_mem memory, void *at, cl_uint n,
+                                const cl_event *list, cl_event *event)
+{
+    cl_int fault;
+    return fails_with("clEnqueueUnmapMemObject", &fault)
+               ? fault
+               : below.clEnqueueUnmapMemObject(queue, memory, at, n, list, event);
+}
+
 static cl_int CL_API_CALL mark(cl_command_queue queue, cl_uint n, const cl_event *list,
                                cl_event *event)
 {
@@ -302,6 +325,8 @@ __attribute__((visibility("default"))) cl_int CL_API_CALL clInitLayer(cl_uint n,
     mine.clEnqueueWriteBuffer = send;
     mine.clEnqueueMarkerWithWaitList = mark;
     mine.clFlush = flush;
+    mine.clEnqueueMapBuffer = map;
+    mine.clEnqueueUnmapMemObject = unmap;
     *n_out = (cl_uint)(sizeof mine / sizeof mine.clGetPlatformIDs);
     *out = &mine;
     return CL_SUCCESS;

@@ -126,7 +126,9 @@ static void check(const hsd_fault_plan *plan, bool is_target, const text *want)
     if (status == HSD_OK && !same(&got, want)) {
         explain(plan, is_target, status, &err, "other tokens");
     }
-    if (is_target && came && status == HSD_OK) {
+    // Memory that is freed is unmapped too: there a failure changes nothing.
+    bool matters = strcmp(plan->call, "clEnqueueUnmapMemObject") != 0;
+    if (is_target && came && matters && status == HSD_OK) {
         explain(plan, is_target, status, &err, "nothing was said");
     }
     if (!came && status != HSD_OK) {
@@ -155,7 +157,8 @@ static void calls_fail(bool is_target)
                  {"clCreateKernel", -46},        {"clSetKernelArg", -50},
                  {"clEnqueueNDRangeKernel", -5}, {"clEnqueueReadBuffer", -5},
                  {"clEnqueueWriteBuffer", -5},   {"clEnqueueMarkerWithWaitList", LOST_CODE},
-                 {"clFlush", LOST_CODE}};
+                 {"clFlush", LOST_CODE},         {"clEnqueueMapBuffer", -12},
+                 {"clEnqueueUnmapMemObject", -5}};
     text want, got;
     hsd_error err = {0};
     reference(is_target, &want);
