@@ -14,6 +14,7 @@ enum {
     WINDOW = 8,
     N_STEPS = 2000,
     QUICK_STEPS = 500,
+    N_ROUNDS = 5,
     TOKENS = 384,
     QUICK_TOKENS = 96,
     TOKENS_LEAST = 32
@@ -41,11 +42,15 @@ hsd_status hsdi_profile_messages(const hsd_profile_options *options, hsdi_profil
                  {"ipc", HSD_MODE_MIRROR, &r->ipc_ns},
                  {"tcp", HSD_MODE_MIRROR, &r->tcp_ns}};
     hsd_status status = HSD_OK;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases && status == HSD_OK; i++) {
-        hsd_rendezvous_times times;
-        status = hsdi_rendezvous_measure(cases[i].transport, cases[i].mode, n, &times, err);
-        if (status == HSD_OK) {
-            *cases[i].ns = times.p50_us * 1e3;
+    // The least of several medians: other work makes messages slower, never faster.
+    for (size_t i = 0; i < N_ROUNDS * (sizeof cases / sizeof *cases) && status == HSD_OK; i++) {
+        size_t k = i % (sizeof cases / sizeof *cases);
+        hsd_rendezvous_times times = {0};
+        status =
+            hsdi_rendezvous_measure(cases[k].transport, cases[k].mode, n / N_ROUNDS, &times, err);
+        double ns = times.p50_us * 1e3;
+        if (status == HSD_OK && (*cases[k].ns <= 0.0 || ns < *cases[k].ns)) {
+            *cases[k].ns = ns;
         }
     }
     r->serial_extra_ns = fmax(serial_ns - r->inproc_ns, 0.0);
@@ -60,6 +65,7 @@ typedef struct calibration {
     int64_t reached[HSDI_WINDOW_MAX + 1], passed[HSDI_WINDOW_MAX + 1];
     hsd_coverage coverage;
     double n_seen;
+    int64_t n_steps;
     int n_got; ///< tokens so far
 } calibration;
 
@@ -90,6 +96,7 @@ static void collect(calibration *c, const hsd_session *session)
     add(c->coverage.draft, coverage.draft, 65);
     add(c->coverage.both, coverage.both, 65);
     c->n_seen += stats.n_tokens;
+    c->n_steps += stats.steps;
 }
 
 static hsd_status generate(hsd_engine *engine, calibration *c, hsd_mode mode, hsd_draft_kind kind,
@@ -190,7 +197,8 @@ hsd_status hsdi_profile_acceptance(const hsd_profile_options *options, double se
         calibration c = {.options = options, .n_tokens = tokens_of(options)};
         c.end_ns = hsdi_now_ns() + (int64_t)(seconds * 0.2e9);
         status = generate(engine, &c, HSD_MODE_SERIAL, HSD_DRAFT_NGRAM, err);
-        int64_t reached = 0, passed = 0;
+        // A step for which the lookup found nothing counts as one whose first token was wrong.
+        int64_t reached = c.n_steps - c.reached[1], passed = 0;
         for (int d = 1; d <= HSDI_WINDOW_MAX; d++) {
             reached += c.reached[d];
             passed += c.passed[d];
