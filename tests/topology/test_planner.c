@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { N_MACHINES = 300 };
+enum { N_MACHINES = 200 };
 
 typedef struct world {
     random_case a, b;
