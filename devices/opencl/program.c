@@ -60,8 +60,8 @@ static void write_options(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text,
              "-DJOB_N_TRUNK=%d "
              "-DJOB_PATH=%d -DJOB_N_PATH=%d -DJOB_DRAW=%d%s%s%s",
              std, HSDI_OPENCL_GROUP, HSDI_JOB_INTS, HSDI_JOB_POS, HSDI_JOB_CELL, HSDI_JOB_TRUNK,
-             HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH, HSDI_JOB_DRAW, features, text->defines ? " " : "",
-             text->defines ? text->defines : "");
+             HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH, HSDI_JOB_DRAW, features,
+             text->defines ? " " : "", text->defines ? text->defines : "");
 }
 
 hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text, cl_program *out,
