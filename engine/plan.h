@@ -52,7 +52,7 @@ HSD_NODISCARD hsd_status hsdi_plan_session(hsd_engine *engine, const hsd_session
 /// engine.
 typedef struct hsdi_placed {
     hsd_mode mode; ///< with workers: the plan's; else AUTO
-    char target[HSDI_MACHINE_NAME], suffix[HSDI_MACHINE_NAME], draft[HSDI_MACHINE_NAME];
+    char target[HSDI_MACHINE_ID], suffix[HSDI_MACHINE_ID], draft[HSDI_MACHINE_ID];
     int split_layer, n_workers;
     char endpoints[HSDI_PLAN_WORKERS][128], pub_files[HSDI_PLAN_WORKERS][256];
     int draft_kinds[HSDI_PLAN_WORKERS]; ///< hsd_draft_kind

@@ -276,9 +276,9 @@ static const hsdi_plan_setting *drafting(const hsdi_plan *plan)
     return best;
 }
 
-static void copy_id(const hsdi_machine *m, int i_device, char out[HSDI_MACHINE_NAME])
+static void copy_id(const hsdi_machine *m, int i_device, char out[HSDI_MACHINE_ID])
 {
-    memcpy(out, m->devices[i_device].id, HSDI_MACHINE_NAME);
+    memcpy(out, m->devices[i_device].id, HSDI_MACHINE_ID);
 }
 
 static void place_drafts(const hsdi_machine *m, const hsdi_plan_setting *x, hsdi_placed *out)

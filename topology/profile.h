@@ -17,7 +17,7 @@ enum {
 /// A device that was measured, or why it was not.
 typedef struct hsdi_profile_device {
     char name[HSDI_MACHINE_NAME];      ///< as the machine names it; unique
-    char id[HSDI_MACHINE_NAME];        ///< what an engine calls it: "cpu", "opencl:0"
+    char id[HSDI_MACHINE_ID];          ///< what an engine calls it: "cpu", "opencl:0"
     char failure[200];                 ///< why there are no figures; empty: there are
     double to_latency_ns, to_gbps;     ///< copies of rows from host memory; 0: not measured
     double from_latency_ns, from_gbps; ///< and back

@@ -17,7 +17,8 @@ STATS = {
     "mode": str, "draft_kind": str, "n_tokens": int, "steps": int, "drafted": int,
     "accepted": int, "hits": int, "misses": int, "own_hits": int, "proxy_hits": int,
     "carried": int, "paused": int, "tree": int, "late": int,
-    "workers_lost": int, "prefill_s": float, "decode_s": float, "tokens_per_s": float,
+    "workers_lost": int, "replans": int, "prefill_s": float, "decode_s": float,
+    "tokens_per_s": float,
     "wait_s": float, "step_overhead_us": float, "window": int, "roots": int, "exit_layer": int,
     "threads": int, "draft_threads": int, "tokens_per_step": float,
 }

@@ -259,10 +259,12 @@ static void a_race(void **state)
 static void what_is_embedded_is_the_text_of_the_kernels(void **state)
 {
     (void)state;
+    static const char last[] = "}\n", noise[] = "/// Philox", types[] = "// Sixteen";
     const char *text = (const char *)hsdi_opencl_source;
-    static const char last[] = "}\n";
-    assert_memory_equal(text, "// Sixteen", strlen("// Sixteen"));
+    const char *products = (const char *)hsdi_opencl_products;
+    assert_memory_equal(text, noise, strlen(noise));
     assert_memory_equal(text + hsdi_opencl_source_bytes - strlen(last), last, strlen(last));
+    assert_memory_equal(products, types, strlen(types));
 }
 
 int main(void)

@@ -27,7 +27,7 @@ enum { N_TOKENS = 20, PLACES_MAX = 12 };
 static const char prompt[] = "Once upon a time there was a little girl who";
 
 static int n_places, only = -1;
-static char places[PLACES_MAX][24];
+static char places[PLACES_MAX][sizeof((hsd_device_info *)0)->id];
 
 typedef struct text {
     int n;
@@ -70,9 +70,17 @@ static int find_places(void **state)
         }
         memcpy(places[n_places++], found[i].id, sizeof found[i].id);
         if (strstr(found[i].driver, "Portable") && found[i].n_units > 1) { // a part of a processor
-            snprintf(places[n_places++], sizeof places[0], "%.16s/1", found[i].id);
+            snprintf(places[n_places++], sizeof places[0], "%.250s/1", found[i].id);
         }
     }
+    bool has_opencl = false, has_level_zero = false;
+    for (int i = 0; i < n_places; i++) {
+        has_opencl = has_opencl || strncmp(places[i], "opencl", 6) == 0;
+        has_level_zero = has_level_zero || strncmp(places[i], "level_zero", 10) == 0;
+        print_message("place %d: %s\n", i, places[i]);
+    }
+    assert_true(has_opencl || !getenv("HSD_TEST_OPENCL"));
+    assert_true(has_level_zero || !getenv("HSD_TEST_LEVEL_ZERO"));
     if (asked && only < 0) {
         print_message("skipped: no device of %s\n", asked);
         exit(getenv("HSD_TEST_OPENCL") ? 1 : 77);
@@ -176,7 +184,8 @@ static void a_draft_anywhere_changes_nothing(void **state)
             if (is_left_out(target, draft)) {
                 continue;
             }
-            snprintf(what, sizeof what, "target on %s, draft on %s", places[target], places[draft]);
+            snprintf(what, sizeof what, "target on %.200s, draft on %.200s", places[target],
+                     places[draft]);
             hsd_engine *engine = open_engine(places[target], NULL, 0, places[draft]);
             for (int i = 0; i < (only >= 0 ? 1 : 2); i++) {
                 text ar;
@@ -207,7 +216,7 @@ static void a_target_on_two_places_says_the_same_in_every_mode(void **state)
             }
             for (int k = both ? 0 : (first + last) % 4; k < 4; k += both ? 1 : 4) {
                 char what[640];
-                snprintf(what, sizeof what, "layers on %s and %s, cut at %d", places[first],
+                snprintf(what, sizeof what, "layers on %.200s and %.200s, cut at %d", places[first],
                          places[last], cuts[k]);
                 engine = open_engine(places[first], places[last], cuts[k], "cpu");
                 for (int exit = 3; exit <= (only >= 0 ? 3 : 5); exit++) {
