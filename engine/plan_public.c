@@ -76,9 +76,14 @@ static hsd_status read_profile(const hsd_plan_options *o, hsd_plan *p, hsd_error
             status = hsdi_fail(err, HSD_EINVAL, "profile_path",
                                "the profile was made with another target");
         } else {
+            // Without paths the plan is for the profile's own models.
             p->costs = *known;
-            p->costs.target = target;
-            p->costs.draft = draft;
+            if (o->target_path || known->target.n_layers == 0) {
+                p->costs.target = target;
+            }
+            if (o->draft_path || known->draft.n_layers == 0) {
+                p->costs.draft = draft;
+            }
         }
     }
     hsdi_profile_free(&profile);
