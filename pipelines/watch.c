@@ -7,6 +7,8 @@ static const int PERIOD = 8;            ///< steps between two looks
 static const int LEAST_STEPS = 24;      ///< of an arm before it is judged
 static const int FRESH_STEPS = 512;     ///< how long what an arm brought counts, doubled when it
                                         ///< turned out to be no better
+static const int MOST_FRESH = 8192;     ///< doubled as far as that
+static const int CATCHING_MOST = 512;   ///< a draft that is not there after so many steps is late
 static const double DECAY = 0.99;       ///< of what steps taught
 static const double PRIOR = 4.0;        ///< tokens that the assumed acceptance counts for
 static const double TRIAL_PART = 0.015; ///< of the time, that trials may cost (as in pace.c)
@@ -62,7 +64,17 @@ void hsdi_watch_observe(hsdi_watch *w, const hsdi_watch_step *step)
         w->n_asked = DECAY * w->n_asked + 1.0;
         w->n_hit = DECAY * w->n_hit + step->is_hit;
     }
-    // The first steps after a change are not typical: workers catch up.
+    // Until the first window after a change workers read the text again: that is the price of the
+    // change, and says nothing of the arm.
+    bool is_drafting = !step->is_alone && w->config.arms[w->now].mode != HSD_MODE_AR;
+    if (is_drafting && w->n_catching >= 0) {
+        w->n_catching = step->n_deep > 0 || w->n_catching >= CATCHING_MOST ? -1 : w->n_catching + 1;
+        if (w->n_catching > 0) {
+            w->total_ns += (double)step->ns;
+            w->trial_ns += (double)step->ns;
+            return;
+        }
+    }
     int arm = step->is_alone ? alone_arm(w) : w->now;
     bool is_settled = w->n_since++ >= 2 || w->n_steps <= 2;
     if (step->ns <= 0 || arm < 0) {
@@ -152,7 +164,7 @@ static void change(hsdi_watch *w, int to, const char *how)
                    hsdi_watch_rate(w, w->now) * 1e9, w->accepted[1] / w->tried[1]);
     w->seen[w->now].last = w->n_steps;
     w->now = to;
-    w->n_since = 0;
+    w->n_since = w->n_catching = 0;
     w->pending = -1;
     w->n_pending = 0;
     w->n_replans++;
@@ -194,16 +206,18 @@ int hsdi_watch_choose(hsdi_watch *w)
         int home = w->i_home;
         w->i_home = -1;
         if (mine < hsdi_watch_rate(w, home) * w->config.margin) {
-            w->seen[w->now].n_fresh *= 2;
+            int64_t *n_fresh = &w->seen[w->now].n_fresh;
+            *n_fresh = *n_fresh < MOST_FRESH ? 2 * *n_fresh : MOST_FRESH;
             change(w, home, "again");
             return w->now;
         }
+        w->seen[w->now].n_fresh = FRESH_STEPS;
     }
     if (its > mine * w->config.margin) {
         w->n_pending = w->pending == other ? w->n_pending + 1 : 1;
         w->pending = other;
         if (w->n_pending >= 2) {
-            w->seen[w->now].n_fresh *= 2;
+            w->seen[other].n_fresh = FRESH_STEPS;
             change(w, other, "now");
         }
     } else {

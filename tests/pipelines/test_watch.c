@@ -20,6 +20,8 @@ typedef struct world {
     double accept;                ///< of every token
     uint64_t random;
     double n_tokens, total_ns; ///< what came of it
+    int catch_up;              ///< steps after each change in which no window comes
+    int arm, n_since;          ///< of the last step
 } world;
 
 static const int WINDOW = 3;
@@ -74,7 +76,9 @@ static int run(world *w, hsdi_watch *watch, int n, int arm)
     int n_arm = 0;
     for (int i = 0; i < n; i++) {
         int now = hsdi_watch_choose(watch), n_accepted = 0;
-        int n_deep = now == ALONE ? 0 : WINDOW;
+        w->n_since = now == w->arm ? w->n_since + 1 : 0;
+        w->arm = now;
+        int n_deep = now == ALONE || w->n_since < w->catch_up ? 0 : WINDOW;
         while (n_accepted < n_deep && uniform(w) < w->accept) {
             n_accepted++;
         }
@@ -133,6 +137,37 @@ static void a_text_that_gets_easy_is_noticed(void **state)
     w.accept = 0.9;
     (void)run(&w, &watch, 20000, MIRROR);
     assert_int_equal(watch.now, MIRROR);
+}
+
+/// Else a trial is over before the draft has read the text again.
+static void a_draft_that_catches_up_is_judged_by_its_windows(void **state)
+{
+    (void)state;
+    world w = good;
+    hsdi_watch watch;
+    begin(&w, &watch, ALONE);
+    w.catch_up = 90;
+    w.believed_ns[MIRROR] = 1.9e6; // it pays twice as much as expected
+    w.arm = -1;
+    (void)run(&w, &watch, 20000, MIRROR);
+    assert_true(run(&w, &watch, 2000, MIRROR) > 1900);
+}
+
+/// However often easy and hard texts took turns: a worker's watch lives for a whole chat.
+static void a_long_session_does_not_go_deaf(void **state)
+{
+    (void)state;
+    world w = good;
+    hsdi_watch watch;
+    int n_mirror = 0;
+    begin(&w, &watch, MIRROR);
+    for (int turn = 0; turn < 40; turn++) {
+        w.accept = turn % 2 ? 0.05 : 0.9;
+        (void)run(&w, &watch, 1500, MIRROR);
+        n_mirror += turn >= 20 && turn % 2 == 0 && watch.now == MIRROR;
+    }
+    print_message("%d of 10 easy texts ended with the draft\n", n_mirror);
+    assert_true(n_mirror >= 5);
 }
 
 static void a_draft_that_gets_slow_is_left(void **state)
@@ -228,6 +263,8 @@ int main(void)
         cmocka_unit_test(a_plan_that_holds_is_kept),
         cmocka_unit_test(acceptance_that_falls_leads_to_the_target_alone),
         cmocka_unit_test(a_text_that_gets_easy_is_noticed),
+        cmocka_unit_test(a_draft_that_catches_up_is_judged_by_its_windows),
+        cmocka_unit_test(a_long_session_does_not_go_deaf),
         cmocka_unit_test(a_draft_that_gets_slow_is_left),
         cmocka_unit_test(a_wrong_prediction_is_found_out),
         cmocka_unit_test(near_equals_are_not_exchanged),
