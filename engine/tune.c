@@ -56,7 +56,7 @@ typedef struct tuning {
 /// The fastest of a class, without and with rows in 8 bits; graph unused.
 typedef struct choice {
     candidate before, best, best_dot;
-    bool has_dot;
+    bool has_plain, has_dot; ///< is there one in best, in best_dot
     int n_candidates, n_refused, n_wrong;
 } choice;
 
@@ -231,10 +231,15 @@ static hsd_status try_candidate(tuning *t, int i_class, candidate *c, choice *ch
         ch->n_refused++;
         return HSD_OK;
     }
-    hsd_status status = run(t, c->graph, i_class, &us, err);
+    hsd_status status = run(t, c->graph, i_class, &us, &detail);
+    if (status != HSD_OK) { // too large a group for this kernel, say; or the device is gone
+        hsdi_graph_destroy(&c->graph);
+        ch->n_refused++;
+        return run_plain(t, i_class, &plain, t->want, err);
+    }
     size_t n = (size_t)rows_of[i_class] * (size_t)t->n_channels;
     const float *want = is_dot ? t->want_dot : t->want;
-    if (status == HSD_OK && memcmp(hsdi_buffer_map(t->out), want, n * sizeof *want) != 0) {
+    if (memcmp(hsdi_buffer_map(t->out), want, n * sizeof *want) != 0) {
         hsdi_graph_destroy(&c->graph);
         ch->n_wrong++;
     }
@@ -295,19 +300,19 @@ static hsd_status time_candidates(tuning *t, int i_class, hsd_error *err)
     return status;
 }
 
+/// The fastest of either kind of rows. What is in the table comes first.
 static void choose(const tuning *t, choice *ch)
 {
-    ch->before = ch->best = t->all[0]; // what is in the table comes first
-    for (int i = 1; i < t->n_all; i++) {
+    ch->before = t->all[0];
+    for (int i = 0; i < t->n_all; i++) {
         const candidate *c = &t->all[i];
         bool is_dot = c->tile.kind == HSDI_TILE_DOT;
         candidate *best = is_dot ? &ch->best_dot : &ch->best;
-        if (c->graph && (is_dot ? !ch->has_dot : !ch->best.graph)) {
+        bool *has = is_dot ? &ch->has_dot : &ch->has_plain;
+        if (c->graph && (!*has || c->median_us < best->median_us)) {
             *best = *c;
-        } else if (c->graph && c->median_us < best->median_us) {
-            *best = *c;
+            *has = true;
         }
-        ch->has_dot = ch->has_dot || (is_dot && c->graph);
     }
 }
 
@@ -320,8 +325,9 @@ static hsd_status gather(tuning *t, int i_class, choice *ch, hsd_error *err)
                                  MAX_CANDIDATES);
     hsd_status status = run_plain(t, i_class, &plain, t->want, err);
     if (status == HSD_OK && has_dot && hsdi_type_is_quantised(t->type)) {
-        status = run_plain(t, i_class, &plain_dot, t->want_dot, err);
-        has_dot = status == HSD_OK && is_near(t, i_class);
+        has_dot = run_plain(t, i_class, &plain_dot, t->want_dot, NULL) == HSD_OK;
+        has_dot = has_dot && is_near(t, i_class);
+        status = run_plain(t, i_class, &plain, t->want, err); // the device is still there
     }
     if (status == HSD_OK) {
         status = add_candidate(t, i_class, now, ch, err);
@@ -350,26 +356,32 @@ static hsd_status tune_class(tuning *t, int i_class, choice *ch, hsd_error *err)
 // ---- one type ----
 
 /// Rows in 8 bits for all classes, or for none: where they are faster over all.
-static bool takes_dot(const choice ch[HSDI_TILE_CLASSES])
+static bool takes_dot(const choice ch[HSDI_TILE_CLASSES], bool had_dot)
 {
     double share = 0.0;
+    bool all_dot = true, all_plain = true;
     for (int c = 0; c < HSDI_TILE_CLASSES; c++) {
-        if (!ch[c].has_dot) {
-            return false;
-        }
+        all_dot = all_dot && ch[c].has_dot;
+        all_plain = all_plain && ch[c].has_plain;
+    }
+    for (int c = 0; c < HSDI_TILE_CLASSES && all_dot && all_plain; c++) {
         share += ch[c].best_dot.median_us / ch[c].best.median_us / HSDI_TILE_CLASSES;
     }
-    return share < margin;
+    if (!all_dot || !all_plain) {
+        return had_dot; // no whole set of the other kind
+    }
+    return share < (had_dot ? 1.0 / margin : margin);
 }
 
 static void take(tuning *t, const choice ch[HSDI_TILE_CLASSES], hsd_tuned *out)
 {
     hsdi_tile *tiles = t->set->tiles.of[hsdi_tile_type_index(t->type)];
-    bool dot = takes_dot(ch), had_dot = ch[0].before.tile.kind == HSDI_TILE_DOT;
+    bool had_dot = ch[0].before.tile.kind == HSDI_TILE_DOT, dot = takes_dot(ch, had_dot);
     for (int c = 0; c < HSDI_TILE_CLASSES; c++) {
         const candidate *best = dot ? &ch[c].best_dot : &ch[c].best;
         const candidate *before = &ch[c].before;
-        bool worth = dot != had_dot || best->median_us < margin * before->median_us;
+        bool has = dot ? ch[c].has_dot : ch[c].has_plain;
+        bool worth = dot != had_dot || (has && best->median_us < margin * before->median_us);
         best = worth ? best : before;
         tiles[c] = best->tile;
         out[c] = (hsd_tuned){.n_rows = rows_of[c],
@@ -469,6 +481,9 @@ static hsd_status tune_all(const hsd_tune_options *o, hsdi_device *device,
             }
             ++*n_out;
         }
+    }
+    if (status == HSD_OK && !hsdi_tiles_fit(&set->tiles, &set->limits)) {
+        status = hsdi_fail(err, HSD_EDEVICE, "tune", "the kernels that won do not go together");
     }
     return status == HSD_OK ? hsdi_tile_set_keep(set, err) : status;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 enum { LAUNCHES_PER_OP = HSDI_GRAPH_MAX_PARTS + 2 }; ///< preparing, packing, products
+_Static_assert(LAUNCHES_PER_OP >= 5, "a draw has five launches");
 
 static hsd_status create(const hsdi_launch_graph *g, size_t size_bytes, const void *data,
                          hsdi_launch_memory **out, hsd_error *err)

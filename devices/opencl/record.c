@@ -123,7 +123,8 @@ static hsd_status copy_recorded(hsdi_ocl_device *ocl, cl_kernel kernel, cl_mem f
         code = ocl->api->SetKernelArg(kernel, 1, sizeof second, &second);
     }
     for (int i = 0; i < 2 && code == CL_SUCCESS && *can; i++) { // once more, as a kept pass is
-        *can = hsdi_ocl_replay(&ocl->launch, record, NULL) == HSD_OK;
+        *can = hsdi_ocl_replay(&ocl->launch, record, NULL) == HSD_OK &&
+               hsdi_ocl_finish(ocl, NULL) == HSD_OK;
     }
     hsd_status status = hsdi_ocl_check(err, "clSetKernelArg", code);
     hsd_status finished = hsdi_ocl_finish(ocl, status == HSD_OK ? err : NULL);

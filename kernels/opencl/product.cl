@@ -1,5 +1,5 @@
 // Which products a program has: the one that PRODUCT_.. ask for, or, without them (SPIR-V, for
-// Level Zero), the ones below, which hsdi_tile_is_built (devices/launch/tiles.c) repeats.
+// Level Zero), the ones below, which hsdi_tile_is_built (devices/tiles.c) repeats.
 #ifdef PRODUCT_KIND
 #define PRODUCT_OF(kind, type, rows, wide) kind##_##type(rows, wide)
 #define PRODUCT(kind, type, rows, wide) PRODUCT_OF(kind, type, rows, wide)

@@ -1,7 +1,7 @@
 /// The text of kernels/opencl/*.cl, embedded by cmake/HsdEmbed.cmake. Static.
 ///
 /// There is one program of everything but products, and one per product, built when it is first
-/// asked for: which ones a device uses is a matter of its table (devices/launch/tiles.h). Both are
+/// asked for: which ones a device uses is a matter of its table (devices/tiles.h). Both are
 /// built with -D for GROUP and for the places of a row's facts in the table of a submission, below:
 /// JOB_INTS ints per row, then the cells of trunks and paths, and records of drawing.
 #ifndef HSDI_KERNELS_OPENCL_SOURCE_H
