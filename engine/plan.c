@@ -8,6 +8,7 @@
 #include "engine/engine_internal.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,12 +82,16 @@ static void add_arm(hsdi_session_plan *out, const hsdi_plan_setting *x,
 static void log_reasons(const hsd_engine *e, const hsdi_plan *plan, double alone)
 {
     const hsdi_plan_step *s = &plan->best.step;
+    char pays[48] = "pays at no acceptance";
+    if (plan->break_even <= 1.0) {
+        (void)snprintf(pays, sizeof pays, "pays from acceptance %.2f", fmax(plan->break_even, 0.0));
+    }
     hsdi_logf(&e->log, HSDI_LOG_INFO,
               "plan: %s would give %.1f tokens/s, %.2f times the target alone: %.2f tokens in %.3f "
-              "ms; window %d, %d roots, exit %d; pays from acceptance %.2f",
+              "ms; window %d, %d roots, exit %d; %s",
               hsd_mode_name(plan->best.setting.mode), s->tokens_per_s, s->tokens_per_s / alone,
               s->tokens, s->total_ns * 1e-6, plan->best.setting.window, plan->best.setting.roots,
-              plan->best.setting.exit_layer, plan->break_even);
+              plan->best.setting.exit_layer, pays);
 }
 
 /// Plans of all modes; the best is where the session begins.

@@ -104,7 +104,8 @@ static hsd_status measure_table(measuring *m, hsdi_cost_role role, int i_device,
     for (size_t k = 0; k < sizeof order / sizeof *order && status == HSD_OK; k++) {
         int n_rows = hsdi_cost_row_counts[order[k]];
         bool fits = n_rows + n_past < m->e->n_ctx && n_rows <= HSDI_STAGE_ROWS;
-        if (k == 0 || (fits && hsdi_now_ns() - begin_ns < table_budget_ns)) {
+        bool is_done = k == 0 && n_past == 0; // by the first pass of all
+        if (!is_done && (k == 0 || (fits && hsdi_now_ns() - begin_ns < table_budget_ns))) {
             status = time_rows(runner, cpu, n_threads, n_rows, 0, n_past, &ns[order[k]], err);
         }
     }
@@ -343,7 +344,8 @@ static hsd_status measure_all(measuring *m, hsd_error *err)
     }
     const hsdi_cost_table *t = hsdi_cost_find(c, HSDI_COST_TARGET, i_target, beside);
     const hsdi_cost_table *d = hsdi_cost_find(c, HSDI_COST_DRAFT, i_draft, own);
-    if (status == HSD_OK && t && d && (!is_known || c->n_slowdowns == 0)) {
+    bool is_quick = t && hsdi_cost_pass(t, c->target.n_layers, true, 1.0) < (double)table_budget_ns;
+    if (status == HSD_OK && t && d && is_quick && (!is_known || c->n_slowdowns == 0)) {
         status = measure_beside(m, t, d, err);
     }
     if (status == HSD_OK && !(c->rendezvous.inproc_ns > 0.0)) {

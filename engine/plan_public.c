@@ -319,7 +319,7 @@ hsd_status hsdi_plan_place(const hsd_engine_options *o, hsdi_placed *out, hsd_er
             out->split_layer = best->split_layer;
         }
         place_drafts(&plan->machine, drafting(&plan->plan), out);
-        out->mode = out->n_workers > 0 ? drafting(&plan->plan)->mode : HSD_MODE_AUTO;
+        out->mode = out->n_workers > 0 ? best->mode : HSD_MODE_AUTO;
         for (int i = 0; i < plan->plan.n_reasons; i++) {
             const hsdi_log log = {o->log, o->log_user};
             hsdi_logf(&log, HSDI_LOG_INFO, "plan: %s", plan->plan.reasons[i]);

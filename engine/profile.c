@@ -63,7 +63,7 @@ static int add_device(hsdi_profile *p, const char *name, const char *id)
         return -1;
     }
     hsdi_profile_device *d = &p->devices[p->n_devices];
-    snprintf(d->name, sizeof d->name, "%s", name);
+    snprintf(d->name, sizeof d->name, "%.63s", name);
     snprintf(d->id, sizeof d->id, "%s", id);
     return p->n_devices++;
 }
@@ -116,7 +116,8 @@ static hsd_status name_devices(const hsdi_machine *m, const char *const *names, 
         const char *id = d ? d->id : names[i];
         status = hsdi_place_parse(id, "device", place, err);
         if (status == HSD_OK &&
-            (strlen(id) >= HSDI_MACHINE_NAME || add_device(p, d ? d->name : id, id) < 0)) {
+            (strlen(id) >= HSDI_MACHINE_ID || (!d && strlen(id) >= HSDI_MACHINE_NAME) ||
+             add_device(p, d ? d->name : id, id) < 0)) {
             status = hsdi_fail(err, HSD_EINVAL, "device", "too many, or too long a name");
         }
     }
@@ -306,6 +307,27 @@ static hsd_profile *blank_of(const hsdi_profile *p)
     return blank;
 }
 
+/// On the first of the devices that were named, by its id.
+static hsd_status measure_acceptance(const hsd_profile_options *o, const hsdi_profile *p,
+                                     double seconds, hsdi_profile *out, hsd_error *err)
+{
+    int targets[HSDI_PROFILE_DEVICES], drafts[HSDI_PROFILE_DEVICES];
+    hsd_profile_options first = *o;
+    const char *target =
+        devices_of(o, p, HSDI_COST_TARGET, targets) > 0 ? p->devices[targets[0]].id : NULL;
+    const char *draft =
+        devices_of(o, p, HSDI_COST_DRAFT, drafts) > 0 ? p->devices[drafts[0]].id : NULL;
+    if (o->n_devices > 0 && target) {
+        first.devices = &target;
+        first.n_devices = 1;
+    }
+    if (o->n_draft_devices > 0 && draft) {
+        first.draft_devices = &draft;
+        first.n_draft_devices = 1;
+    }
+    return hsdi_profile_acceptance(&first, seconds, out, err);
+}
+
 hsd_status hsd_profile_measure(const hsd_profile_options *options, const hsd_profile *profile,
                                int i_piece, hsd_profile **out, hsd_error *err)
 {
@@ -326,7 +348,7 @@ hsd_status hsd_profile_measure(const hsd_profile_options *options, const hsd_pro
     const hsdi_profile_device *d = profile->p.devices;
     hsd_status status =
         it.kind == MESSAGES     ? hsdi_profile_messages(options, &made->p, err)
-        : it.kind == ACCEPTANCE ? hsdi_profile_acceptance(options, seconds, &made->p, err)
+        : it.kind == ACCEPTANCE ? measure_acceptance(options, &profile->p, seconds, &made->p, err)
         : it.kind == BESIDE
             ? hsdi_profile_beside(options, d[it.i_target].id, it.i_target, d[it.i_draft].id,
                                   it.i_draft, seconds, &made->p, err)
@@ -361,6 +383,7 @@ void hsd_profile_fail(const hsd_profile_options *options, hsd_profile *profile, 
         // Of a pair the one with a driver; the CPU has none that could fail.
         if (d && !d->failure[0] && (blames_all || strncmp(d->id, "cpu", 3) != 0)) {
             snprintf(d->failure, sizeof d->failure, "%.80s: %.110s", name, why);
+            hsdi_machine_make_text(d->failure);
         }
     }
 }

@@ -31,17 +31,6 @@ void hsd_simulate_options_init(hsd_simulate_options *options)
 // ---- files ----
 
 /// Depths beyond those that are given accept like the last one.
-static void extend_acceptance(hsdi_acceptance *a)
-{
-    int last = HSDI_COST_DEPTHS;
-    while (last > 1 && a->accept[last] <= 0.0) {
-        last--;
-    }
-    for (int d = last + 1; d <= HSDI_COST_DEPTHS; d++) {
-        a->accept[d] = a->accept[last];
-    }
-}
-
 static bool is_known(const hsdi_acceptance *a)
 {
     return a->n_seen > 0.0 || a->accept[1] > 0.0 || a->ngram_accept > 0.0;
@@ -60,7 +49,7 @@ static hsd_status read_acceptance(const char *path, hsdi_acceptance *out, hsd_er
     if (!is_known(out)) {
         hsdi_acceptance_assume(out);
     }
-    extend_acceptance(out);
+    hsdi_acceptance_extend(out);
     hsdi_profile_free(&profile);
     return status;
 }

@@ -210,6 +210,17 @@ hsd_status hsdi_costs_estimate(const hsdi_machine *machine, hsdi_costs *costs, h
     return status;
 }
 
+void hsdi_acceptance_extend(hsdi_acceptance *a)
+{
+    int last = HSDI_COST_DEPTHS;
+    while (last > 1 && a->accept[last] <= 0.0) {
+        last--;
+    }
+    for (int d = last + 1; d <= HSDI_COST_DEPTHS; d++) {
+        a->accept[d] = a->accept[last];
+    }
+}
+
 void hsdi_acceptance_assume(hsdi_acceptance *out)
 {
     // 0.6: fits OpenVINO discussion 36484 (Qwen3-14B and 0.6B); on the shipped pair 0.60 to 0.72 of

@@ -105,6 +105,9 @@ void hsdi_acceptance_assume(hsdi_acceptance *out);
 /// exit at that part of the layers. A deeper exit sees more.
 double hsdi_acceptance_coverage(const hsdi_acceptance *a, double n_roots, double exit_part);
 
+/// Depths that nobody saw are like the last one that was.
+void hsdi_acceptance_extend(hsdi_acceptance *a);
+
 /// Tokens per step with chains of n drafted tokens: 1 + a_1 + a_1 a_2 + ..
 double hsdi_acceptance_tokens(const hsdi_acceptance *a, int n);
 

@@ -66,6 +66,7 @@ int hsdi_profile_costs(const hsdi_profile *profile, const hsdi_machine *machine,
         n += place[i] >= 0;
     }
     *out = profile->costs;
+    hsdi_acceptance_extend(&out->acceptance);
     out->n_tables = out->n_slowdowns = 0;
     copy_tables(profile, place, out);
     return n;

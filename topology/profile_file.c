@@ -19,7 +19,8 @@
 #include <unistd.h>
 #include <yaml.h>
 
-enum { VERSION = 1, FILE_BYTES_MAX = 16 << 20, TEXT_MAX = 255 };
+enum { VERSION = 1, FILE_BYTES_MAX = 16 << 20, TEXT_MAX = 255, LAYERS_MAX = 65536 };
+static const int64_t SIZE_MAX_BYTES = INT64_C(1) << 46; ///< of a layer; of LAYERS_MAX: fits
 
 /* What the file holds, as libcyaml fills it in. */
 
@@ -352,6 +353,11 @@ static int device_index(reader *in, const hsdi_profile *p, const char *name, con
     return 0;
 }
 
+static bool is_size(int64_t n)
+{
+    return n >= 0 && n <= SIZE_MAX_BYTES;
+}
+
 static void take_model(reader *in, const file_model *f, const char *list, hsdi_cost_model *out)
 {
     if (!f) {
@@ -377,10 +383,11 @@ static void take_model(reader *in, const file_model *f, const char *list, hsdi_c
          "a number is negative");
     need(in, f->layers >= 1 && f->embd >= 1 && f->vocab >= 1 && f->ctx >= 1, list, -1, "layers",
          "layers, embd, vocab and ctx are at least 1");
+    need(in, f->layers <= LAYERS_MAX, list, -1, "layers", "too many layers");
     need(in,
-         f->layer_bytes >= 0 && f->head_bytes >= 0 && f->embedding_bytes >= 0 &&
-             f->cache_bytes >= 0,
-         list, -1, "layer_bytes", "a number is negative");
+         is_size(f->layer_bytes) && is_size(f->head_bytes) && is_size(f->embedding_bytes) &&
+             is_size(f->cache_bytes),
+         list, -1, "layer_bytes", "a number is negative or too large");
     need_sane(in, f->layer_ops, list, -1, "layer_ops");
     need_sane(in, f->head_ops, list, -1, "head_ops");
 }
