@@ -305,7 +305,7 @@ static bool still_holds(measuring *m, int i_target, int i_draft, int n_target, i
         if (t[i] && (time_rows(runners[i], i == 0 ? hsdi_first_cpu(e) : hsdi_draft_cpu(e),
                                i == 0 ? e->n_target_alone : 0, 1, 0, 0, &now, NULL) != HSD_OK ||
                      now > other_times * then || then > other_times * now)) {
-            hsdi_logf(&e->log, HSDI_LOG_WARN,
+            hsdi_logf(&e->log, HSDI_LOG_INFO,
                       "plan: the kept profile is not used: a pass of the %s takes %.3f ms, it says "
                       "%.3f",
                       i == 0 ? "target" : "draft", now * 1e-6, then * 1e-6);
