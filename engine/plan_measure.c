@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "devices/keep.h"
 #include "pipelines/rendezvous.h"
+#include "topology/discover.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -274,10 +275,12 @@ static bool recall(measuring *m)
     hsdi_profile *kept = NULL;
     hsdi_costs *c = &m->plan->costs, *known = NULL;
     uint64_t draft = e->draft.model ? hsdi_gguf_fingerprint(e->draft.model->gguf) : 0;
-    bool ok = any_profile() &&
-              hsdi_profile_recall(hsdi_profile_machine(),
-                                  hsdi_gguf_fingerprint(e->target.model->gguf), draft, &kept) &&
-              (known = calloc(1, sizeof *known)) != NULL;
+    bool has_drivers = e->target_place.open || e->suffix_place.open || e->draft_place.open;
+    bool ok =
+        any_profile() &&
+        hsdi_profile_recall(has_drivers ? hsdi_profile_machine() : hsdi_discover_fingerprint(),
+                            hsdi_gguf_fingerprint(e->target.model->gguf), draft, &kept) &&
+        (known = calloc(1, sizeof *known)) != NULL;
     if (ok) {
         (void)hsdi_profile_costs(kept, &m->plan->machine, known);
         const hsdi_cost_model target = c->target, own = c->draft;

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "devices/keep.h"
 #include "engine/machine.h"
+#include "topology/discover.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -452,11 +453,11 @@ static void make_key(uint64_t machine, uint64_t target, uint64_t draft, char out
              (unsigned long long)target, (unsigned long long)draft);
 }
 
-hsd_status hsdi_profile_keep(const hsdi_profile *p, hsd_error *err)
+static hsd_status keep_as(const hsdi_profile *p, uint64_t machine, hsd_error *err)
 {
     char key[64], *text = NULL;
     size_t n = 0;
-    make_key(p->machine, p->costs.target.fingerprint,
+    make_key(machine, p->costs.target.fingerprint,
              p->costs.draft.n_layers > 0 ? p->costs.draft.fingerprint : 0, key);
     hsd_status status = hsdi_profile_print(p, &text, &n, err);
     if (status == HSD_OK) {
@@ -464,6 +465,11 @@ hsd_status hsdi_profile_keep(const hsdi_profile *p, hsd_error *err)
     }
     free(text);
     return status;
+}
+
+hsd_status hsdi_profile_keep(const hsdi_profile *p, hsd_error *err)
+{
+    return keep_as(p, p->machine, err);
 }
 
 bool hsdi_profile_recall(uint64_t machine, uint64_t target, uint64_t draft, hsdi_profile **out)
@@ -481,7 +487,12 @@ bool hsdi_profile_recall(uint64_t machine, uint64_t target, uint64_t draft, hsdi
 
 hsd_status hsd_profile_keep(const hsd_profile *profile, hsd_error *err)
 {
-    return profile ? hsdi_profile_keep(&profile->p, err) : fail_options(err);
+    if (!profile) {
+        return fail_options(err);
+    }
+    // Once more for who needs no drivers, and should not load them to ask what machine this is.
+    hsd_status status = hsdi_profile_keep(&profile->p, err);
+    return status == HSD_OK ? keep_as(&profile->p, hsdi_discover_fingerprint(), err) : status;
 }
 
 int hsd_profile_n_passes(const hsd_profile *profile)
