@@ -409,6 +409,11 @@ static hsd_status plan_places(hsd_engine *e, hsd_engine_options *o, places *p, h
     return HSD_OK;
 }
 
+static int threads_of(int decided)
+{
+    return decided > 0 ? decided : 0; // 0: by the engine
+}
+
 /// With a machine: devices by a plan where they are open and there are rates, and the workers. *out
 /// is owned and must outlive the options' use; NULL: nothing comes from a machine.
 static hsd_status take_places(hsd_engine *e, hsd_engine_options *o, places **out, hsd_error *err)
@@ -421,6 +426,10 @@ static hsd_status take_places(hsd_engine *e, hsd_engine_options *o, places **out
     if (!p) {
         return hsdi_fail(err, HSD_ENOMEM, "engine", "plan");
     }
+    e->choices = o->machine->m.choices;
+    o->n_threads = o->n_threads > 0 ? o->n_threads : threads_of(e->choices.n_target_threads);
+    o->n_draft_threads =
+        o->n_draft_threads > 0 ? o->n_draft_threads : threads_of(e->choices.n_draft_threads);
     bool wants = is_free(o->target_device) || is_free(o->draft_device);
     hsd_status status = HSD_OK;
     if (wants && has_rates(&o->machine->m)) {
@@ -461,6 +470,7 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
     e->log = (hsdi_log){options->log, options->log_user};
     e->trace = options->trace;
     pthread_mutex_init(&e->lock, NULL);
+    hsdi_machine_choices_init(&e->choices);
     hsd_status status = take_places(e, &planned, &placed, &local);
     if (status == HSD_OK) {
         status = open_all(e, &planned, &local);

@@ -7,6 +7,7 @@
 #include "engine/drafts.h"
 #include "pipelines/target.h"
 #include "topology/cores.h"
+#include "topology/machine.h"
 
 enum { HSDI_PATH_MAX = 4096 };
 
@@ -84,8 +85,9 @@ struct hsd_engine {
     int n_endpoints;
     int endpoint_kinds[HSDI_TARGET_MAX_WORKERS]; ///< what a description says that they draft with;
                                                  ///< HSD_DRAFT_AUTO: what the session wants
-    hsd_mode planned_mode;                       ///< with workers that a plan chose; AUTO: none did
-    pthread_mutex_t lock;                        ///< guards `local` and `plan`
+    hsdi_machine_choices choices; ///< what the description of the machine decides; else all free
+    hsd_mode planned_mode;        ///< with workers that a plan chose; AUTO: none did
+    pthread_mutex_t lock;         ///< guards `local` and `plan`
     hsdi_local_worker local[HSDI_N_LOCAL];
     struct hsdi_engine_plan *plan; ///< owned; NULL: nothing was measured yet
 };

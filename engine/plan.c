@@ -109,6 +109,9 @@ static hsd_status plan_modes(hsd_engine *e, const hsd_session_options *o, hsdi_s
     out->exit_layer = o->exit_layer > 0 ? o->exit_layer : e->target.model->n_layers / 2;
     out->roots = o->roots > 0 ? o->roots : 8;
     for (int mode = HSD_MODE_AR; mode <= HSD_MODE_ASYNC; mode++) {
+        if (mode != HSD_MODE_AR && (e->choices.forbidden_modes & 1u << mode)) {
+            continue; // the target alone is always an arm
+        }
         decide(e, o, (hsd_mode)mode, &machine->choices);
         if (hsdi_plan_make(machine, &out->predictor->costs, &how, plan, NULL) != HSD_OK) {
             continue;

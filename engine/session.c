@@ -385,13 +385,27 @@ static hsd_status open_all(hsd_session *s, hsd_error *err)
     return rc == 0 ? HSD_OK : hsdi_fail_errno(err, HSD_EDEVICE, "session", rc, "thread");
 }
 
-hsd_status hsd_session_open(hsd_engine *engine, const hsd_session_options *options,
-                            hsd_session **out, hsd_error *err)
+/// What the description of the machine decides, where the application leaves it open.
+static hsd_session_options decided(const hsd_engine *e, const hsd_session_options *asked)
 {
-    if (!engine || !options || !out) {
+    const hsdi_machine_choices *c = &e->choices;
+    hsd_session_options o = *asked;
+    o.mode = o.mode == HSD_MODE_AUTO ? c->mode : o.mode;
+    o.window = o.window == 0 && c->window > 0 ? c->window : o.window;
+    o.tree = o.tree == 0 && c->tree > 0 ? c->tree : o.tree;
+    o.roots = o.roots == 0 && c->roots > 0 ? c->roots : o.roots;
+    o.exit_layer = o.exit_layer == 0 && c->exit_layer > 0 ? c->exit_layer : o.exit_layer;
+    return o;
+}
+
+hsd_status hsd_session_open(hsd_engine *engine, const hsd_session_options *asked, hsd_session **out,
+                            hsd_error *err)
+{
+    if (!engine || !asked || !out) {
         return hsdi_fail(err, HSD_EINVAL, "session", "engine, options and result are required");
     }
     *out = NULL;
+    const hsd_session_options all = decided(engine, asked), *options = &all;
     hsd_status status = check_options(engine, options, err);
     if (status != HSD_OK) {
         return status;

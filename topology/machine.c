@@ -21,21 +21,26 @@ static const hsdi_distance default_ethernet = {56e3, 0.125 * 1448.0 / 1538.0, tr
 /// Deep Learning, section "Hardware").
 static const hsdi_distance default_pcie = {10e3, 12.0, true};
 
+void hsdi_machine_choices_init(hsdi_machine_choices *choices)
+{
+    *choices = (hsdi_machine_choices){.mode = HSD_MODE_AUTO,
+                                      .i_target = -1,
+                                      .i_suffix = -1,
+                                      .i_draft = -1,
+                                      .n_target_threads = -1,
+                                      .n_draft_threads = -1,
+                                      .exit_layer = -1,
+                                      .split_layer = -1,
+                                      .window = -1,
+                                      .tree = -1,
+                                      .roots = -1,
+                                      .n_workers = -1};
+}
+
 void hsdi_machine_init(hsdi_machine *machine)
 {
     memset(machine, 0, sizeof *machine);
-    machine->choices = (hsdi_machine_choices){.mode = HSD_MODE_AUTO,
-                                              .i_target = -1,
-                                              .i_suffix = -1,
-                                              .i_draft = -1,
-                                              .n_target_threads = -1,
-                                              .n_draft_threads = -1,
-                                              .exit_layer = -1,
-                                              .split_layer = -1,
-                                              .window = -1,
-                                              .tree = -1,
-                                              .roots = -1,
-                                              .n_workers = -1};
+    hsdi_machine_choices_init(&machine->choices);
 }
 
 int hsdi_machine_find_host(const hsdi_machine *machine, const char *name)

@@ -133,6 +133,8 @@ typedef struct hsdi_machine {
 
 /// An empty machine with every choice free.
 void hsdi_machine_init(hsdi_machine *machine);
+/// Every choice free.
+void hsdi_machine_choices_init(hsdi_machine_choices *choices);
 
 /// Index by name; -1: none.
 int hsdi_machine_find_host(const hsdi_machine *machine, const char *name);

@@ -78,8 +78,9 @@ typedef struct hsd_engine_options {
                                          ///< without keys; NULL: all without keys
     /// What there is and what is decided. With rates of its devices, a plan chooses what is NULL or
     /// "auto" above, and drafts where n_workers is 0; else all its workers are used, but those on
-    /// forbidden devices, with their keys. Borrowed for the call; NULL: devices that are NULL are
-    /// the CPU
+    /// forbidden devices, with their keys. What its choices say of mode, window, tree, roots, exit
+    /// and threads holds where options leave it open. Borrowed for the call; NULL: devices that are
+    /// NULL are the CPU
     const hsd_machine *machine;
     hsd_log_fn log; ///< may be NULL; called from any thread
     void *log_user;

@@ -189,6 +189,46 @@ static void a_set_of_processors_is_measured_once(void **state)
     unsetenv("HSD_CACHE_DIR");
 }
 
+static void what_a_description_decides_binds_sessions(void **state)
+{
+    (void)state;
+    static const char text[] = "topology: 1\nhosts: [{name: h}]\ndevices:\n"
+                               "  - {name: a, type: cpu, host: h}\n"
+                               "choices: {mode: serial, window: 2, target_threads: 1}\n";
+    hsd_machine *m = read_text(text);
+    hsd_engine *engine = NULL;
+    hsd_session *session = NULL;
+    hsd_error err = {0};
+    hsd_stats stats;
+    hsd_engine_options options;
+    hsd_engine_options_init(&options);
+    options.machine = m;
+    must(hsd_engine_open(&options, &engine, &err), &err);
+    hsd_machine_free(&m);
+    hsd_session_options how;
+    hsd_session_options_init(&how);
+    how.n_tokens = 8;
+    must(hsd_session_open(engine, &how, &session, &err), &err);
+    must(hsd_session_submit(session, "The sea", 7, &err), &err);
+    must(hsd_session_wait(session, &err), &err);
+    hsd_session_stats(session, &stats);
+    assert_int_equal(stats.mode, HSD_MODE_SERIAL);
+    assert_int_equal(stats.window, 2);
+    assert_int_equal(stats.n_threads, 1);
+    hsd_session_close(&session);
+    // Not where the application decides itself.
+    how.mode = HSD_MODE_MIRROR;
+    how.window = 3;
+    must(hsd_session_open(engine, &how, &session, &err), &err);
+    must(hsd_session_submit(session, "The sea", 7, &err), &err);
+    must(hsd_session_wait(session, &err), &err);
+    hsd_session_stats(session, &stats);
+    assert_int_equal(stats.mode, HSD_MODE_MIRROR);
+    assert_int_equal(stats.window, 3);
+    hsd_session_close(&session);
+    hsd_engine_close(&engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +237,7 @@ int main(void)
         cmocka_unit_test(an_engine_takes_the_workers_that_may_be_used),
         cmocka_unit_test(only_devices_that_are_here_are_measured),
         cmocka_unit_test(a_set_of_processors_is_measured_once),
+        cmocka_unit_test(what_a_description_decides_binds_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
