@@ -122,14 +122,14 @@ static hsd_status copy_recorded(hsdi_ocl_device *ocl, cl_kernel kernel, cl_mem f
     if (*can) {
         code = ocl->api->SetKernelArg(kernel, 1, sizeof second, &second);
     }
-    for (int i = 0; i < 2 && code == CL_SUCCESS && *can; i++) { // once more, as a kept pass is
-        *can = hsdi_ocl_replay(&ocl->launch, record, NULL) == HSD_OK &&
-               hsdi_ocl_finish(ocl, NULL) == HSD_OK;
+    hsd_status finished = HSD_OK; // a record that runs must not be started again
+    for (int i = 0; i < 2 && code == CL_SUCCESS && *can && finished == HSD_OK; i++) {
+        *can = hsdi_ocl_replay(&ocl->launch, record, NULL) == HSD_OK; // again, as a kept pass is
+        finished = hsdi_ocl_finish(ocl, err);
     }
-    hsd_status status = hsdi_ocl_check(err, "clSetKernelArg", code);
-    hsd_status finished = hsdi_ocl_finish(ocl, status == HSD_OK ? err : NULL);
+    hsd_status status = finished == HSD_OK ? hsdi_ocl_check(err, "clSetKernelArg", code) : finished;
     hsdi_ocl_record_destroy(&ocl->launch, record);
-    return status == HSD_OK ? finished : status;
+    return status;
 }
 
 /// Does a record keep the arguments that its launches had? PoCL 3.1 has the extension, but a
