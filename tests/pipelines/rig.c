@@ -1,6 +1,9 @@
 /// See rig.h.
 #include "rig.h"
 
+#include "base/clock.h"
+
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,8 +35,14 @@ void rig_worker_start_with(rig_worker *worker, hsdi_context *context, const scri
     if (!worker->endpoint[0]) {
         rig_endpoint(worker->endpoint, sizeof worker->endpoint, "inproc");
     }
-    hsd_status status =
-        hsdi_worker_create(context, worker->endpoint, &factory, config, &worker->worker, &err);
+    int64_t give_up_ns = hsdi_now_ns() + 60000000000;
+    hsd_status status;
+    // A name of inproc:// is free once ZeroMQ's own thread has closed the socket that had it.
+    while ((status = hsdi_worker_create(context, worker->endpoint, &factory, config,
+                                        &worker->worker, &err)) == HSD_ETRANSPORT &&
+           err.vendor_code == EADDRINUSE && hsdi_now_ns() < give_up_ns) {
+        usleep(1000);
+    }
     if (status != HSD_OK) {
         fail_msg("worker at %s: %s", worker->endpoint, err.message);
     }
