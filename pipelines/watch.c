@@ -3,7 +3,9 @@
 #include <pipelines/watch.h>
 #include <stdio.h>
 
-static const int PERIOD = 8;            ///< steps between two looks
+static const int PERIOD = 8; ///< steps between two looks, doubled while nothing
+                             ///< changes: a look asks for every arm's prediction
+static const int MOST_PERIOD = 32;
 static const int LEAST_STEPS = 24;      ///< of an arm before it is judged
 static const int FRESH_STEPS = 512;     ///< how long what an arm brought counts, doubled when it
                                         ///< turned out to be no better
@@ -17,7 +19,8 @@ static const double BIAS_LEAST = 0.5, BIAS_MOST = 1.5;
 
 void hsdi_watch_init(hsdi_watch *w, const hsdi_watch_config *config)
 {
-    *w = (hsdi_watch){.config = *config, .now = config->first, .pending = -1, .i_home = -1};
+    *w = (hsdi_watch){
+        .config = *config, .now = config->first, .pending = -1, .i_home = -1, .gap = PERIOD};
     for (int d = 0; d <= HSDI_WINDOW_MAX; d++) {
         w->tried[d] = PRIOR;
         w->accepted[d] = PRIOR * config->accept;
@@ -164,7 +167,8 @@ static void change(hsdi_watch *w, int to, const char *how)
                    hsdi_watch_rate(w, w->now) * 1e9, w->accepted[1] / w->tried[1]);
     w->seen[w->now].last = w->n_steps;
     w->now = to;
-    w->n_since = w->n_catching = 0;
+    w->n_since = w->n_catching = w->next_look = 0;
+    w->gap = PERIOD;
     w->pending = -1;
     w->n_pending = 0;
     w->n_replans++;
@@ -197,9 +201,10 @@ static void begin_trial(hsdi_watch *w)
 int hsdi_watch_choose(hsdi_watch *w)
 {
     if (w->config.n_arms < 2 || w->n_steps == 0 || w->n_since < LEAST_STEPS ||
-        w->n_since % PERIOD != 0) {
+        w->n_since < w->next_look) {
         return w->now;
     }
+    w->gap = w->gap * 2 < MOST_PERIOD ? w->gap * 2 : MOST_PERIOD;
     int other = best_of(w, w->now);
     double mine = hsdi_watch_rate(w, w->now), its = hsdi_watch_rate(w, other);
     if (w->i_home >= 0) { // a trial is over: what it brought decides
@@ -216,6 +221,7 @@ int hsdi_watch_choose(hsdi_watch *w)
     if (its > mine * w->config.margin) {
         w->n_pending = w->pending == other ? w->n_pending + 1 : 1;
         w->pending = other;
+        w->gap = PERIOD;
         if (w->n_pending >= 2) {
             w->seen[other].n_fresh = FRESH_STEPS;
             change(w, other, "now");
@@ -225,5 +231,6 @@ int hsdi_watch_choose(hsdi_watch *w)
         w->n_pending = 0;
         begin_trial(w);
     }
+    w->next_look = w->n_since + w->gap;
     return w->now;
 }

@@ -44,6 +44,7 @@ typedef struct hsdi_watch {
     hsdi_watch_config config;
     int now;
     int64_t n_steps, n_since;  ///< observed in all, and since the last change
+    int64_t next_look, gap;    ///< n_since at which to compare again; how far looks are apart
     int64_t n_catching;        ///< steps since then in which no window had come; -1: one has
     double total_ns, trial_ns; ///< observed, and lost by trials
     hsdi_watch_seen seen[HSDI_WATCH_ARMS];
