@@ -20,12 +20,12 @@
 #include <string.h>
 
 enum { N_REPEATS = 5, N_STEPS = 200, BESIDE_ROWS = 4, SHORT_TEXT = 64 };
-/// A large model has said enough after one or two passes.
 /// A pass that is quick enough to fill a short text first.
 static const double small_ns = 500000.0;
 /// A profile whose passes are so many times longer or shorter than now was made under other
 /// circumstances: beside other work, say.
 static const double other_times = 1.5;
+/// A large model has said enough after one or two passes.
 static const int64_t pass_budget_ns = 60000000, table_budget_ns = 400000000;
 /// Costs of rows that were not measured: eight rows of 8-bit weights took 1.7 times as long as one
 /// (ik_llama.cpp, 1.1B, two cores), 1.09 with weights read once: a fifth more per doubling.
