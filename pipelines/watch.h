@@ -37,6 +37,7 @@ typedef struct hsdi_watch_config {
 typedef struct hsdi_watch_seen {
     double tokens, ns, n;
     int64_t last, n_fresh; ///< step of its last observation; for how many steps it counts
+    double price_ns;       ///< lost by its last trial, if that failed; else 0
 } hsdi_watch_seen;
 
 /// Zero-initialise, then hsdi_watch_init. Plain data.
@@ -47,6 +48,7 @@ typedef struct hsdi_watch {
     int64_t next_look, gap;    ///< n_since at which to compare again; how far looks are apart
     int64_t n_catching;        ///< steps since then in which no window had come; -1: one has
     double total_ns, trial_ns; ///< observed, and lost by trials
+    double spent_ns;           ///< trial_ns when this trial began
     hsdi_watch_seen seen[HSDI_WATCH_ARMS];
     double tried[HSDI_WINDOW_MAX + 1], accepted[HSDI_WINDOW_MAX + 1];
     double n_asked, n_hit;          ///< mirror: commits and hits
