@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_REPEATS = 5, N_STEPS = 100, N_BESIDE = 25, BESIDE_ROWS = 4, SHORT_TEXT = 64 };
+enum { N_REPEATS = 5, N_STEPS = 40, N_BESIDE = 25, BESIDE_ROWS = 4, SHORT_TEXT = 64 };
 /// A pass that is quick enough to fill a short text first.
 static const double small_ns = 500000.0;
 /// A profile whose passes are so many times longer or shorter than now was made under other
