@@ -17,6 +17,8 @@ enum { HSDI_WATCH_ARMS = 8, HSDI_WATCH_TEXT = 160 };
 typedef struct hsdi_watch_arm {
     hsd_mode mode; ///< AR: the target goes alone, and the workers stay open
     int window, tree, roots;
+    float step_ns[HSDI_WINDOW_MAX + 1]; ///< expected with windows of each length; [0] 0: not known
+    double accept[HSDI_WINDOW_MAX + 1]; ///< expected per depth, from 1
 } hsdi_watch_arm;
 
 /// Prediction of an arm with acceptances and coverage as seen: tokens and nanoseconds of a step.
