@@ -21,6 +21,14 @@ static const double TRIAL_BAD = 0.85; ///< of what it is to beat: such a trial e
 static const double OUTLIER = 4.0;      ///< a step counts as at most so many times the average
 static const double BIAS_LEAST = 0.5, BIAS_MOST = 1.5;
 
+/// A prediction takes longer than a small model's pass: none is asked for twice.
+static void forget_predictions(hsdi_watch *w)
+{
+    for (int i = 0; i < HSDI_WATCH_ARMS; i++) {
+        w->predicted[i] = -1.0;
+    }
+}
+
 void hsdi_watch_init(hsdi_watch *w, const hsdi_watch_config *config)
 {
     *w = (hsdi_watch){
@@ -32,6 +40,7 @@ void hsdi_watch_init(hsdi_watch *w, const hsdi_watch_config *config)
     for (int i = 0; i < HSDI_WATCH_ARMS; i++) {
         w->seen[i].n_fresh = FRESH_STEPS;
     }
+    forget_predictions(w);
 }
 
 static const char *mode_name(hsd_mode mode)
@@ -63,6 +72,9 @@ static void add(hsdi_watch_seen *s, double tokens, double ns, int64_t now)
 void hsdi_watch_observe(hsdi_watch *w, const hsdi_watch_step *step)
 {
     w->n_steps++;
+    if (step->n_deep > 0 || step->is_hit >= 0) {
+        forget_predictions(w);
+    }
     for (int d = 1; d <= step->n_deep && d <= step->n_accepted + 1 && d <= HSDI_WINDOW_MAX; d++) {
         w->tried[d] = DECAY * w->tried[d] + 1.0;
         w->accepted[d] = DECAY * w->accepted[d] + (d <= step->n_accepted ? 1.0 : 0.0);
@@ -104,8 +116,7 @@ static bool is_seen(const hsdi_watch *w, int i)
     return s->n >= 8.0 && (i == w->now || w->n_steps - s->last < s->n_fresh);
 }
 
-/// By prediction alone, with the acceptance that was seen.
-static double predicted(const hsdi_watch *w, int i)
+static double ask(const hsdi_watch *w, int i)
 {
     double accept[HSDI_WINDOW_MAX + 1], tokens = 1.0, ns = 1.0;
     for (int d = 0; d <= HSDI_WINDOW_MAX; d++) {
@@ -115,6 +126,19 @@ static double predicted(const hsdi_watch *w, int i)
     bool ok = w->config.predict &&
               w->config.predict(w->config.user, i, accept, HSDI_WINDOW_MAX, hit, &tokens, &ns);
     return ok && ns > 0.0 ? tokens / ns : 0.0;
+}
+
+/// By prediction alone, with the acceptance that was seen.
+static double predicted(const hsdi_watch *w, int i)
+{
+    return w->predicted[i] >= 0.0 ? w->predicted[i] : ask(w, i);
+}
+
+static void ask_all(hsdi_watch *w)
+{
+    for (int i = 0; i < w->config.n_arms; i++) {
+        w->predicted[i] = predicted(w, i);
+    }
 }
 
 /// What an arm that was seen brought over its prediction; 0: not known.
@@ -252,6 +276,7 @@ int hsdi_watch_choose(hsdi_watch *w)
     if (w->config.n_arms < 2 || w->n_steps == 0 || (is_early && !is_lost_trial(w))) {
         return w->now;
     }
+    ask_all(w);
     if (w->i_home >= 0 && end_trial(w)) {
         return w->now;
     }
