@@ -26,7 +26,9 @@ hsdi_cost_model hsdi_cost_model_of(const hsdi_model *model);
 
 /* Inside of measuring, shared by the engine's profile files. */
 
-enum { HSDI_PROFILE_PAST = 128, HSDI_PROFILE_CANDIDATES = 8 };
+/// Contexts of passes: a usual one, and where there is time for it a short and a long one.
+enum { HSDI_PROFILE_PAST = 128, HSDI_PROFILE_SHORT = 16, HSDI_PROFILE_LONG = 512 };
+enum { HSDI_PROFILE_CANDIDATES = 8 };
 
 /// A model on a device, opened for one piece.
 typedef struct hsdi_probe {
@@ -36,7 +38,7 @@ typedef struct hsdi_probe {
     int cpu; ///< of the thread that submits; -1: not pinned
     hsdi_device *device;
     hsdi_loaded model;
-    int n_past; ///< context of the passes
+    int n_past; ///< context to fill
 } hsdi_probe;
 
 /// Path of a role's model. Shapes: path [HSDI_PATH_MAX].
@@ -57,19 +59,22 @@ int hsdi_profile_threads(const hsd_profile_options *options, const char *id, int
 /// Stages with a filled context, and the rows of a pass.
 typedef struct hsdi_stages hsdi_stages;
 
-/// exit_layer 0: in one piece. For a draft's rollouts and whole passes its own stage is used.
+/// Fill a context of probe->n_past; of less, which probe->n_past then is, where the usual one took
+/// longer than patience_ns. exit_layer 0: in one piece. For a draft's rollouts and whole passes its
+/// own stage is used.
 HSD_NODISCARD hsd_status hsdi_stages_open(hsdi_probe *probe, int exit_layer, int n_threads,
-                                          hsdi_stages **out, hsd_error *err);
+                                          int64_t patience_ns, hsdi_stages **out, hsd_error *err);
 void hsdi_stages_close(hsdi_stages **stages);
-/// Times of one pass of n_rows: prefix, exit head, suffix; without an exit the whole in `suffix`.
+/// Times of one pass: prefix, exit head, suffix; without an exit the whole in `suffix`.
 typedef struct hsdi_pass_ns {
     int64_t prefix, exit_head, suffix;
 } hsdi_pass_ns;
-HSD_NODISCARD hsd_status hsdi_stages_run(hsdi_stages *stages, int n_rows, hsdi_pass_ns *out,
-                                         hsd_error *err);
+/// n_rows behind n_past tokens, at most those that were filled.
+HSD_NODISCARD hsd_status hsdi_stages_run(hsdi_stages *stages, int n_past, int n_rows,
+                                         hsdi_pass_ns *out, hsd_error *err);
 /// A draft's chain of n tokens, a call for each.
-HSD_NODISCARD hsd_status hsdi_stages_rollout(hsdi_stages *stages, int n_tokens, int64_t *ns,
-                                             hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_stages_rollout(hsdi_stages *stages, int n_past, int n_tokens,
+                                             int64_t *ns, hsd_error *err);
 
 /// Quartiles of n numbers, which are sorted by it.
 void hsdi_quartiles(double *values, int n, double *low, double *median, double *high);

@@ -30,10 +30,10 @@ typedef struct side {
 static hsd_status run(side *s, int64_t *ns, hsd_error *err)
 {
     hsdi_pass_ns part;
-    hsd_status status = hsdi_stages_run(s->stages, s->is_target ? TARGET_ROWS : 1, &part, err);
+    hsd_status status = hsdi_stages_run(s->stages, s->probe.n_past, s->is_target ? TARGET_ROWS : 1, &part, err);
     *ns = part.suffix;
     if (status == HSD_OK && !s->is_target) {
-        status = hsdi_stages_run(s->stages, TARGET_ROWS, &part, err);
+        status = hsdi_stages_run(s->stages, s->probe.n_past, TARGET_ROWS, &part, err);
         *ns += part.suffix;
     }
     return status;
@@ -131,7 +131,7 @@ static hsd_status side_init(side *s, const hsd_profile_options *o, const char *i
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     hsd_status status = hsdi_probe_open(o, id, role, i_device, n_threads, &s->probe, err);
-    return status == HSD_OK ? hsdi_stages_open(&s->probe, 0, n_threads, &s->stages, err) : status;
+    return status == HSD_OK ? hsdi_stages_open(&s->probe, 0, n_threads, 0, &s->stages, err) : status;
 }
 
 static void side_fini(side *s)

@@ -145,11 +145,23 @@ static int listed_place(const hsdi_simulated *s, const double chance[TOP + 1], i
 
 // ---- the target ----
 
+static void spend_target(const hsdi_simulated *s, hsdi_simulated_part part, const hsdi_rows *rows)
+{
+    const hsdi_simulated_call call = {.part = part,
+                                      .n_rows = rows->n_rows,
+                                      .n_past = rows->n_trunk,
+                                      .is_silent = part == HSDI_SIMULATED_PREFILL ||
+                                                   part == HSDI_SIMULATED_PREFIX,
+                                      .is_alone =
+                                          part == HSDI_SIMULATED_PREFILL || rows->is_alone};
+    s->spend(s->self, &call);
+}
+
 static hsd_status target_prefill(void *self, const hsdi_rows *rows, hsd_error *err)
 {
     hsdi_simulated *s = self;
     (void)err;
-    s->spend(s->self, HSDI_SIMULATED_PREFILL, rows->n_rows, true, true);
+    spend_target(s, HSDI_SIMULATED_PREFILL, rows);
     return HSD_OK;
 }
 
@@ -164,7 +176,7 @@ static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *er
         int depth = rows->pos[row] - rows->pos[0];
         s->n_flying = depth > s->n_flying ? depth : s->n_flying;
     }
-    s->spend(s->self, HSDI_SIMULATED_PREFIX, rows->n_rows, true, rows->is_alone);
+    spend_target(s, HSDI_SIMULATED_PREFIX, rows);
     return HSD_OK;
 }
 
@@ -172,7 +184,7 @@ static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd
 {
     hsdi_simulated *s = self;
     (void)err;
-    s->spend(s->self, HSDI_SIMULATED_EXIT, s->rows.n_rows, false, s->rows.is_alone);
+    spend_target(s, HSDI_SIMULATED_EXIT, &s->rows);
     for (int row = 0; row < s->rows.n_rows; row++) {
         int position = s->rows.pos[row] + 1;
         int place =
@@ -186,7 +198,7 @@ static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
 {
     hsdi_simulated *s = self;
     (void)err;
-    s->spend(s->self, HSDI_SIMULATED_SUFFIX, s->rows.n_rows, false, s->rows.is_alone);
+    spend_target(s, HSDI_SIMULATED_SUFFIX, &s->rows);
     // A row's token is right where all before it are; then one token more is committed.
     int begin = s->rows.pos[0], n_right = 0;
     for (int depth = 1; depth <= s->n_flying && n_right == depth - 1; depth++) {
@@ -249,7 +261,11 @@ static hsd_status draft_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_
                         : listed_place(s, s->own, position, n_top);
         fill_list(s, position, place, out + (size_t)row * (size_t)n_top, n_top);
     }
-    draft->spend(draft->self, HSDI_SIMULATED_DRAFT, rows->n_rows, n_top == 0, false);
+    const hsdi_simulated_call call = {.part = HSDI_SIMULATED_DRAFT,
+                                      .n_rows = rows->n_rows,
+                                      .n_past = rows->n_trunk,
+                                      .is_silent = n_top == 0};
+    draft->spend(draft->self, &call);
     return HSD_OK;
 }
 

@@ -34,10 +34,16 @@ typedef enum hsdi_simulated_part {
     HSDI_SIMULATED_DRAFT,
 } hsdi_simulated_part;
 
-/// Lets the time pass that a call takes: n_rows rows, with no output where `is_silent`, on all
-/// processors where `is_alone`. `self` is that of the stage's maker.
-typedef void (*hsdi_simulated_spend)(void *self, hsdi_simulated_part part, int n_rows,
-                                     bool is_silent, bool is_alone);
+/// A call: n_rows rows behind n_past tokens, with no output where `is_silent`, on all processors
+/// where `is_alone`.
+typedef struct hsdi_simulated_call {
+    hsdi_simulated_part part;
+    int n_rows, n_past;
+    bool is_silent, is_alone;
+} hsdi_simulated_call;
+
+/// Lets the time pass that a call takes. `self` is that of the stage's maker.
+typedef void (*hsdi_simulated_spend)(void *self, const hsdi_simulated_call *call);
 
 /// Errors : HSD_ENOMEM.
 /// Owner  : *out is owned by the caller.

@@ -41,19 +41,91 @@ double hsdi_cost_pass(const hsdi_cost_table *table, int n_layers, bool head, dou
     return head ? ns + hsdi_cost_at(table->head_ns, n_rows) : ns;
 }
 
+static bool is_same_place(const hsdi_cost_table *t, hsdi_cost_role role, int i_device,
+                          int n_threads)
+{
+    return t->role == role && t->i_device == i_device && t->n_threads == n_threads;
+}
+
 const hsdi_cost_table *hsdi_cost_find(const hsdi_costs *costs, hsdi_cost_role role, int i_device,
                                       int n_threads)
 {
     const hsdi_cost_table *best = NULL;
     for (int i = 0; i < costs->n_tables; i++) {
         const hsdi_cost_table *t = &costs->tables[i];
-        bool fits = t->role == role && t->i_device == i_device && t->n_threads == n_threads;
+        bool fits = is_same_place(t, role, i_device, n_threads);
         // The shortest context, as the one whose order among tables cannot matter.
         if (fits && (!best || t->n_past < best->n_past)) {
             best = t;
         }
     }
     return best;
+}
+
+/// `part` of the way from one context to another; downwards no time goes.
+static double between(double near, double far, double part)
+{
+    return near + part * (part > 1.0 ? fmax(far - near, 0.0) : far - near);
+}
+
+static void blend(const hsdi_cost_table *near, const hsdi_cost_table *far, double n_past,
+                  hsdi_cost_table *out)
+{
+    double part = fmax(0.0, (n_past - near->n_past) / (far->n_past - near->n_past));
+    hsdi_cost_table t = *near;
+    t.n_past = (int)n_past;
+    t.is_measured = near->is_measured && far->is_measured;
+    t.fixed_ns = between(near->fixed_ns, far->fixed_ns, part);
+    for (int i = 0; i < HSDI_COST_ROWS; i++) {
+        t.layer_ns[i] = between(near->layer_ns[i], far->layer_ns[i], part);
+        t.head_ns[i] = between(near->head_ns[i], far->head_ns[i], part);
+    }
+    *out = t;
+}
+
+bool hsdi_cost_find_at(const hsdi_costs *costs, hsdi_cost_role role, int i_device, int n_threads,
+                       double n_past, hsdi_cost_table *out)
+{
+    // Of the contexts that were measured the longest at or below n_past, and its neighbours.
+    const hsdi_cost_table *below = NULL, *above = NULL, *before = NULL;
+    for (int i = 0; i < costs->n_tables; i++) {
+        const hsdi_cost_table *t = &costs->tables[i];
+        if (!is_same_place(t, role, i_device, n_threads)) {
+            continue;
+        }
+        if (t->n_past > n_past) {
+            above = !above || t->n_past < above->n_past ? t : above;
+        } else if (!below || t->n_past > below->n_past) {
+            before = below;
+            below = t;
+        } else if (t->n_past < below->n_past && (!before || t->n_past > before->n_past)) {
+            before = t;
+        }
+    }
+    if (below && above) {
+        blend(below, above, n_past, out);
+    } else if (below && before) {
+        blend(before, below, n_past, out);
+    } else if (below || above) {
+        *out = below ? *below : *above;
+    }
+    return below || above;
+}
+
+void hsdi_costs_settle(hsdi_costs *costs, double n_past)
+{
+    int n = 0;
+    for (int i = 0; i < costs->n_tables; i++) {
+        const hsdi_cost_table now = costs->tables[i];
+        bool is_done = false;
+        for (int k = 0; k < n && !is_done; k++) {
+            is_done = is_same_place(&costs->tables[k], now.role, now.i_device, now.n_threads);
+        }
+        // What is overwritten is this one, or one of a place that is done.
+        n += !is_done && hsdi_cost_find_at(costs, now.role, now.i_device, now.n_threads, n_past,
+                                           &costs->tables[n]);
+    }
+    costs->n_tables = n;
 }
 
 static const hsdi_cost_slowdown *

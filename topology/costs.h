@@ -9,6 +9,9 @@
 
 enum { HSDI_COST_ROWS = 7, HSDI_COST_TABLES = 512, HSDI_COST_DEPTHS = 32, HSDI_COST_EXITS = 16 };
 
+/// Context length of plans that are asked for none.
+enum { HSDI_COST_PAST = 128 };
+
 /// Row counts of a table's entries: 1, 2, 4, 8, 16, 32, 64.
 extern const int hsdi_cost_row_counts[HSDI_COST_ROWS];
 
@@ -76,9 +79,18 @@ double hsdi_cost_at(const double table[HSDI_COST_ROWS], double n_rows);
 /// A pass of n_rows through n_layers; with the head where `head`.
 double hsdi_cost_pass(const hsdi_cost_table *table, int n_layers, bool head, double n_rows);
 
-/// The table of a role on a device with n_threads; NULL: none.
+/// The table of a role on a device with n_threads, of several that of the shortest context; NULL:
+/// none.
 const hsdi_cost_table *hsdi_cost_find(const hsdi_costs *costs, hsdi_cost_role role, int i_device,
                                       int n_threads);
+
+/// The same at a context of n_past tokens: between contexts that were measured on straight lines,
+/// beyond them as those go on, but never downwards. False: there is none.
+bool hsdi_cost_find_at(const hsdi_costs *costs, hsdi_cost_role role, int i_device, int n_threads,
+                       double n_past, hsdi_cost_table *out);
+
+/// Leave one table for each role, device and number of threads: that of a context of n_past tokens.
+void hsdi_costs_settle(hsdi_costs *costs, double n_past);
 
 /// The factor of `table` while `beside` computes: measured, else an assumption that costs.c names
 /// (1 on hardware of its own, the ratio of shared processors or memory bandwidth elsewhere).
