@@ -87,10 +87,21 @@ HSD_NODISCARD hsd_status hsdi_profile_beside(const hsd_profile_options *options,
                                              const char *target_id, int i_target,
                                              const char *draft_id, int i_draft, double seconds,
                                              hsdi_profile *out, hsd_error *err);
+/// One pair of thread counts that take turns. Nothing is added for a pair that cannot work together.
+HSD_NODISCARD hsd_status hsdi_profile_turns(const hsd_profile_options *options,
+                                            const char *target_id, int i_target, int n_target,
+                                            const char *draft_id, int i_draft, int n_draft,
+                                            double seconds, hsdi_profile *out, hsd_error *err);
 HSD_NODISCARD hsd_status hsdi_profile_messages(const hsd_profile_options *options,
                                                hsdi_profile *out, hsd_error *err);
 HSD_NODISCARD hsd_status hsdi_profile_acceptance(const hsd_profile_options *options, double seconds,
                                                  hsdi_profile *out, hsd_error *err);
+
+/// Add a text of n_tokens, the first n_prompt of which are given, to a trail as hsdi_acceptance has
+/// it, as far as there is room. The engine has a draft and is at rest. Shapes: trail
+/// [HSDI_TRAIL_BYTES].
+HSD_NODISCARD hsd_status hsdi_profile_trail(hsd_engine *engine, const int32_t *tokens, int n_tokens,
+                                            int n_prompt, char *trail, hsd_error *err);
 
 /// For people, and as JSON. As hsd_profile_print.
 HSD_NODISCARD hsd_status hsdi_profile_json(const hsdi_profile *profile, char **text,

@@ -1,5 +1,5 @@
 /// How much target and draft slow each other down: one is timed while the other computes in a loop
-/// on a thread of its own, and without it, in turn.
+/// on a thread of its own, and without it, in turn. Also pairs that never compute at the same time.
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/profile.h"
@@ -218,7 +218,13 @@ hsd_status hsdi_profile_beside(const hsd_profile_options *options, const char *t
     hsd_status status = HSD_OK;
     for (int i = 0; i < n_pairs && status == HSD_OK; i++) {
         status = measure_pair(options, target_id, i_target, pairs[i][0], draft_id, i_draft,
-                              pairs[i][1], seconds / n_pairs, out, err);
+                              pairs[i][1], 0.5 * seconds / n_pairs, out, err);
+    }
+    int n_turns = n[0] * n[1] < PAIRS_MAX ? n[0] * n[1] : PAIRS_MAX;
+    for (int i = 0; i < n_turns && status == HSD_OK; i++) { // all fit who take turns
+        status = hsdi_profile_turns(options, target_id, i_target, threads[0][i / n[1]], draft_id,
+                                    i_draft, threads[1][i % n[1]], 0.5 * seconds / n_turns, out,
+                                    err);
     }
     return status;
 }

@@ -107,6 +107,21 @@ static void put_passes(FILE *file, const hsdi_profile *p)
     fprintf(file, "]}\n");
 }
 
+static void put_turns(FILE *file, const hsdi_profile *p)
+{
+    fprintf(file, "\"turns\": [");
+    for (int i = 0; i < p->costs.n_turns; i++) {
+        const hsdi_cost_turn *t = &p->costs.turns[i];
+        fprintf(file, "%s\n{", i > 0 ? "," : "");
+        put_text(file, "target", p->devices[t->i_target].name);
+        fprintf(file, ", \"target_threads\": %d, ", t->n_target);
+        put_text(file, "draft", p->devices[t->i_draft].name);
+        fprintf(file, ", \"draft_threads\": %d, \"step_ns\": %.9g, \"call_ns\": %.9g}",
+                t->n_draft, t->step_ns, t->call_ns);
+    }
+    fprintf(file, "],\n");
+}
+
 static void put_rest(FILE *file, const hsdi_profile *p)
 {
     const hsdi_cost_rendezvous *r = &p->costs.rendezvous;
@@ -125,6 +140,8 @@ static void put_rest(FILE *file, const hsdi_profile *p)
     put_numbers(file, "own", a->own, HSDI_COST_ROWS);
     fprintf(file, ", ");
     put_numbers(file, "both", a->both, HSDI_COST_ROWS);
+    fprintf(file, ", ");
+    put_text(file, "trail", a->trail);
     fprintf(file, "},\n");
 }
 
@@ -148,6 +165,7 @@ hsd_status hsdi_profile_json(const hsdi_profile *p, char **text, size_t *n_bytes
     }
     put_devices(file, p);
     put_tables(file, p);
+    put_turns(file, p);
     put_rest(file, p);
     put_passes(file, p);
     if (fclose(file) != 0) {

@@ -20,7 +20,7 @@ enum { PASTS_MAX = 3, PARTS = 7, BLOCK = 4 };
 typedef struct series {
     double ns[TIMES_MAX];
     int n;
-    double low_ns; ///< lower quartile
+    double median_ns;
 } series;
 
 /// What one context is measured as.
@@ -62,7 +62,7 @@ static void put_pass(sweep *s, hsdi_profile_part part, int n_layers, int n_past,
                               .n_past = n_past,
                               .n_times = times->n};
     hsdi_quartiles(times->ns, times->n, &pass.low_ns, &pass.median_ns, &pass.high_ns);
-    times->low_ns = pass.low_ns;
+    times->median_ns = pass.median_ns;
     if (s->out->n_passes < HSDI_PROFILE_PASSES) {
         s->out->passes[s->out->n_passes++] = pass;
     }
@@ -218,14 +218,14 @@ static void put_rows(sweep *s, context *c, int i)
 {
     int n_rows = hsdi_cost_row_counts[i];
     put_pass(s, HSDI_PART_WHOLE, s->n_layers, c->n_past, n_rows, &c->parts[WHOLE]);
-    c->whole_ns[i] = c->parts[WHOLE].low_ns;
+    c->whole_ns[i] = c->parts[WHOLE].median_ns;
     if (s->at_near) {
         put_cut(s, c->n_past, c->parts + NEAR, s->near, n_rows);
-        c->prefix_near[i] = c->parts[NEAR].low_ns;
+        c->prefix_near[i] = c->parts[NEAR].median_ns;
     }
     if (s->at_far) {
         put_cut(s, c->n_past, c->parts + FAR, s->far, n_rows);
-        c->prefix_far[i] = c->parts[FAR].low_ns;
+        c->prefix_far[i] = c->parts[FAR].median_ns;
     }
 }
 

@@ -32,6 +32,7 @@ typedef struct drafter {
     char endpoint[NAME_BYTES];
     const hsdi_cost_table *table; ///< NULL: a lookup
     int n_layers;
+    double call_ns; ///< of a call beyond its pass
     int actor;
     hsdi_simulated_draft draft;
     hsdi_worker *worker;
@@ -146,7 +147,7 @@ static void spend_draft(void *self, const hsdi_simulated_call *call)
     double ns = LOOKUP_NS * call->n_rows;
     if (d->table) {
         hsdi_cost_table table = at_context(d->sim, d->table, call->n_past);
-        ns = hsdi_cost_pass(&table, d->n_layers, !call->is_silent, call->n_rows);
+        ns = hsdi_cost_pass(&table, d->n_layers, !call->is_silent, call->n_rows) + d->call_ns;
     }
     if (d->table && o->streams > 1.0 && !call->is_silent) {
         ns *= ceil(o->setting.window / o->streams) / o->setting.window;
@@ -258,6 +259,13 @@ static hsdi_virtual_path path_to_thread(const hsdi_simulator_options *o)
                                .wake_ns = r->serial_extra_ns};
 }
 
+/// Frames of two that take turns, which was measured with their passes: a step has two ways and
+/// three frames to send, and nothing goes on meanwhile.
+static hsdi_virtual_path path_in_turn(const hsdi_cost_turn *turn)
+{
+    return (hsdi_virtual_path){.latency_ns = turn->step_ns / 4.0, .send_ns = turn->step_ns / 6.0};
+}
+
 /// Frames to a worker: on this host as measured, unless a link is described; elsewhere by the
 /// links. What the pipelines themselves need for a frame is that of threads.
 static hsdi_virtual_path path_to_worker(const hsdi_simulator_options *o, int i_device, int i_worker)
@@ -325,6 +333,14 @@ static hsd_status start_drafter(simulator *sim, int i_device, int i_worker, bool
     d->draft = (hsdi_simulated_draft){sim->pair, spend_draft, d, is_lookup};
     hsdi_draft_factory factory = hsdi_simulated_factory(&d->draft);
     hsd_status status = is_lookup ? HSD_OK : find_draft_table(sim, d, i_device, is_elsewhere, err);
+    const hsdi_cost_turn *turn = NULL;
+    if (o->setting.mode == HSD_MODE_SERIAL && d->table && i_worker < 0 && !is_elsewhere) {
+        turn = hsdi_cost_turn_of(o->costs, sim->alone, d->table);
+    }
+    if (turn && o->setting.draft_kind == HSD_DRAFT_MODEL) {
+        path = path_in_turn(turn);
+        d->call_ns = turn->call_ns;
+    }
     if (status == HSD_OK) {
         status = hsdi_virtual_endpoint(sim->time, d->endpoint, &path, err);
     }
@@ -416,7 +432,9 @@ static hsd_status open_all(simulator *sim, hsd_error *err)
     hsdi_simulated_pair pair = {
         .acceptance = &o->costs->acceptance,
         .seed = o->seed,
+        .n_prompt = o->n_prompt,
         .n_ctx = o->n_prompt + o->n_tokens,
+        .runs_on = s->mode == HSD_MODE_ASYNC,
         .window = s->window > 0 ? s->window : 1,
         .roots = s->roots > 0 ? s->roots : 8,
         .is_tree = s->tree > s->window,

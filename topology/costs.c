@@ -142,6 +142,19 @@ find_slowdown(const hsdi_costs *costs, const hsdi_cost_table *table, const hsdi_
     return NULL;
 }
 
+const hsdi_cost_turn *hsdi_cost_turn_of(const hsdi_costs *costs, const hsdi_cost_table *target,
+                                        const hsdi_cost_table *draft)
+{
+    for (int i = 0; i < costs->n_turns; i++) {
+        const hsdi_cost_turn *t = &costs->turns[i];
+        if (t->i_target == target->i_device && t->n_target == target->n_threads &&
+            t->i_draft == draft->i_device && t->n_draft == draft->n_threads) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
 /// Does it read its weights from its host's memory?
 static bool uses_host_memory(const hsdi_machine_device *d)
 {
@@ -280,78 +293,6 @@ hsd_status hsdi_costs_estimate(const hsdi_machine *machine, hsdi_costs *costs, h
         }
     }
     return status;
-}
-
-void hsdi_acceptance_extend(hsdi_acceptance *a)
-{
-    int last = HSDI_COST_DEPTHS;
-    while (last > 1 && a->accept[last] <= 0.0) {
-        last--;
-    }
-    for (int d = last + 1; d <= HSDI_COST_DEPTHS; d++) {
-        a->accept[d] = a->accept[last];
-    }
-}
-
-void hsdi_acceptance_assume(hsdi_acceptance *out)
-{
-    // 0.6: fits OpenVINO discussion 36484 (Qwen3-14B and 0.6B); on the shipped pair 0.60 to 0.72 of
-    // a draft's first tokens agree, by the family of the text (docs/benchmarks.md).
-    // Coverage: docs/benchmarks.md, "Coverage of roots", all families of the shipped pair.
-    static const double own[HSDI_COST_ROWS] = {0.341, 0.476, 0.608, 0.757, 0.853, 0.891, 0.892};
-    static const double both[HSDI_COST_ROWS] = {0.392, 0.548, 0.689, 0.821, 0.922, 0.953, 0.956};
-    *out = (hsdi_acceptance){.exit_part = 0.5};
-    for (int d = 0; d <= HSDI_COST_DEPTHS; d++) {
-        out->accept[d] = 0.6;
-    }
-    for (int i = 0; i < HSDI_COST_ROWS; i++) {
-        out->own[i] = own[i];
-        out->both[i] = both[i];
-    }
-}
-
-/// What an exit adds to the draft's own roots, over what it adds at half of the layers. By the
-/// means over roots and families of docs/benchmarks.md, exits at layers 2, 4 and 6 of 8: both
-/// sources together 67.2, 74.9 and 84.8 % where the draft alone has 66 to 70. Below a quarter: a
-/// straight line down to nothing.
-static double exit_gain(double part)
-{
-    static const double at[] = {0.0, 0.25, 0.5, 0.75, 1.0}, gain[] = {0.0, 0.1, 1.0, 3.0, 3.0};
-    int i = 1;
-    while (i < 4 && part > at[i]) {
-        i++;
-    }
-    double t = (part - at[i - 1]) / (at[i] - at[i - 1]);
-    return gain[i - 1] + (gain[i] - gain[i - 1]) * fmin(fmax(t, 0.0), 1.0);
-}
-
-double hsdi_acceptance_coverage(const hsdi_acceptance *a, double n_roots, double exit_part)
-{
-    static const double most = 0.995; // no finite number of roots has them all
-    if (n_roots <= 0.0) {
-        return 0.0;
-    }
-    double own = fmin(hsdi_cost_at(a->own, fmin(n_roots, 64.0)), most);
-    if (n_roots < 1.0) {
-        own *= n_roots;
-    }
-    if (exit_part <= 0.0) {
-        return own;
-    }
-    double both = hsdi_cost_at(a->both, fmin(fmax(n_roots, 1.0), 64.0));
-    double seen = exit_gain(a->exit_part > 0.0 ? a->exit_part : 0.5);
-    double more = fmax(0.0, both - own) * exit_gain(exit_part) / fmax(seen, 0.1);
-    return fmin(own + more, fmax(own, most));
-}
-
-double hsdi_acceptance_tokens(const hsdi_acceptance *a, int n)
-{
-    double tokens = 1.0, reach = 1.0;
-    for (int d = 1; d <= n; d++) {
-        reach *= a->accept[d < HSDI_COST_DEPTHS ? d : HSDI_COST_DEPTHS];
-        tokens += reach;
-    }
-    return tokens;
 }
 
 void hsdi_cost_rendezvous_assume(hsdi_cost_rendezvous *out)

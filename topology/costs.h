@@ -9,6 +9,9 @@
 
 enum { HSDI_COST_ROWS = 7, HSDI_COST_TABLES = 512, HSDI_COST_DEPTHS = 32, HSDI_COST_EXITS = 16 };
 
+/// Bytes of a trail, with its NUL.
+enum { HSDI_TRAIL_BYTES = 4096 };
+
 /// Context length of plans that are asked for none.
 enum { HSDI_COST_PAST = 128 };
 
@@ -48,6 +51,14 @@ typedef struct hsdi_cost_slowdown {
     double factor;           ///< at least 1
 } hsdi_cost_slowdown;
 
+/// What a serial step of a pair takes beyond its passes alone: messages, waking the other side, and
+/// caches that the other one has used meanwhile.
+typedef struct hsdi_cost_turn {
+    int i_target, n_target; ///< device and threads
+    int i_draft, n_draft;
+    double step_ns, call_ns; ///< of each step; of each call of the draft
+} hsdi_cost_turn;
+
 /// What the pipelines' own messages cost a step, beyond stages. Links to other hosts come on top.
 typedef struct hsdi_cost_rendezvous {
     double inproc_ns, ipc_ns, tcp_ns; ///< both rendezvous of a mirror step
@@ -62,13 +73,20 @@ typedef struct hsdi_acceptance {
     double own[HSDI_COST_ROWS], both[HSDI_COST_ROWS];
     double exit_part; ///< exit layer over layers where `both` was seen; 0: a half
     double n_seen;    ///< tokens behind it; 0: assumed
+    /// Texts of the target, a character for each token: its place in the draft's list where the
+    /// draft knows all before it, '0' the first, '-' none. A space between texts. Empty: not known.
+    char trail[HSDI_TRAIL_BYTES];
+    // By the trail; 0: there is none.
+    double chain[HSDI_COST_DEPTHS + 1]; ///< [n] tokens of a step with chains of n
+    double starts, goes_on; ///< chance of a token behind one that was wrong, behind one that was right
 } hsdi_acceptance;
 
 typedef struct hsdi_costs {
     hsdi_cost_model target, draft; ///< draft.n_layers 0: there is no draft model
-    int n_tables, n_slowdowns;
+    int n_tables, n_slowdowns, n_turns;
     hsdi_cost_table tables[HSDI_COST_TABLES];
     hsdi_cost_slowdown slowdowns[HSDI_COST_TABLES];
+    hsdi_cost_turn turns[HSDI_COST_TABLES];
     hsdi_cost_rendezvous rendezvous;
     hsdi_acceptance acceptance;
 } hsdi_costs;
@@ -97,6 +115,10 @@ void hsdi_costs_settle(hsdi_costs *costs, double n_past);
 double hsdi_cost_slowdown_of(const hsdi_machine *machine, const hsdi_costs *costs,
                              const hsdi_cost_table *table, const hsdi_cost_table *beside);
 
+/// What a serial step takes beyond the passes of two tables: measured. NULL: it was not.
+const hsdi_cost_turn *hsdi_cost_turn_of(const hsdi_costs *costs, const hsdi_cost_table *target,
+                                        const hsdi_cost_table *draft);
+
 /// Add tables for every device of the machine that has rates and no measured table of a role, from
 /// bytes over bandwidth and operations over rate, whichever is longer, and the launch.
 ///
@@ -117,10 +139,20 @@ void hsdi_acceptance_assume(hsdi_acceptance *out);
 /// exit at that part of the layers. A deeper exit sees more.
 double hsdi_acceptance_coverage(const hsdi_acceptance *a, double n_roots, double exit_part);
 
-/// Depths that nobody saw are like the last one that was.
+/// Depths that nobody saw are like the last one that was; the trail is evaluated.
 void hsdi_acceptance_extend(hsdi_acceptance *a);
 
-/// Tokens per step with chains of n drafted tokens: 1 + a_1 + a_1 a_2 + ..
+/// Other shares than the trail's will be set: it no longer counts.
+void hsdi_acceptance_forget(hsdi_acceptance *a);
+
+bool hsdi_acceptance_is_trail(const char *text);
+
+/// Chance that a draft is right behind a token at which it was wrong, and behind one at which it
+/// was right.
+double hsdi_acceptance_starts(const hsdi_acceptance *a);
+double hsdi_acceptance_goes_on(const hsdi_acceptance *a);
+
+/// Tokens per step with chains of n drafted tokens: by the trail, else 1 + a_1 + a_1 a_2 + ..
 double hsdi_acceptance_tokens(const hsdi_acceptance *a, int n);
 
 #endif

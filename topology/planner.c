@@ -73,6 +73,7 @@ double hsdi_plan_break_even(const hsdi_machine *machine, const hsdi_costs *costs
         return -1.0;
     }
     *guess = *costs;
+    hsdi_acceptance_forget(&guess->acceptance);
     double was = costs->acceptance.accept[1];
     if (hsdi_law_open(machine, guess, &one->setting, &law, NULL) != HSD_OK) {
         free(guess);
