@@ -325,7 +325,17 @@ static double tokens_of(const hsdi_law *law, const hsdi_plan_setting *s, int n)
 
 double hsdi_law_most_tokens(const hsdi_law *law, const hsdi_plan_setting *s)
 {
-    return tokens_of(law, s, s->window);
+    const hsdi_acceptance *a = &law->costs->acceptance;
+    double tokens = tokens_of(law, s, s->window);
+    if (s->mode == HSD_MODE_ASYNC && s->draft_kind != HSD_DRAFT_NGRAM) {
+        double ahead = 1.0, reach = 1.0;
+        for (int d = 1; d <= s->window; d++) {
+            reach *= hsdi_acceptance_goes_on(a); // windows behind tokens that were right
+            ahead += reach;
+        }
+        tokens = fmax(tokens, ahead);
+    }
+    return tokens;
 }
 
 static int rows_of(const hsdi_plan_setting *s, int n)
