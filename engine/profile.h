@@ -79,6 +79,10 @@ HSD_NODISCARD hsd_status hsdi_stages_rollout(hsdi_stages *stages, int n_past, in
 /// Quartiles of n numbers, which are sorted by it.
 void hsdi_quartiles(double *values, int n, double *low, double *median, double *high);
 
+/// Mean of n times, each counted as at most 4 times the median of all: rates go by means, in which
+/// slow moments count, but one long pause in a short measurement must not decide. n >= 1.
+double hsdi_mean_time(const double *values, int n, double median);
+
 /// Pieces, each for at most about `seconds`.
 HSD_NODISCARD hsd_status hsdi_profile_passes(const hsd_profile_options *options, const char *id,
                                              hsdi_cost_role role, int i_device, double seconds,
@@ -87,7 +91,8 @@ HSD_NODISCARD hsd_status hsdi_profile_beside(const hsd_profile_options *options,
                                              const char *target_id, int i_target,
                                              const char *draft_id, int i_draft, double seconds,
                                              hsdi_profile *out, hsd_error *err);
-/// One pair of thread counts that take turns. Nothing is added for a pair that cannot work together.
+/// One pair of thread counts that take turns. Nothing is added for a pair that cannot work
+/// together.
 HSD_NODISCARD hsd_status hsdi_profile_turns(const hsd_profile_options *options,
                                             const char *target_id, int i_target, int n_target,
                                             const char *draft_id, int i_draft, int n_draft,

@@ -13,6 +13,7 @@
 
 enum {
     WINDOW = 8,
+    BRIEF_WINDOW = 2,
     N_STEPS = 2000,
     QUICK_STEPS = 500,
     N_ROUNDS = 5,
@@ -63,12 +64,13 @@ typedef struct calibration {
     const hsd_profile_options *options;
     int64_t end_ns; ///< no token is wanted after it
     int n_tokens;   ///< for each prompt
+    int window;
     int64_t reached[HSDI_WINDOW_MAX + 1], passed[HSDI_WINDOW_MAX + 1];
     hsd_coverage coverage;
     double n_seen;
     int64_t n_steps;
-    int n_got;       ///< tokens so far
-    int32_t *text;   ///< [n_text_most] the present prompt and what came; NULL: no trail is made
+    int n_got;     ///< tokens so far
+    int32_t *text; ///< [n_text_most] the present prompt and what came; NULL: no trail is made
     int n_text, n_text_most;
     char *trail;
 } calibration;
@@ -139,7 +141,7 @@ static hsd_status generate(hsd_engine *engine, calibration *c, hsd_mode mode, hs
     hsd_session_options_init(&how);
     how.mode = mode;
     how.draft_kind = kind;
-    how.window = WINDOW;
+    how.window = c->window;
     how.roots = HSDI_ROOTS_MAX;
     how.audit_roots = mode == HSD_MODE_MIRROR;
     how.n_tokens = c->n_tokens;
@@ -199,7 +201,8 @@ static int tokens_of(const hsd_profile_options *o)
 static hsd_status make_trail(hsd_engine *engine, const hsd_profile_options *options, double seconds,
                              hsdi_acceptance *out, hsd_error *err)
 {
-    calibration c = {.options = options, .n_tokens = tokens_of(options), .trail = out->trail};
+    calibration c = {
+        .options = options, .n_tokens = tokens_of(options), .window = WINDOW, .trail = out->trail};
     c.end_ns = hsdi_now_ns() + (int64_t)(seconds * 1e9);
     c.n_text_most = engine->n_ctx;
     c.text = calloc((size_t)c.n_text_most, sizeof *c.text);
@@ -209,19 +212,34 @@ static hsd_status make_trail(hsd_engine *engine, const hsd_profile_options *opti
     return status;
 }
 
-/// Acceptance by depth, and whose roots the outcomes were.
-static hsd_status audit(hsd_engine *engine, const hsd_profile_options *options, double seconds,
-                        hsdi_acceptance *out, hsd_error *err)
+/// Whose roots the outcomes were, with windows of so many tokens.
+static hsd_status audit(hsd_engine *engine, calibration *c, int window, double seconds, double *own,
+                        double *both, hsd_error *err)
 {
-    calibration c = {.options = options, .n_tokens = tokens_of(options)};
-    c.end_ns = hsdi_now_ns() + (int64_t)(seconds * 1e9);
-    hsd_status status = generate(engine, &c, HSD_MODE_MIRROR, HSD_DRAFT_MODEL, err);
-    put_depths(&c, out);
-    put_coverage(c.coverage.draft, out->own);
-    put_coverage(c.coverage.both, out->both);
-    out->n_seen = c.n_seen;
+    c->window = window;
+    c->end_ns = hsdi_now_ns() + (int64_t)(seconds * 1e9);
+    hsd_status status = generate(engine, c, HSD_MODE_MIRROR, HSD_DRAFT_MODEL, err);
+    put_coverage(c->coverage.draft, own);
+    put_coverage(c->coverage.both, both);
+    return status;
+}
+
+/// Acceptance by depth, and hits with long and with short windows.
+static hsd_status audit_both(hsd_engine *engine, const hsd_profile_options *options, double seconds,
+                             hsdi_acceptance *out, hsd_error *err)
+{
+    calibration c = {.options = options, .n_tokens = tokens_of(options)}, brief = c;
     int n_layers = hsd_engine_n_layers(engine);
+    hsd_status status = audit(engine, &c, WINDOW, 0.7 * seconds, out->own, out->both, err);
+    put_depths(&c, out);
+    out->n_seen = c.n_seen;
+    out->window = WINDOW;
     out->exit_part = (double)(n_layers / 2) / n_layers; // where sessions exit by default
+    if (status == HSD_OK) {
+        status = audit(engine, &brief, BRIEF_WINDOW, 0.3 * seconds, out->brief_own, out->brief_both,
+                       err);
+        out->brief_window = BRIEF_WINDOW;
+    }
     return status;
 }
 
@@ -243,10 +261,10 @@ hsd_status hsdi_profile_acceptance(const hsd_profile_options *options, double se
         status = make_trail(engine, options, 0.4 * seconds, a, err);
     }
     if (status == HSD_OK && hsd_engine_has_draft(engine)) {
-        status = audit(engine, options, 0.4 * seconds, a, err);
+        status = audit_both(engine, options, 0.4 * seconds, a, err);
     }
     if (status == HSD_OK) {
-        calibration c = {.options = options, .n_tokens = tokens_of(options)};
+        calibration c = {.options = options, .n_tokens = tokens_of(options), .window = WINDOW};
         c.end_ns = hsdi_now_ns() + (int64_t)(seconds * 0.2e9);
         status = generate(engine, &c, HSD_MODE_SERIAL, HSD_DRAFT_NGRAM, err);
         // A step for which the lookup found nothing counts as one whose first token was wrong.

@@ -20,7 +20,7 @@ enum { PASTS_MAX = 3, PARTS = 7, BLOCK = 4 };
 typedef struct series {
     double ns[TIMES_MAX];
     int n;
-    double median_ns;
+    double mean_ns;
 } series;
 
 /// What one context is measured as.
@@ -48,8 +48,7 @@ typedef struct sweep {
 
 enum { WHOLE = 0, NEAR = 1, FAR = 4 };
 
-/// The profile gets median and quartiles. Tables are made of the lower quartile: other work on the
-/// machine makes times longer, never shorter.
+/// The profile gets quartiles and the mean, of which tables are made.
 static void put_pass(sweep *s, hsdi_profile_part part, int n_layers, int n_past, int n_rows,
                      series *times)
 {
@@ -62,7 +61,7 @@ static void put_pass(sweep *s, hsdi_profile_part part, int n_layers, int n_past,
                               .n_past = n_past,
                               .n_times = times->n};
     hsdi_quartiles(times->ns, times->n, &pass.low_ns, &pass.median_ns, &pass.high_ns);
-    times->median_ns = pass.median_ns;
+    pass.mean_ns = times->mean_ns = hsdi_mean_time(times->ns, times->n, pass.median_ns);
     if (s->out->n_passes < HSDI_PROFILE_PASSES) {
         s->out->passes[s->out->n_passes++] = pass;
     }
@@ -98,8 +97,7 @@ static hsd_status run_block(const sweep *s, hsdi_stages *stages, int n_past, int
 /// Every kind of pass behind one context. at < 0: none is timed.
 static hsd_status run_kinds(sweep *s, context *c, int n_rows, int at, hsd_error *err)
 {
-    hsd_status status =
-        run_block(s, s->whole, c->n_past, n_rows, c->parts + WHOLE, at, false, err);
+    hsd_status status = run_block(s, s->whole, c->n_past, n_rows, c->parts + WHOLE, at, false, err);
     if (status == HSD_OK) {
         status = run_block(s, s->at_near, c->n_past, n_rows, c->parts + NEAR, at, true, err);
     }
@@ -196,8 +194,7 @@ static hsd_status open_stages(sweep *s, hsd_error *err)
     }
     hsd_status status = hsdi_stages_open(s->probe, 0, s->n_threads, patience, &s->whole, err);
     if (status == HSD_OK && s->near > 0) {
-        status =
-            hsdi_stages_open(s->probe, s->near, s->n_threads, INT64_MAX, &s->at_near, err);
+        status = hsdi_stages_open(s->probe, s->near, s->n_threads, INT64_MAX, &s->at_near, err);
     }
     if (status == HSD_OK && s->far > s->near) {
         status = hsdi_stages_open(s->probe, s->far, s->n_threads, INT64_MAX, &s->at_far, err);
@@ -218,14 +215,14 @@ static void put_rows(sweep *s, context *c, int i)
 {
     int n_rows = hsdi_cost_row_counts[i];
     put_pass(s, HSDI_PART_WHOLE, s->n_layers, c->n_past, n_rows, &c->parts[WHOLE]);
-    c->whole_ns[i] = c->parts[WHOLE].median_ns;
+    c->whole_ns[i] = c->parts[WHOLE].mean_ns;
     if (s->at_near) {
         put_cut(s, c->n_past, c->parts + NEAR, s->near, n_rows);
-        c->prefix_near[i] = c->parts[NEAR].median_ns;
+        c->prefix_near[i] = c->parts[NEAR].mean_ns;
     }
     if (s->at_far) {
         put_cut(s, c->n_past, c->parts + FAR, s->far, n_rows);
-        c->prefix_far[i] = c->parts[FAR].median_ns;
+        c->prefix_far[i] = c->parts[FAR].mean_ns;
     }
 }
 

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "engine/profile.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -294,4 +295,14 @@ void hsdi_quartiles(double *values, int n, double *low, double *median, double *
     *low = quantile(values, n, 0.25);
     *median = quantile(values, n, 0.5);
     *high = quantile(values, n, 0.75);
+}
+
+double hsdi_mean_time(const double *values, int n, double median)
+{
+    static const double most_times = 4.0;
+    double sum = 0.0;
+    for (int i = 0; i < n; i++) {
+        sum += fmin(values[i], most_times * median);
+    }
+    return sum / n;
 }

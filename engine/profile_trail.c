@@ -58,7 +58,8 @@ static hsd_status read_all(reading *r, char *out, size_t cap, hsd_error *err)
         status = read_rows(r, at, n_rows, err);
         for (int i = 0; i < n_rows && status == HSD_OK && n_out + 1 < cap; i++) {
             if (at + i + 1 >= r->n_prompt) {
-                out[n_out++] = place_of(r->out + i * HSDI_PROFILE_CANDIDATES, r->tokens[at + i + 1]);
+                out[n_out++] =
+                    place_of(r->out + i * HSDI_PROFILE_CANDIDATES, r->tokens[at + i + 1]);
             }
         }
     }

@@ -108,11 +108,8 @@ static hsd_status generate(turns *t, hsdi_context *context, const char *endpoint
     for (int i = 0; i < N_PROMPT; i++) {
         prompt[i] = i % stage.limits.n_vocab;
     }
-    const hsdi_target_job job = {.prompt = prompt,
-                                 .n_prompt = N_PROMPT,
-                                 .n_tokens = N_STEPS,
-                                 .emit = goes_on,
-                                 .user = t};
+    const hsdi_target_job job = {
+        .prompt = prompt, .n_prompt = N_PROMPT, .n_tokens = N_STEPS, .emit = goes_on, .user = t};
     t->n_times = 0;
     t->begin_ns = 0;
     hsd_status status = hsdi_target_create(context, &config, &stage, &target, err);
@@ -155,7 +152,7 @@ static hsd_status generate_in_turn(turns *t, hsd_error *err)
 
 // ---- alone ----
 
-/// Medians of a pass and of a rollout of the window, behind what a generation has on average.
+/// Means of a pass and of a rollout of the window, behind what a generation has on average.
 static hsd_status time_alone(turns *t, double *ns, hsd_error *err)
 {
     const int n_past = N_PROMPT + N_STEPS / 2;
@@ -172,9 +169,10 @@ static hsd_status time_alone(turns *t, double *ns, hsd_error *err)
         rollout[i < 0 ? 0 : i] = (double)took_ns;
     }
     if (status == HSD_OK) {
-        hsdi_quartiles(pass, N_ALONE, &low, ns, &high);
+        hsdi_quartiles(pass, N_ALONE, &low, &median, &high);
+        *ns = hsdi_mean_time(pass, N_ALONE, median);
         hsdi_quartiles(rollout, N_ALONE, &low, &median, &high);
-        *ns += median;
+        *ns += hsdi_mean_time(rollout, N_ALONE, median);
     }
     return status;
 }
@@ -203,7 +201,7 @@ static hsd_status measure(turns *t, int window, double seconds, double *extra, h
         }
         if (status == HSD_OK && t->n_times > 0) {
             hsdi_quartiles(t->times, t->n_times, &low, &step, &high);
-            extras[n++] = step - alone;
+            extras[n++] = hsdi_mean_time(t->times, t->n_times, step) - alone;
         }
     } while (status == HSD_OK && n > 0 && n < N_ROUNDS_MAX && hsdi_now_ns() < t->end_ns);
     hsdi_target_stage_close(&t->real);
@@ -217,7 +215,8 @@ static hsd_status measure(turns *t, int window, double seconds, double *extra, h
 static hsd_status measure_pair(turns *t, double seconds, hsdi_cost_turn *out, hsd_error *err)
 {
     double brief = 0.0, extended = 0.0;
-    hsd_status status = hsdi_stages_open(t->target, 0, t->n_target_threads, 0, &t->target_alone, err);
+    hsd_status status =
+        hsdi_stages_open(t->target, 0, t->n_target_threads, 0, &t->target_alone, err);
     if (status == HSD_OK) {
         status = hsdi_stages_open(t->draft, 0, 0, 0, &t->draft_alone, err);
     }

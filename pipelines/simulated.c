@@ -225,8 +225,7 @@ static void spend_target(const hsdi_simulated *s, hsdi_simulated_part part, cons
                                       .n_past = rows->n_trunk,
                                       .is_silent = part == HSDI_SIMULATED_PREFILL ||
                                                    part == HSDI_SIMULATED_PREFIX,
-                                      .is_alone =
-                                          part == HSDI_SIMULATED_PREFILL || rows->is_alone};
+                                      .is_alone = part == HSDI_SIMULATED_PREFILL || rows->is_alone};
     s->spend(s->self, &call);
 }
 
@@ -386,8 +385,10 @@ hsd_status hsdi_simulated_create(const hsdi_simulated_pair *pair, hsdi_simulated
         free(s);
         return status;
     }
-    spread_rates(s, s->acceptance.own, s->own);
-    spread_rates(s, s->acceptance.both, s->both);
+    double own[HSDI_COST_ROWS], both[HSDI_COST_ROWS];
+    hsdi_acceptance_roots(&s->acceptance, s->pair.window, own, both);
+    spread_rates(s, own, s->own);
+    spread_rates(s, both, s->both);
     *out = s;
     return HSD_OK;
 }

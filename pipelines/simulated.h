@@ -21,7 +21,7 @@ typedef struct hsdi_simulated_pair {
     const hsdi_acceptance *acceptance; ///< copied
     uint64_t seed;
     int n_prompt, n_ctx;
-    bool runs_on; ///< windows follow each other without a gap while the draft is right (async)
+    bool runs_on;      ///< windows follow each other without a gap while the draft is right (async)
     int window, roots; ///< of the sessions: what the hit rates are spread over
     bool is_tree;      ///< windows are trees
     bool has_exit;

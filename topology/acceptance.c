@@ -49,6 +49,22 @@ static double share_behind(const char *trail, bool is_right)
     return n_all > 0 ? (double)n_right / (double)n_all : 0.0;
 }
 
+/// Where the right token stood behind a wrong one, summed up.
+static void count_places(const char *trail, double out[HSDI_TRAIL_PLACES])
+{
+    int64_t n_wrong = 0, n_at[HSDI_TRAIL_PLACES] = {0}, n = 0;
+    for (const char *at = trail; *at; at++) {
+        n_wrong += *at != '0' && *at != ' ';
+        if (*at >= '1' && *at <= '9') {
+            n_at[*at - '0']++;
+        }
+    }
+    for (int i = 0; i < HSDI_TRAIL_PLACES; i++) {
+        n += n_at[i];
+        out[i] = n_wrong > 0 ? (double)n / (double)n_wrong : 0.0;
+    }
+}
+
 void hsdi_acceptance_extend(hsdi_acceptance *a)
 {
     int last = HSDI_COST_DEPTHS;
@@ -63,6 +79,7 @@ void hsdi_acceptance_extend(hsdi_acceptance *a)
     }
     a->starts = share_behind(a->trail, false);
     a->goes_on = share_behind(a->trail, true);
+    count_places(a->trail, a->places);
 }
 
 void hsdi_acceptance_assume(hsdi_acceptance *out)
@@ -97,20 +114,46 @@ static double exit_gain(double part)
     return gain[i - 1] + (gain[i] - gain[i - 1]) * fmin(fmax(t, 0.0), 1.0);
 }
 
-double hsdi_acceptance_coverage(const hsdi_acceptance *a, double n_roots, double exit_part)
+void hsdi_acceptance_roots(const hsdi_acceptance *a, int window, double own[HSDI_COST_ROWS],
+                           double both[HSDI_COST_ROWS])
 {
+    int low = a->brief_window, high = a->window;
+    double part = low < 1 || low >= high || window >= high ? 1.0
+                  : window <= low                          ? 0.0
+                                                           : (double)(window - low) / (high - low);
+    for (int i = 0; i < HSDI_COST_ROWS; i++) {
+        own[i] = part * a->own[i] + (1.0 - part) * a->brief_own[i];
+        both[i] = part * a->both[i] + (1.0 - part) * a->brief_both[i];
+    }
+}
+
+double hsdi_acceptance_siblings(const hsdi_acceptance *a, int window, int n_more)
+{
+    if (!(a->places[HSDI_TRAIL_PLACES - 1] > 0.0)) {
+        return hsdi_acceptance_coverage(a, window, n_more, 0.0);
+    }
+    double n = fmin((double)n_more / window, HSDI_TRAIL_PLACES - 1.0);
+    int i = (int)n < HSDI_TRAIL_PLACES - 1 ? (int)n : HSDI_TRAIL_PLACES - 2;
+    return a->places[i] + (a->places[i + 1] - a->places[i]) * (n - i);
+}
+
+double hsdi_acceptance_coverage(const hsdi_acceptance *a, int window, double n_roots,
+                                double exit_part)
+{
+    double own_at[HSDI_COST_ROWS], both_at[HSDI_COST_ROWS];
     static const double most = 0.995; // no finite number of roots has them all
     if (n_roots <= 0.0) {
         return 0.0;
     }
-    double own = fmin(hsdi_cost_at(a->own, fmin(n_roots, 64.0)), most);
+    hsdi_acceptance_roots(a, window, own_at, both_at);
+    double own = fmin(hsdi_cost_at(own_at, fmin(n_roots, 64.0)), most);
     if (n_roots < 1.0) {
         own *= n_roots;
     }
     if (exit_part <= 0.0) {
         return own;
     }
-    double both = hsdi_cost_at(a->both, fmin(fmax(n_roots, 1.0), 64.0));
+    double both = hsdi_cost_at(both_at, fmin(fmax(n_roots, 1.0), 64.0));
     double seen = exit_gain(a->exit_part > 0.0 ? a->exit_part : 0.5);
     double more = fmax(0.0, both - own) * exit_gain(exit_part) / fmax(seen, 0.1);
     return fmin(own + more, fmax(own, most));
@@ -121,6 +164,7 @@ void hsdi_acceptance_forget(hsdi_acceptance *a)
     a->trail[0] = 0;
     memset(a->chain, 0, sizeof a->chain);
     a->starts = a->goes_on = 0.0;
+    memset(a->places, 0, sizeof a->places);
 }
 
 bool hsdi_acceptance_is_trail(const char *text)

@@ -10,7 +10,7 @@
 enum { HSDI_COST_ROWS = 7, HSDI_COST_TABLES = 512, HSDI_COST_DEPTHS = 32, HSDI_COST_EXITS = 16 };
 
 /// Bytes of a trail, with its NUL.
-enum { HSDI_TRAIL_BYTES = 4096 };
+enum { HSDI_TRAIL_BYTES = 4096, HSDI_TRAIL_PLACES = 10 };
 
 /// Context length of plans that are asked for none.
 enum { HSDI_COST_PAST = 128 };
@@ -69,8 +69,13 @@ typedef struct hsdi_cost_rendezvous {
 typedef struct hsdi_acceptance {
     double accept[HSDI_COST_DEPTHS + 1]; ///< [d] of token d of a chain
     double ngram_accept;                 ///< of a lookup's tokens; 0: not known
-    /// Chance that the outcome of a verification is among the best n roots: n = 1, 2, 4, .. 64.
+    /// Chance that the outcome of a verification is among the best n roots: n = 1, 2, 4, .. 64,
+    /// with windows of so many tokens (0: not known, and taken for any).
     double own[HSDI_COST_ROWS], both[HSDI_COST_ROWS];
+    int window;
+    /// The same with shorter ones; window 0: not known.
+    double brief_own[HSDI_COST_ROWS], brief_both[HSDI_COST_ROWS];
+    int brief_window;
     double exit_part; ///< exit layer over layers where `both` was seen; 0: a half
     double n_seen;    ///< tokens behind it; 0: assumed
     /// Texts of the target, a character for each token: its place in the draft's list where the
@@ -78,7 +83,10 @@ typedef struct hsdi_acceptance {
     char trail[HSDI_TRAIL_BYTES];
     // By the trail; 0: there is none.
     double chain[HSDI_COST_DEPTHS + 1]; ///< [n] tokens of a step with chains of n
-    double starts, goes_on; ///< chance of a token behind one that was wrong, behind one that was right
+    double starts,
+        goes_on; ///< chance of a token behind one that was wrong, behind one that was right
+    double
+        places[HSDI_TRAIL_PLACES]; ///< [n] share of wrong tokens at the places 1 .. n of the list
 } hsdi_acceptance;
 
 typedef struct hsdi_costs {
@@ -135,9 +143,18 @@ void hsdi_cost_rendezvous_assume(hsdi_cost_rendezvous *out);
 /// Acceptance to assume before anything was seen: costs.c names the source of each number.
 void hsdi_acceptance_assume(hsdi_acceptance *out);
 
-/// Chance that the outcome is among n roots: of the draft alone (exit_part 0), or with the early
-/// exit at that part of the layers. A deeper exit sees more.
-double hsdi_acceptance_coverage(const hsdi_acceptance *a, double n_roots, double exit_part);
+/// Chance that the outcome of verifying a window is among n roots: of the draft alone (exit_part
+/// 0), or with the early exit at that part of the layers. A deeper exit sees more.
+double hsdi_acceptance_coverage(const hsdi_acceptance *a, int window, double n_roots,
+                                double exit_part);
+
+/// own and both for windows of so many tokens: between those that were seen, else the nearest.
+void hsdi_acceptance_roots(const hsdi_acceptance *a, int window, double own[HSDI_COST_ROWS],
+                           double both[HSDI_COST_ROWS]);
+
+/// Chance that a token at which the draft is wrong is among n others of its list, n per row of a
+/// tree of n_more tokens beside a chain of `window`.
+double hsdi_acceptance_siblings(const hsdi_acceptance *a, int window, int n_more);
 
 /// Depths that nobody saw are like the last one that was; the trail is evaluated.
 void hsdi_acceptance_extend(hsdi_acceptance *a);

@@ -320,7 +320,8 @@ static double tokens_of(const hsdi_law *law, const hsdi_plan_setting *s, int n)
         reach *= a->accept[d];
     }
     int n_more = s->tree > s->window ? s->tree - s->window : 0;
-    return hsdi_acceptance_tokens(a, n) + (1.0 - reach) * hsdi_acceptance_coverage(a, n_more, 0.0);
+    double siblings = n_more > 0 ? hsdi_acceptance_siblings(a, n > 0 ? n : 1, n_more) : 0.0;
+    return hsdi_acceptance_tokens(a, n) + (1.0 - reach) * siblings;
 }
 
 double hsdi_law_most_tokens(const hsdi_law *law, const hsdi_plan_setting *s)
@@ -453,8 +454,9 @@ static mirror mirror_of(hsdi_law *law, const hsdi_plan_setting *s)
     mirror d = {.glue = draft_one(law, false, true),
                 .call = branch_call(law, s->roots),
                 .one = draft_one(law, false, false)};
-    d.p_hit = hsdi_acceptance_coverage(a, s->roots, exit_part);
-    d.p_own = s->exit_layer > 0 ? hsdi_acceptance_coverage(a, 0.5 * s->roots, 0.0) : d.p_hit;
+    d.p_hit = hsdi_acceptance_coverage(a, s->window, s->roots, exit_part);
+    d.p_own =
+        s->exit_layer > 0 ? hsdi_acceptance_coverage(a, s->window, 0.5 * s->roots, 0.0) : d.p_hit;
     d.p_own = fmin(d.p_own, d.p_hit);
     d.work = d.glue + s->window * d.call;
     return d;
@@ -488,7 +490,7 @@ void hsdi_law_hopeful(hsdi_law *law, const hsdi_plan_setting *s, hsdi_plan_step 
     easy.roots = 1;
     mirror d = mirror_of(law, &easy);
     hsdi_plan_step hit, miss;
-    d.p_own = d.p_hit = hsdi_acceptance_coverage(&law->costs->acceptance, 64.0, 1.0);
+    d.p_own = d.p_hit = hsdi_acceptance_coverage(&law->costs->acceptance, s->window, 64.0, 1.0);
     mirror_case(law, &easy, &d, s->window, &hit);
     mirror_case(law, &easy, &d, (s->window + 1) / 2, &miss);
     // With fewer hits the mixture moves towards the case after a miss.

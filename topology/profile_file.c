@@ -34,7 +34,7 @@ typedef struct file_pass {
     hsdi_profile_part part;
     char *device;
     int threads, layers, rows, past, times;
-    double median_ns, low_ns, high_ns;
+    double median_ns, low_ns, high_ns, mean_ns;
 } file_pass;
 
 typedef struct file_table {
@@ -72,6 +72,8 @@ typedef struct file_acceptance {
     double *accept;
     unsigned accept_count;
     double own[HSDI_COST_ROWS], both[HSDI_COST_ROWS];
+    int window, brief_window;
+    double brief_own[HSDI_COST_ROWS], brief_both[HSDI_COST_ROWS];
     char *trail;
 } file_acceptance;
 
@@ -108,6 +110,10 @@ static const cyaml_strval_t parts[] = {{"prefix", HSDI_PART_PREFIX},
 #define ROWS(type, name)                                                                           \
     CYAML_FIELD_SEQUENCE_FIXED(#name, CYAML_FLAG_FLOW, type, name, &number, HSDI_COST_ROWS)
 
+#define MAYBE_ROWS(type, name)                                                                     \
+    CYAML_FIELD_SEQUENCE_FIXED(#name, CYAML_FLAG_FLOW | CYAML_FLAG_OPTIONAL, type, name, &number,  \
+                               HSDI_COST_ROWS)
+
 static const cyaml_schema_value_t number = {CYAML_VALUE_FLOAT(CYAML_FLAG_DEFAULT, double)};
 
 static const cyaml_schema_field_t device_fields[] = {
@@ -130,6 +136,7 @@ static const cyaml_schema_field_t pass_fields[] = {
     NUMBER(file_pass, median_ns),
     NUMBER(file_pass, low_ns),
     NUMBER(file_pass, high_ns),
+    MAYBE(file_pass, mean_ns),
     CYAML_FIELD_END};
 static const cyaml_schema_value_t pass_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_FLOW, file_pass, pass_fields)};
@@ -201,6 +208,10 @@ static const cyaml_schema_field_t acceptance_fields[] = {
                          &number, 0, HSDI_COST_DEPTHS),
     ROWS(file_acceptance, own),
     ROWS(file_acceptance, both),
+    CYAML_FIELD_INT("window", CYAML_FLAG_OPTIONAL, file_acceptance, window),
+    CYAML_FIELD_INT("brief_window", CYAML_FLAG_OPTIONAL, file_acceptance, brief_window),
+    MAYBE_ROWS(file_acceptance, brief_own),
+    MAYBE_ROWS(file_acceptance, brief_both),
     CYAML_FIELD_STRING_PTR("trail", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, file_acceptance,
                            trail, 0, HSDI_TRAIL_BYTES - 1),
     CYAML_FIELD_END};
@@ -217,15 +228,21 @@ static const cyaml_schema_field_t acceptance_fields[] = {
     CYAML_FIELD_MAPPING_PTR(#name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, file_profile, name,   \
                             fields)
 
-static const cyaml_schema_field_t profile_fields[] = {
-    WHOLE(file_profile, version),        MAYBE_TEXT(file_profile, made),
-    MAYBE_TEXT(file_profile, machine),   TEXT(file_profile, fingerprint),
-    TEXT(file_profile, cache),           PART(target, model_fields),
-    PART(draft, model_fields),           LIST(devices, HSDI_PROFILE_DEVICES),
-    LIST(tables, HSDI_COST_TABLES),      LIST(slowdowns, HSDI_COST_TABLES),
-    LIST(turns, HSDI_COST_TABLES),       PART(rendezvous, rendezvous_fields),
-    PART(acceptance, acceptance_fields), LIST(passes, HSDI_PROFILE_PASSES),
-    CYAML_FIELD_END};
+static const cyaml_schema_field_t profile_fields[] = {WHOLE(file_profile, version),
+                                                      MAYBE_TEXT(file_profile, made),
+                                                      MAYBE_TEXT(file_profile, machine),
+                                                      TEXT(file_profile, fingerprint),
+                                                      TEXT(file_profile, cache),
+                                                      PART(target, model_fields),
+                                                      PART(draft, model_fields),
+                                                      LIST(devices, HSDI_PROFILE_DEVICES),
+                                                      LIST(tables, HSDI_COST_TABLES),
+                                                      LIST(slowdowns, HSDI_COST_TABLES),
+                                                      LIST(turns, HSDI_COST_TABLES),
+                                                      PART(rendezvous, rendezvous_fields),
+                                                      PART(acceptance, acceptance_fields),
+                                                      LIST(passes, HSDI_PROFILE_PASSES),
+                                                      CYAML_FIELD_END};
 static const cyaml_schema_value_t profile_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, file_profile, profile_fields)};
 
@@ -454,12 +471,14 @@ static void take_passes(reader *in, const file_profile *f, hsdi_profile *out)
                                 .n_times = p->times,
                                 .median_ns = p->median_ns,
                                 .low_ns = p->low_ns,
-                                .high_ns = p->high_ns};
+                                .high_ns = p->high_ns,
+                                .mean_ns = p->mean_ns};
         need(in, p->threads >= 0 && p->layers >= 0 && p->rows >= 1 && p->past >= 0 && p->times >= 1,
              "passes", i, "rows", "a number is negative or zero");
         need_sane(in, p->median_ns, "passes", i, "median_ns");
         need_sane(in, p->low_ns, "passes", i, "low_ns");
         need_sane(in, p->high_ns, "passes", i, "high_ns");
+        need_sane(in, p->mean_ns, "passes", i, "mean_ns");
     }
 }
 
@@ -550,7 +569,15 @@ static void take_acceptance(reader *in, const file_acceptance *f, hsdi_acceptanc
     for (int i = 0; i < HSDI_COST_ROWS; i++) {
         need(in, is_share(f->own[i]), "acceptance", -1, "own", why);
         need(in, is_share(f->both[i]), "acceptance", -1, "both", why);
+        need(in, is_share(f->brief_own[i]), "acceptance", -1, "brief_own", why);
+        need(in, is_share(f->brief_both[i]), "acceptance", -1, "brief_both", why);
     }
+    out->window = f->window;
+    out->brief_window = f->brief_window;
+    memcpy(out->brief_own, f->brief_own, sizeof out->brief_own);
+    memcpy(out->brief_both, f->brief_both, sizeof out->brief_both);
+    need(in, f->window >= 0, "acceptance", -1, "window", "it is negative");
+    need(in, f->brief_window >= 0, "acceptance", -1, "brief_window", "it is negative");
     copy_text(in, f->trail, out->trail, sizeof out->trail, "acceptance", -1, "trail");
     need(in, hsdi_acceptance_is_trail(out->trail), "acceptance", -1, "trail",
          "it has other characters than digits, - and spaces");
@@ -754,7 +781,8 @@ static void put_lists(const hsdi_profile *p, writer *w)
                                    .times = s->n_times,
                                    .median_ns = s->median_ns,
                                    .low_ns = s->low_ns,
-                                   .high_ns = s->high_ns};
+                                   .high_ns = s->high_ns,
+                                   .mean_ns = s->mean_ns};
     }
 }
 
@@ -775,6 +803,10 @@ static void put_all(const hsdi_profile *p, writer *w)
     }
     memcpy(w->acceptance.own, a->own, sizeof w->acceptance.own);
     memcpy(w->acceptance.both, a->both, sizeof w->acceptance.both);
+    w->acceptance.window = a->window;
+    w->acceptance.brief_window = a->brief_window;
+    memcpy(w->acceptance.brief_own, a->brief_own, sizeof w->acceptance.brief_own);
+    memcpy(w->acceptance.brief_both, a->brief_both, sizeof w->acceptance.brief_both);
     w->acceptance.trail = a->trail[0] ? text_of(a->trail) : NULL;
     w->file = (file_profile){.version = VERSION,
                              .made = text_of(p->made),

@@ -66,7 +66,7 @@ class Measuring(ProfileCase):
         for t in got["tables"]:
             self.assertEqual((len(t["layer_ns"]), len(t["head_ns"])), (7, 7))
             layers = got[t["role"]]["layers"]
-            whole = {p["rows"]: p["median_ns"] for p in got["passes"]
+            whole = {p["rows"]: p["mean_ns"] for p in got["passes"]
                      if (p["role"], p["device"], p["threads"], p["past"], p["part"]) ==
                      (t["role"], t["device"], t["threads"], t["past"], "whole")}
             for i, count in enumerate([1, 2, 4, 8, 16, 32, 64]):

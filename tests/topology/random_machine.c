@@ -123,9 +123,9 @@ static void make_turns(uint64_t *r, hsdi_costs *c)
         for (int k = 0; k < c->n_tables; k++) {
             const hsdi_cost_table *t = &c->tables[i], *d = &c->tables[k];
             if (t->role == HSDI_COST_TARGET && d->role == HSDI_COST_DRAFT) {
-                c->turns[c->n_turns++] = (hsdi_cost_turn){
-                    t->i_device,          t->n_threads,         d->i_device, d->n_threads,
-                    spread(r, 1e3, 1e6), spread(r, 1e2, 1e5)};
+                c->turns[c->n_turns++] =
+                    (hsdi_cost_turn){t->i_device,  t->n_threads,        d->i_device,
+                                     d->n_threads, spread(r, 1e3, 1e6), spread(r, 1e2, 1e5)};
             }
         }
     }

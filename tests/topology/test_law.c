@@ -343,6 +343,29 @@ static void trails_are_steps_gone_through(void **state)
     is_near(a.goes_on, 5.0 / 7.0);
     assert_true(hsdi_acceptance_is_trail(a.trail) && !hsdi_acceptance_is_trail("00x"));
     is_near(hsdi_acceptance_tokens(&a, 2), a.chain[2]);
+    // Of five wrong tokens four were second, one was not listed.
+    is_near(hsdi_acceptance_siblings(&a, 4, 4), 0.8);
+    is_near(hsdi_acceptance_siblings(&a, 4, 2), 0.4);
+    is_near(hsdi_acceptance_siblings(&a, 2, 32), 0.8);
+}
+
+static void hits_lie_between_the_windows_that_were_seen(void **state)
+{
+    (void)state;
+    static hsdi_acceptance a;
+    memset(&a, 0, sizeof a);
+    for (int i = 0; i < HSDI_COST_ROWS; i++) {
+        a.own[i] = a.both[i] = 0.4;
+        a.brief_own[i] = a.brief_both[i] = 0.6;
+    }
+    is_near(hsdi_acceptance_coverage(&a, 2, 8, 0.0), 0.4); // windows are not known
+    a.window = 8;
+    is_near(hsdi_acceptance_coverage(&a, 2, 8, 0.0), 0.4);
+    a.brief_window = 2;
+    is_near(hsdi_acceptance_coverage(&a, 1, 8, 0.0), 0.6);
+    is_near(hsdi_acceptance_coverage(&a, 2, 8, 0.5), 0.6);
+    is_near(hsdi_acceptance_coverage(&a, 5, 8, 0.5), 0.5);
+    is_near(hsdi_acceptance_coverage(&a, 16, 8, 0.0), 0.4);
 }
 
 static void costs_lie_between_the_contexts_that_were_measured(void **state)
@@ -507,6 +530,7 @@ int main(void)
         cmocka_unit_test(who_takes_turns_needs_what_was_measured),
         cmocka_unit_test(a_draft_that_was_right_goes_on_so),
         cmocka_unit_test(trails_are_steps_gone_through),
+        cmocka_unit_test(hits_lie_between_the_windows_that_were_seen),
         cmocka_unit_test(costs_lie_between_the_contexts_that_were_measured),
         cmocka_unit_test(a_hidden_draft_costs_mirror_only_its_misses_and_messages),
         cmocka_unit_test(what_a_draft_has_not_finished_is_waited_for),

@@ -62,10 +62,14 @@ static hsdi_profile *make(void)
                                             .both = {0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1},
                                             .exit_part = 0.5,
                                             .n_seen = 100,
+                                            .window = 8,
+                                            .brief_window = 2,
+                                            .brief_own = {0.6, 0.7, 0.8, 0.9, 0.9, 0.95, 1},
+                                            .brief_both = {0.6, 0.7, 0.8, 0.9, 0.9, 0.95, 1},
                                             .trail = "0010-7 00"};
     p->n_passes = 1;
     p->passes[0] = (hsdi_profile_pass){
-        HSDI_COST_DRAFT, HSDI_PART_ROLLOUT, 1, 1, 4, 7, 128, 11, 1000.5, 900.25, 1100.125};
+        HSDI_COST_DRAFT, HSDI_PART_ROLLOUT, 1, 1, 4, 7, 128, 11, 1000.5, 900.25, 1100.125, 1010.0};
     return p;
 }
 
