@@ -21,6 +21,7 @@ static bool predict(void *user, int i_arm, const double *accept, int n_accept, d
     hsdi_predictor *p = user;
     hsdi_plan_setting x = p->settings[i_arm];
     hsdi_acceptance *a = &p->costs.acceptance;
+    hsdi_acceptance_forget(a);
     (void)hit_rate; // coverage is what the law has; hits also depend on the clock
     for (int d = 1; d <= HSDI_COST_DEPTHS; d++) {
         a->accept[d] = accept[d < n_accept ? d : n_accept];
@@ -222,6 +223,9 @@ void hsdi_plan_learn(hsd_engine *e, const hsdi_watch *watch)
     static const double enough = 32.0; // tokens
     pthread_mutex_lock(&e->lock);
     hsdi_acceptance *a = e->plan ? &e->plan->costs.acceptance : NULL;
+    if (a && watch->tried[1] > enough) {
+        hsdi_acceptance_forget(a);
+    }
     for (int d = 1; a && d <= HSDI_WINDOW_MAX; d++) {
         if (watch->tried[d] > enough) {
             a->accept[d] = watch->accepted[d] / watch->tried[d];

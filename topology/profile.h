@@ -39,6 +39,7 @@ typedef struct hsdi_profile_pass {
     int i_device, n_threads, n_layers, n_rows, n_past;
     int n_times;                       ///< repeats
     double median_ns, low_ns, high_ns; ///< quartiles
+    double mean_ns;                    ///< slow ones counted in part; 0: not known
 } hsdi_profile_pass;
 
 /// Interquartile range of a slowdown beside costs.slowdowns[i].

@@ -586,7 +586,7 @@ static bool add_seat(hsdi_search *s, seats *list, const hsdi_plan_setting *x)
     hsdi_plan_setting most = *x;
     one.bound = bound_of(s, &one.law, &most);
     most.draft_kind = HSD_DRAFT_MODEL;
-    for (most.mode = HSD_MODE_SERIAL; most.mode <= HSD_MODE_MIRROR; most.mode++) {
+    for (most.mode = HSD_MODE_SERIAL; most.mode <= HSD_MODE_ASYNC; most.mode++) {
         most.window = s->choices.window >= 1 ? s->choices.window : WINDOW_MOST;
         most.tree = s->choices.tree == 0 ? most.window : HSDI_SEARCH_TREE;
         one.bound = fmax(one.bound, bound_of(s, &one.law, &most));

@@ -50,8 +50,9 @@ class Measuring(ProfileCase):
                 for part in ["whole", "prefix", "exit_head", "suffix"]:
                     for count in rows[:2]:  # beyond that a slow machine may run out of time
                         self.assertIn((role, n, part, count), keys)
-            self.assertEqual(sorted(t["threads"] for t in got["tables"] if t["role"] == role),
-                             threads)
+            places = [(t["threads"], t["past"]) for t in got["tables"] if t["role"] == role]
+            self.assertEqual(sorted({n for n, _ in places}), threads)
+            self.assertEqual(len(places), len(set(places)), places)
         self.assertIn("rollout", {p["part"] for p in got["passes"] if p["role"] == "draft"})
         for p in got["passes"]:
             self.assertGreater(p["low_ns"], 0, p)
@@ -65,9 +66,9 @@ class Measuring(ProfileCase):
         for t in got["tables"]:
             self.assertEqual((len(t["layer_ns"]), len(t["head_ns"])), (7, 7))
             layers = got[t["role"]]["layers"]
-            whole = {p["rows"]: p["low_ns"] for p in got["passes"]
-                     if (p["role"], p["device"], p["threads"], p["part"]) ==
-                     (t["role"], t["device"], t["threads"], "whole")}
+            whole = {p["rows"]: p["mean_ns"] for p in got["passes"]
+                     if (p["role"], p["device"], p["threads"], p["past"], p["part"]) ==
+                     (t["role"], t["device"], t["threads"], t["past"], "whole")}
             for i, count in enumerate([1, 2, 4, 8, 16, 32, 64]):
                 self.assertGreater(t["layer_ns"][i], 0, t)
                 if count in whole and t["head_ns"][i] > 0:
@@ -88,6 +89,10 @@ class Measuring(ProfileCase):
             self.assertTrue(a[name] and all(0 <= x <= 1 for x in a[name]), a)
         for name in ["own", "both"]:
             self.assertEqual(a[name], sorted(a[name]))
+        self.assertRegex(a["trail"], r"\A[0-9 -]+\Z")
+        self.assertEqual([(t["target_threads"], t["draft_threads"]) for t in got["turns"]], [(1, 1)])
+        for t in got["turns"]:
+            self.assertGreaterEqual(min(t["step_ns"], t["call_ns"]), 0)
         yaml = self.read()
         kept = os.listdir(self.env["HSD_CACHE_DIR"])
         kept = [name for name in kept if name.startswith("profile")]
@@ -105,6 +110,8 @@ class Measuring(ProfileCase):
         self.check(got, [1, 2])
         pairs = {(s["role"], s["threads"], s["beside_threads"]) for s in got["slowdowns"]}
         self.assertEqual(pairs, {("target", 1, 1), ("draft", 1, 1)})
+        self.assertEqual({(t["target_threads"], t["draft_threads"]) for t in got["turns"]},
+                         {(1, 1), (1, 2), (2, 1), (2, 2)})
         for s in got["slowdowns"]:
             self.assertGreaterEqual(s["factor"], 1)
             self.assertLessEqual(s["low"], s["high"])
@@ -114,6 +121,7 @@ class Measuring(ProfileCase):
         self.assertNotIn("draft", got)
         self.assertEqual({p["role"] for p in got["passes"]}, {"target"})
         self.assertEqual(got["slowdowns"], [])
+        self.assertEqual(got["turns"], [])
         self.assertEqual(got["acceptance"]["accept"], [])
 
     def test_a_table_for_people_is_printed(self):
@@ -177,7 +185,8 @@ class Crashes(ProfileCase):
         self.assertIn(why, devices["opencl:0"]["failure"])
         cpu = {devices["cpu"]["name"]}
         self.assertEqual({t["device"] for t in got["tables"]}, cpu)
-        self.assertEqual(len(got["tables"]), 2)
+        self.assertEqual({(t["role"], t["device"]) for t in got["tables"]},
+                         {("target", "cpu0"), ("draft", "cpu0")})
         self.assertEqual({s["device"] for s in got["slowdowns"]} - cpu, set())
         self.assertIn("failure: ", self.read())
 
