@@ -363,7 +363,8 @@ static hsd_status run_pass(hsdi_target *target, int *row, int32_t *next, hsd_err
         tell_step(target);
     }
     hsdi_rows rows = make_rows(target, window, n_rows);
-    rows.is_alone = target->want == 0 || target->config.mode == HSD_MODE_SERIAL;
+    bool is_serial = target->config.mode == HSD_MODE_SERIAL && !hsdi_helpers_catch_up(target);
+    rows.is_alone = target->want == 0 || is_serial;
     int64_t begin_ns = hsdi_now_ns();
     hsd_status status = target->stage.prefix(target->stage.self, &rows, err);
     target->stage_ns += hsdi_now_ns() - begin_ns;

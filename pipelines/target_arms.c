@@ -33,7 +33,11 @@ void hsdi_target_watch_init(hsdi_target *target, const hsdi_watch_config *config
     hsdi_watch_init(&target->watch, config);
     bool is_fixed = target->pace.is_fixed;
     for (int i = 0; i < config->n_arms; i++) {
-        hsdi_pace_init(&target->paces[i], config->arms[i].window, is_fixed, true);
+        const hsdi_watch_arm *arm = &config->arms[i];
+        hsdi_pace_init(&target->paces[i], arm->window, is_fixed, true);
+        if (arm->step_ns[0] > 0.0f) {
+            hsdi_pace_expect(&target->paces[i], arm->step_ns, arm->accept);
+        }
     }
     target->arm = config->first;
     target->pace = target->paces[config->first];

@@ -123,6 +123,9 @@ void hsdi_helpers_tell_one(hsdi_target *target, int i, hsdi_frame *frame);
 /// Is any worker open?
 bool hsdi_helpers_any(const hsdi_target *target);
 
+/// Does a worker still read the text, while nobody waits for it? Then it computes beside a pass.
+bool hsdi_helpers_catch_up(const hsdi_target *target);
+
 /// Wait for windows of this step until they are there or not worth waiting for (in mode async: do
 /// not wait). What came is in the helpers' offers.
 void hsdi_helpers_collect(hsdi_target *target, int deadline_ms);
