@@ -46,6 +46,7 @@ class LlamaCpp:
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
         self.batch = llama_cpp.llama_batch_init(self.n_ctx, 0, 1)
         self.seconds = 0.0  # in llama_decode since it was last set to 0
+        self.prompt = []  # that the caches begin with
 
     def close(self):
         llama_cpp.llama_batch_free(self.batch)
@@ -76,12 +77,21 @@ class LlamaCpp:
         self.seconds += seconds
         return seconds
 
+    def begin(self, prompt):
+        """The prompt alone is in the caches, with the logits of its last token."""
+        n_known = len(prompt) - 1 if list(prompt) == self.prompt else 0
+        self.forget(n_known)
+        self.decode(prompt[n_known:], n_known)
+        self.prompt = list(prompt)
+        self.seconds = 0.0
+
     def logits(self, n_logits=1):
         """[n_logits, n_vocab] of the last decode."""
         pointer = llama_cpp.llama_get_logits(self.context)
         return np.ctypeslib.as_array(pointer, shape=(n_logits * self.n_vocab,)).reshape(n_logits, -1)
 
     def any_tokens(self, n):
+        """For times: a text of no sense."""
         return [i % (self.n_vocab - 4) + 3 for i in range(n)]
 
 
@@ -100,10 +110,8 @@ class Choice:
 
 def plain(target, prompt, n_tokens, choice):
     """(tokens, seconds of decoding them behind the prompt)"""
-    target.forget(0)
-    target.decode(prompt, 0)
+    target.begin(prompt)
     token, out = choice.pick(target.logits()[0]), []
-    target.seconds = 0.0
     while True:
         out.append(token)
         if len(out) == n_tokens:
@@ -112,32 +120,39 @@ def plain(target, prompt, n_tokens, choice):
         token = choice.pick(target.logits()[0])
 
 
-def _draft(draft, tokens, n_known, n_drafted):
-    """The draft's best chain behind `tokens`, of which it has n_known. It has all but the chain's
-    last token then."""
+def _draft(draft, tokens, n_known, n_drafted, least):
+    """The draft's best chain behind `tokens`, of which it has n_known, up to the first token that
+    it gives less than the probability `least`; and what it has in its caches then."""
     draft.forget(n_known)
     draft.decode(tokens[n_known:], n_known)
-    chain = [int(np.argmax(draft.logits()[0]))]
-    while len(chain) < n_drafted:
-        draft.decode(chain[-1:], len(tokens) + len(chain) - 1)
-        chain.append(int(np.argmax(draft.logits()[0])))
-    return chain
+    n_known, chain = len(tokens), []
+    while True:
+        logits = draft.logits()[0]
+        best = int(np.argmax(logits))
+        if least > 0 and 1.0 / np.exp(logits - logits[best]).sum() < least:
+            return chain, n_known
+        chain.append(best)
+        if len(chain) == n_drafted:
+            return chain, n_known
+        draft.decode(chain[-1:], n_known)
+        n_known += 1
 
 
-def speculative(target, draft, prompt, n_tokens, window, choice):
-    """The same with chains of `window` drafted tokens, all of which one llama_decode of the target
-    verifies: a drafted token is accepted where it is the one that the target's choice takes.
+def speculative(target, draft, prompt, n_tokens, window, choice, least=0.0):
+    """The same with chains of up to `window` drafted tokens, all of which one llama_decode of the
+    target verifies: a drafted token is accepted where it is the one that the target's choice takes.
+    A chain ends before a token that the draft gives less than `least`.
     (tokens, seconds, drafted, accepted)"""
     for model in (target, draft):
-        model.forget(0)
-    target.decode(prompt, 0)
+        model.begin(prompt)
     text = list(prompt) + [choice.pick(target.logits()[0])]
-    draft.decode(prompt, 0)
     n_known, drafted, accepted = len(prompt), 0, 0
-    target.seconds = draft.seconds = 0.0
     while len(text) - len(prompt) < n_tokens:
-        n_window = min(window, n_tokens - (len(text) - len(prompt)))
-        chain = _draft(draft, text, n_known, n_window)
+        n_window = min(window, n_tokens - (len(text) - len(prompt)) - 1)
+        chain = []
+        if n_window > 0:
+            chain, n_known = _draft(draft, text, n_known, n_window, least)
+            n_window = len(chain)
         first = len(text) - 1
         target.decode(text[-1:] + chain, first, n_window + 1)
         logits, n = target.logits(n_window + 1), 0
@@ -145,8 +160,8 @@ def speculative(target, draft, prompt, n_tokens, window, choice):
         while n < n_window and token == chain[n]:
             n += 1
             token = choice.pick(logits[n])
-        n_known = min(len(text) + n, len(text) + n_window - 1)
+        n_known = min(len(text) + n, n_known)
         text += chain[:n] + [token]
         target.forget(first + 1 + n)
         drafted, accepted = drafted + n_window, accepted + n
-    return text[len(prompt):][:n_tokens], target.seconds + draft.seconds, drafted, accepted
+    return text[len(prompt):], target.seconds + draft.seconds, drafted, accepted
