@@ -53,6 +53,7 @@ endfunction()
 #   driver        the same hsd code as elsewhere, below it another OpenCL driver or loader
 #   one_thread    there is no second thread: nothing for a thread sanitizer
 #   same_threads  its threads are those of devices, engine_modes and engine_sessions, doing the same
+#   counts        instructions of loops, in release builds alone
 #   statistics    frequencies over many seeds: nothing that a sanitizer would see first here
 function(hsd_label label)
   set_property(TEST ${ARGN} APPEND PROPERTY LABELS ${label})

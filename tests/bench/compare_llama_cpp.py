@@ -7,79 +7,64 @@ printed as a Markdown table. Only llama_decode is timed on its side, without sam
 of hsd the decode rate is that of whole generations in mode ar, sampling and delivery included.
 
     pip install llama-cpp-python
-    python3 tests/bench/compare_llama_cpp.py --hsd build/gcc-release/cli/hsd FILE.gguf ...
+    python3 tests/bench/compare_llama_cpp.py --hsd build/gcc-release/cli/hsd [--passes] FILE.gguf ...
 
-Without files the shipped pair is measured. Nothing is judged: look at the ratios.
+With --passes: milliseconds of passes of 1 and of 8 rows (logits of all rows) behind 64 tokens, and
+of a prefill. Without files the shipped pair is measured. Nothing is judged: look at the ratios.
 """
 import argparse
-import ctypes
 import json
 import os
 import statistics
 import subprocess
 import sys
-import time
 
-import llama_cpp
+import llama_peer
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SHIPPED = [os.path.join(ROOT, "models", f"hsd-story-{name}.gguf") for name in ["target", "draft"]]
 PROMPT = "Once upon a time there was"
 
 
-class LlamaCpp:
-    """A model in llama.cpp with its default settings, driven through its low-level API."""
+def llama_measure(llama, n_prompt, n_tokens, n_prefill):
+    """(decode tokens per second, prefill tokens per second)"""
+    tokens = llama.any_tokens(n_prompt + n_tokens)
+    llama.forget(0)
+    prefill = n_prefill / llama.decode(llama.any_tokens(n_prefill), 0)
+    llama.forget(0)
+    llama.decode(tokens[:n_prompt], 0)
+    seconds = sum(llama.decode(tokens[n_prompt + i:][:1], n_prompt + i) for i in range(n_tokens))
+    return n_tokens / seconds, prefill
 
-    def __init__(self, path, n_threads, n_ctx):
-        model_params = llama_cpp.llama_model_default_params()
-        model_params.n_gpu_layers = 0
-        self.model = llama_cpp.llama_model_load_from_file(path.encode(), model_params)
-        if not self.model:
-            raise RuntimeError(f"llama.cpp cannot load {path}")
-        n_train = llama_cpp.llama_model_n_ctx_train(self.model)
-        self.n_ctx = min(n_ctx, n_train)
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = self.n_ctx
-        params.n_batch = params.n_ubatch = max(512, self.n_ctx)
-        params.n_threads = params.n_threads_batch = n_threads
-        self.context = llama_cpp.llama_init_from_model(self.model, params)
-        vocab = llama_cpp.llama_model_get_vocab(self.model)
-        self.n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
-        self.batch = llama_cpp.llama_batch_init(self.n_ctx, 0, 1)
 
-    def close(self):
-        llama_cpp.llama_batch_free(self.batch)
-        llama_cpp.llama_free(self.context)
-        llama_cpp.llama_model_free(self.model)
+def llama_passes(llama, n_past, n_prefill, inner_repeats):
+    """Milliseconds of a pass of 1 row and of 8 with the logits of all, and of a prefill."""
+    prefill = []
+    for _ in range(2):
+        llama.forget(0)
+        prefill.append(llama.decode(llama.any_tokens(n_prefill), 0))
+    llama.forget(n_past)
+    times = []
+    for n in [1, 8]:
+        some = []
+        for _ in range(inner_repeats):
+            some.append(llama.decode(llama.any_tokens(n), n_past, n))
+            llama.forget(n_past)
+        times.append(statistics.median(some))
+    return [1e3 * x for x in times + [statistics.median(prefill)]]
 
-    def clear(self):
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
 
-    def decode(self, first, n_tokens):
-        """Seconds of one llama_decode of n_tokens from position `first`, logits of the last."""
-        self.batch.n_tokens = n_tokens
-        for i in range(n_tokens):
-            self.batch.token[i] = (first + i) % (self.n_vocab - 4) + 3
-            self.batch.pos[i] = first + i
-            self.batch.n_seq_id[i] = 1
-            self.batch.seq_id[i][0] = 0
-            self.batch.logits[i] = i == n_tokens - 1
-        begin = time.perf_counter()
-        status = llama_cpp.llama_decode(self.context, self.batch)
-        llama_cpp.llama_synchronize(self.context)
-        seconds = time.perf_counter() - begin
-        if status != 0:
-            raise RuntimeError(f"llama_decode: {status}")
-        return seconds
-
-    def measure(self, n_prompt, n_tokens, n_prefill):
-        """(decode tokens per second, prefill tokens per second)"""
-        self.clear()
-        prefill = n_prefill / self.decode(0, n_prefill)
-        self.clear()
-        self.decode(0, n_prompt)
-        seconds = sum(self.decode(n_prompt + i, 1) for i in range(n_tokens))
-        return n_tokens / seconds, prefill
+def hsd_passes(program, path, n_threads, n_past, n_prefill, inner_repeats):
+    """The same of hsd."""
+    done = subprocess.run(
+        [program, "bench", "--target", path, "--modes", "none", "--rendezvous", "0", "--rows",
+         "1,8", "--past", str(n_past), "--prefill", str(n_prefill), "--threads", str(n_threads),
+         "--repeats", str(inner_repeats), "--json"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    result = json.loads(done.stdout)
+    return [row["ms"] for row in result["rows"]] + [
+        1e3 * result["prefill"]["tokens"] / result["prefill"]["tokens_per_s"]]
 
 
 def hsd_measure(program, path, n_threads, n_tokens, n_prefill, inner_repeats):
@@ -104,14 +89,14 @@ def n_prompt_of(program, path):
 def compare(args, path, n_threads):
     """One line of the table."""
     n_prompt = n_prompt_of(args.hsd, path)
-    llama = LlamaCpp(path, n_threads, 2048)
+    llama = llama_peer.LlamaCpp(path, n_threads, 2048)
     n_tokens = min(args.tokens, llama.n_ctx - n_prompt - 1)
     n_prefill = min(args.prefill, llama.n_ctx - 1)
     ours, theirs = [], []
     for repeat in range(args.repeats + 1):
         both = (hsd_measure(args.hsd, path, n_threads, n_tokens, n_prefill, 3),
                 tuple(map(statistics.median, zip(*(
-                    llama.measure(n_prompt, n_tokens, n_prefill) for _ in range(3))))))
+                    llama_measure(llama, n_prompt, n_tokens, n_prefill) for _ in range(3))))))
         if repeat > 0:  # the first one warms up
             ours.append(both[0])
             theirs.append(both[1])
@@ -124,9 +109,24 @@ def compare(args, path, n_threads):
     return cells + [str(n_prefill)]
 
 
-@llama_cpp.llama_log_callback
-def quiet(_level, _text, _user):
-    """llama.cpp's log lines are not wanted here."""
+def compare_passes(args, path, n_threads):
+    """The lines of one model: 1 row, 8 rows, prefill. Ratios are llama.cpp's time over hsd's."""
+    llama = llama_peer.LlamaCpp(path, n_threads, 2048)
+    n_past, n_prefill = 64, min(args.prefill, llama.n_ctx - 1)
+    ours, theirs = [], []
+    for repeat in range(args.repeats + 1):
+        both = (hsd_passes(args.hsd, path, n_threads, n_past, n_prefill, 7),
+                llama_passes(llama, n_past, n_prefill, 7))
+        if repeat > 0:  # the first one warms up
+            ours.append(both[0])
+            theirs.append(both[1])
+    llama.close()
+    for i, what in enumerate(["1 row", "8 rows, logits of all", f"prefill of {n_prefill}"]):
+        a, b = [x[i] for x in ours], [x[i] for x in theirs]
+        ratios = [y / x for x, y in zip(a, b)]
+        print(f"| {os.path.basename(path)} | {n_threads} | {what} | {statistics.median(a):.1f} | "
+              f"{statistics.median(b):.1f} | {statistics.median(ratios):.2f} | {min(ratios):.2f} to "
+              f"{max(ratios):.2f} |", flush=True)
 
 
 def main():
@@ -136,12 +136,20 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=128, help="generated per measurement")
     parser.add_argument("--prefill", type=int, default=128)
+    parser.add_argument("--passes", action="store_true",
+                        help="times of single passes of 1 and 8 rows instead of whole generations")
     parser.add_argument("models", nargs="*", default=SHIPPED)
     args = parser.parse_args()
-    llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
-    llama_cpp.llama_backend_init()
-    print(f"llama-cpp-python {llama_cpp.__version__}; tokens per second, medians of "
-          f"{args.repeats} repeats\n")
+    llama_peer.begin()
+    if args.passes:
+        print(f"{llama_peer.version()}; milliseconds, medians of {args.repeats} repeats\n")
+        print("| model | threads | pass | hsd | llama.cpp | ratio | from, to |")
+        print("|---|---|---|---|---|---|---|")
+        for path in args.models:
+            for n_threads in map(int, args.threads.split(",")):
+                compare_passes(args, path, n_threads)
+        return 0
+    print(f"{llama_peer.version()}; tokens per second, medians of {args.repeats} repeats\n")
     print("| model | threads | decode hsd | decode llama.cpp | ratio | prefill hsd | "
           "prefill llama.cpp | ratio | prefill tokens |")
     print("|---|---|---|---|---|---|---|---|---|")
