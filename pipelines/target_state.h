@@ -27,14 +27,16 @@ typedef struct hsdi_helper {
     bool is_awaited;   ///< worth waiting for; a worker that was opened late first has to catch up
     bool has_answered; ///< the window of this step
     int n_late;        ///< in a row
-    int n_silent;      ///< deadlines in a row without any frame from it, while it was open
-    int64_t heard_ns;  ///< when the last frame came, or the last such deadline began
+    int n_silent;      ///< deadlines in a row without any valid frame, while it was open
+    int n_foreign;     ///< frames of another protocol version in a row
+    int64_t heard_ns;  ///< when the last valid frame came, or the last such deadline began
     hsdi_draft_window offer; ///< its last window, as far as it fits the text; n_tokens 0: none
     bool is_carried;         ///< the offer is older than the last commit
     float n_right;           ///< of its offers, decayed: tokens that the text then had
     float rows_per_s;        ///< of its draft, decayed; 0: not known
     int ask_low, ask_high;   ///< the first differing token is in low .. high
     bool has_served;         ///< a window came since it was opened
+    bool is_returning;       ///< it was not there when the generation began, and is not open yet
     int n_failures;          ///< in this generation: ERROR 6, 7, and 3 without a window before
     int64_t next_call_ns;
     int draft_kind; ///< hsd_draft_kind
