@@ -48,7 +48,7 @@ typedef struct hsdi_helper {
 
     hsdi_track *track;         ///< of a worker in another process, with a trace; else NULL
     bool has_clock, is_giving; ///< its clock is known; an answer with spans is awaited
-    int pid;                   ///< of its process, as TIME says
+    bool is_owing;             ///< a generation that was stopped did not wait for its spans
     int n_exchanges;           ///< of clocks that are still to come, the awaited one included
     int64_t asked_ns;          ///< when the last CLOCK was sent
     int64_t least_ns, most_ns; ///< bounds of its clock's offset so far
@@ -150,13 +150,18 @@ void hsdi_helpers_look(hsdi_target *target, int64_t timeout_ns);
 
 /// A worker shook hands: it is to record, and its clock is compared from now on.
 void hsdi_helper_trace_begin(hsdi_target *target, hsdi_helper *helper);
+/// A generation begins: it is to record, also where it has forgotten the session.
+void hsdi_helper_trace_again(hsdi_target *target, hsdi_helper *helper);
 void hsdi_helper_ask_time(hsdi_target *target, hsdi_helper *helper);
 void hsdi_helper_on_time(hsdi_target *target, hsdi_helper *helper, const hsdi_frame *frame);
 void hsdi_helper_on_spans(hsdi_target *target, hsdi_helper *helper, const hsdi_frame *frame);
 /// Wait until the clocks that are being compared are known, half a second at most.
 void hsdi_helpers_wait_clocks(hsdi_target *target);
-/// Fetch what the workers recorded, and compare clocks again. Takes some seconds at most.
-void hsdi_helpers_take_spans(hsdi_target *target);
+/// Fetch what the workers recorded, and compare clocks again. Takes some seconds at most; where it
+/// hurries, or from a cancel on, a tenth of one, and what did not come then is asked for later.
+void hsdi_helpers_take_spans(hsdi_target *target, bool hurries);
+/// Ask once more for what stopped generations did not wait for.
+void hsdi_helpers_take_rest(hsdi_target *target);
 void hsdi_helper_trace_end(hsdi_target *target, hsdi_helper *helper);
 
 void hsdi_target_watch_init(hsdi_target *target, const hsdi_watch_config *config);

@@ -138,6 +138,7 @@ void hsdi_helpers_open(hsdi_target *target)
         }
         if (helper->state == HSDI_PEER_OPEN || helper->state == HSDI_PEER_READY) {
             helper->state = HSDI_PEER_READY;
+            hsdi_helper_trace_again(target, helper);
             if (target->want > 0) {
                 open_session(target, helper, true);
             }
@@ -669,6 +670,7 @@ hsd_status hsdi_helpers_connect(hsdi_target *target, hsdi_context *context, hsd_
 
 void hsdi_helpers_disconnect(hsdi_target *target)
 {
+    hsdi_helpers_take_rest(target);
     for (int i = 0; i < target->n_helpers; i++) {
         hsdi_helper *helper = &target->helpers[i];
         hsdi_helper_trace_end(target, helper);
