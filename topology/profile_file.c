@@ -6,6 +6,7 @@
 #include "topology/profile.h"
 
 #include "base/error.h"
+#include "base/numbers.h"
 
 #include <cyaml/cyaml.h>
 #include <errno.h>
@@ -545,8 +546,10 @@ hsd_status hsdi_profile_parse(const void *text, size_t n_bytes, const char *name
     config.log_ctx = &c;
     file_profile *file = NULL;
     *out = NULL;
+    hsdi_numbers before = hsdi_numbers_plain();
     cyaml_err_t failure =
         cyaml_load_data(text, n_bytes, &config, &profile_value, (cyaml_data_t **)&file, NULL);
+    hsdi_numbers_back(before);
     reader in = {.name = name, .text = text, .n_bytes = n_bytes, .err = err};
     if (failure != CYAML_OK || !file) {
         refuse(&in, c.line, c.field[0] ? c.field : "profile",
@@ -754,7 +757,9 @@ hsd_status hsdi_profile_print(const hsdi_profile *profile, char **text, size_t *
         return hsdi_fail(err, HSD_ENOMEM, "profile", "no memory for its text");
     }
     put_all(profile, w);
+    hsdi_numbers before = hsdi_numbers_plain();
     cyaml_err_t failure = cyaml_save_data(&yaml, n_bytes, &config, &profile_value, &w->file, 0);
+    hsdi_numbers_back(before);
     free(w);
     // libcyaml's text does not end with a NUL.
     *text = failure == CYAML_OK ? realloc(yaml, *n_bytes + 1) : NULL;
