@@ -1,5 +1,6 @@
 /// A profile as one JSON object, with the names of profile.yaml.
 #include "base/error.h"
+#include "base/numbers.h"
 #include "engine/profile.h"
 
 #include <stdio.h>
@@ -158,6 +159,7 @@ hsd_status hsdi_profile_json(const hsdi_profile *p, char **text, size_t *n_bytes
     if (!file) {
         return hsdi_fail(err, HSD_ENOMEM, "profile", "no memory for its text");
     }
+    hsdi_numbers before = hsdi_numbers_plain();
     fprintf(file, "{\"version\": 1, ");
     put_text(file, "made", p->made);
     fprintf(file, ", ");
@@ -174,6 +176,7 @@ hsd_status hsdi_profile_json(const hsdi_profile *p, char **text, size_t *n_bytes
     put_turns(file, p);
     put_rest(file, p);
     put_passes(file, p);
+    hsdi_numbers_back(before);
     if (fclose(file) != 0) {
         free(*text);
         *text = NULL;

@@ -1,5 +1,6 @@
 /// A profile for people.
 #include "base/error.h"
+#include "base/numbers.h"
 #include "engine/profile.h"
 
 #include <stdio.h>
@@ -167,12 +168,14 @@ hsd_status hsdi_profile_table(const hsdi_profile *p, char **text, size_t *n_byte
     if (!file) {
         return hsdi_fail(err, HSD_ENOMEM, "profile", "no memory for its text");
     }
+    hsdi_numbers before = hsdi_numbers_plain();
     put_passes(file, p);
     put_tables(file, p);
     put_slowdowns(file, p);
     put_turns(file, p);
     put_devices(file, p);
     put_rest(file, p);
+    hsdi_numbers_back(before);
     if (fclose(file) != 0) {
         free(*text);
         *text = NULL;

@@ -661,10 +661,10 @@ hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
     target->stats.decode_ns = hsdi_now_ns() - prefilled_ns;
     target->stats.overhead_p50_ns = overhead_median(target);
     target->is_generating = false;
-    target->cancel = NULL;
     if (target->track) {
-        hsdi_helpers_take_spans(target);
+        hsdi_helpers_take_spans(target, status == HSD_ECANCELED);
     }
+    target->cancel = NULL;
     publish(target);
     return status == HSD_ECANCELED ? hsdi_fail(err, status, NULL, "the generation was stopped")
                                    : status;

@@ -6,20 +6,19 @@
 #include "topology/profile.h"
 
 #include "base/error.h"
+#include "base/numbers.h"
+#include "topology/yaml.h"
 
 #include <cyaml/cyaml.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <yaml.h>
 
-enum { VERSION = 1, FILE_BYTES_MAX = 16 << 20, TEXT_MAX = 255, LAYERS_MAX = 65536 };
+enum { VERSION = 1, TEXT_MAX = 255, LAYERS_MAX = 65536 };
 static const int64_t SIZE_MAX_BYTES = INT64_C(1) << 46; ///< of a layer; of LAYERS_MAX: fits
 
 /* What the file holds, as libcyaml fills it in. */
@@ -616,8 +615,10 @@ hsd_status hsdi_profile_parse(const void *text, size_t n_bytes, const char *name
     config.log_ctx = &c;
     file_profile *file = NULL;
     *out = NULL;
+    hsdi_numbers before = hsdi_numbers_plain();
     cyaml_err_t failure =
         cyaml_load_data(text, n_bytes, &config, &profile_value, (cyaml_data_t **)&file, NULL);
+    hsdi_numbers_back(before);
     reader in = {.name = name, .text = text, .n_bytes = n_bytes, .err = err};
     if (failure != CYAML_OK || !file) {
         refuse(&in, c.line, c.field[0] ? c.field : "profile",
@@ -638,48 +639,15 @@ hsd_status hsdi_profile_parse(const void *text, size_t n_bytes, const char *name
     return in.status;
 }
 
-/// Up to FILE_BYTES_MAX bytes. *code is an errno when NULL comes back.
-static char *read_all(const char *path, size_t *n_bytes, int *code)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat about;
-    char *text = NULL;
-    *code = 0;
-    if (fd < 0 || fstat(fd, &about) != 0) {
-        *code = errno;
-    } else if (about.st_size > FILE_BYTES_MAX) {
-        *code = EFBIG;
-    } else if (!(text = malloc((size_t)about.st_size + 1))) {
-        *code = ENOMEM;
-    } else {
-        ssize_t n = 0;
-        *n_bytes = 0;
-        while (*n_bytes < (size_t)about.st_size &&
-               (n = read(fd, text + *n_bytes, (size_t)about.st_size - *n_bytes)) > 0) {
-            *n_bytes += (size_t)n;
-        }
-        if (n < 0) {
-            *code = errno;
-            free(text);
-            text = NULL;
-        }
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    return text;
-}
-
 hsd_status hsdi_profile_read(const char *path, hsdi_profile **out, hsd_error *err)
 {
     size_t n_bytes = 0;
-    int code;
+    char *text = NULL;
     *out = NULL;
-    char *text = read_all(path, &n_bytes, &code);
-    if (!text) {
-        return hsdi_fail_errno(err, HSD_EIO, path, code, "the profile cannot be read");
+    hsd_status status = hsdi_yaml_read_file(path, &text, &n_bytes, err);
+    if (status == HSD_OK) {
+        status = hsdi_profile_parse(text, n_bytes, path, out, err);
     }
-    hsd_status status = hsdi_profile_parse(text, n_bytes, path, out, err);
     free(text);
     return status;
 }
@@ -843,7 +811,9 @@ hsd_status hsdi_profile_print(const hsdi_profile *profile, char **text, size_t *
         return hsdi_fail(err, HSD_ENOMEM, "profile", "no memory for its text");
     }
     put_all(profile, w);
+    hsdi_numbers before = hsdi_numbers_plain();
     cyaml_err_t failure = cyaml_save_data(&yaml, n_bytes, &config, &profile_value, &w->file, 0);
+    hsdi_numbers_back(before);
     free(w);
     // libcyaml's text does not end with a NUL.
     *text = failure == CYAML_OK ? realloc(yaml, *n_bytes + 1) : NULL;

@@ -2,7 +2,8 @@
 """Proves: `hsd profile` measures target and draft on every device and thread count that is named,
         alone and beside each other, messages and acceptance; file, JSON and kept copy say the same;
         a whole pass is what its table says; a driver that aborts or never returns is the device's
-        reason, and the rest is measured; what is wrong with a profile is told with its line;
+        reason, and the rest is measured; one that aborts when it is listed is left out; processes
+        that measure end with the one that asked; what is wrong with a profile is told with its line;
         `--report` writes one page without any address in it, whose numbers in a browser without a
         network are those of the trace.
 Does not prove: that a time is right, nor how the page looks.
@@ -12,13 +13,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 from cli_case import DRAFT, HSD, OTHER, PROMPT, TARGET, TIMEOUT_S, CliCase, hsd
 
 QUICK = ["--quick", "--seconds", "2", "--tokens", "48"]
+SOON_S = 60
 FAULTS = os.environ.get("HSD_OPENCL_FAULTS", "")
 
 
@@ -145,6 +149,48 @@ class Measuring(ProfileCase):
         self.assertEqual(done.returncode, 1, done.stderr)
         return done.stderr
 
+    def children_of(self, pid):
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+
+    def is_running(self, pid):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                return file.read().rpartition(")")[2].split()[0] not in "ZX"
+        except OSError:
+            return False
+
+    def test_what_measures_ends_with_who_asked(self):
+        pipe = os.path.join(self.folder, "never.yaml")  # a file that never ends
+        os.mkfifo(pipe)
+        parent = subprocess.Popen([HSD, "profile", "--topology", pipe, "--out", self.path],
+                                  env=self.env, stderr=subprocess.DEVNULL)
+        self.addCleanup(parent.wait)
+        self.addCleanup(parent.kill)
+        end, writer = time.monotonic() + TIMEOUT_S, -1
+        while writer < 0 and time.monotonic() < end:
+            try:
+                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # as soon as it is read
+            except OSError:
+                time.sleep(0.01)
+        self.assertGreaterEqual(writer, 0)
+        self.addCleanup(os.close, writer)
+        child, = self.children_of(parent.pid)
+        parent.kill()
+        parent.wait()
+        end = time.monotonic() + SOON_S
+        while self.is_running(child) and time.monotonic() < end:
+            time.sleep(0.01)
+        is_running = self.is_running(child)
+        if is_running:
+            os.kill(child, signal.SIGKILL)
+        self.assertFalse(is_running)
+
+    def test_a_child_whose_parent_is_gone_does_nothing(self):
+        done = hsd("profile", "--piece", "begin", "--parent", "1", "--device", "cpu", env=self.env)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(done.stdout, "")
+
     def test_usage_errors(self):
         self.assertIn("--seconds", self.usage_error("profile", "--seconds", "x"))
         self.assertIn("--report", self.usage_error("profile", "--report", "x", "-p", "a", "-p", "b"))
@@ -194,6 +240,19 @@ class Crashes(ProfileCase):
         got, said = self.faulty("clBuildProgram abort")
         self.check(got, "it crashed, signal 6 (Aborted)")
         self.assertRegex(said, r"warning: target on \S+: not measured: it crashed")
+
+    def test_a_driver_that_aborts_when_it_is_listed_is_left_out(self):
+        if "opencl:0" not in hsd("devices", "--json", env=self.env).stdout:
+            self.skipTest("there is no OpenCL device")
+        env = {"OPENCL_LAYERS": FAULTS, "HSD_TEST_CL_FAULT": "clGetDeviceIDs abort"}
+        crashed = hsd("devices", env={**self.env, **env})
+        self.assertEqual(crashed.returncode, -signal.SIGABRT, crashed.stderr)
+        got, said = self.profile("--target", TARGET, env=env)
+        self.assertIn("warning: devices of OpenCL are left out, asking for them: it crashed, "
+                      "signal 6", said)
+        self.assertNotIn("opencl", " ".join(d["id"] for d in got["devices"]))
+        self.assertIn("cpu", [d["id"] for d in got["devices"]])
+        self.assertTrue(got["tables"])
 
     def test_a_driver_that_never_returns_is_the_devices_reason(self):
         got, _ = self.faulty("clBuildProgram stop", "--patience", "20")

@@ -3,8 +3,10 @@
 ///           hold, under one device; tables come out with a machine's indices, by name or id, and
 ///           those of devices that it lacks stay out; an unknown key, a wrong type, a missing
 ///           field, a number that makes no sense and a device that is not listed are refused with
-///           the line; a file that is not there is an error with its path.
+///           the line; a file that is not there is an error with its path; a locale with decimal
+///           commas changes nothing; a pipe is read as a file is.
 /// Does not prove: that any text is refused or read without harm (tests/fuzz/fuzz_profile.c).
+#include "tests/comma_locale.h"
 #include "topology/profile.h"
 
 #include <setjmp.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -116,6 +119,51 @@ static void a_profile_survives_the_file(void **state)
     hsdi_profile_free(&before);
     hsdi_profile_free(&after);
     assert_null(after);
+}
+
+static void a_locale_with_decimal_commas_changes_no_file(void **state)
+{
+    (void)state;
+    hsdi_profile *before = make(), *after = NULL;
+    hsd_error err = {0};
+    char *text = print(before);
+    if (!comma_locale_set()) {
+        skip(); // localedef is not installed
+    }
+    char *there = print(before);
+    assert_string_equal(text, there);
+    if (hsdi_profile_parse(text, strlen(text), "p", &after, &err) != HSD_OK) {
+        fail_msg("line %d: %s\n%s", (int)err.line, err.message, text);
+    }
+    assert_true(after->costs.tables[0].fixed_ns == 0.1);
+    comma_locale_unset();
+    free(text);
+    free(there);
+    hsdi_profile_free(&before);
+    hsdi_profile_free(&after);
+}
+
+static void a_profile_may_come_through_a_pipe(void **state)
+{
+    (void)state;
+    hsdi_profile *before = make(), *after = NULL;
+    char *text = print(before), path[32];
+    int ends[2];
+    hsd_error err = {0};
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], text, strlen(text)), strlen(text)); // a pipe takes as much
+    close(ends[1]);
+    snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+    if (hsdi_profile_read(path, &after, &err) != HSD_OK) {
+        fail_msg("%s", err.message);
+    }
+    char *again = print(after);
+    assert_string_equal(text, again);
+    close(ends[0]);
+    free(text);
+    free(again);
+    hsdi_profile_free(&before);
+    hsdi_profile_free(&after);
 }
 
 static void joined_profiles_hold_what_both_hold(void **state)
@@ -282,6 +330,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_profile_survives_the_file),
+        cmocka_unit_test(a_locale_with_decimal_commas_changes_no_file),
+        cmocka_unit_test(a_profile_may_come_through_a_pipe),
         cmocka_unit_test(joined_profiles_hold_what_both_hold),
         cmocka_unit_test(tables_come_out_with_a_machines_indices),
         cmocka_unit_test(what_makes_no_sense_is_refused_with_its_line),
