@@ -114,7 +114,7 @@ class Usage(CliCase):
     def test_lists_are_read_strictly(self):
         for rows in ["1,,2", "1,2,", "0", "1;2"]:
             self.assertIn("--rows:", self.usage_error("bench", "--rows", rows))
-        for modes in ["ar,ar", "auto", "ar,,mirror", ""]:
+        for modes in ["ar,ar", "ar,,mirror", ""]:
             self.assertIn("--modes:", self.usage_error("bench", "--modes", modes))
 
     def test_a_terminal_is_not_read_as_a_prompt(self):
