@@ -272,7 +272,6 @@ static hsd_status load_near(const hsdi_place *place, int cpu, hsdi_loaded *loade
     return status;
 }
 
-
 static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
 {
     char *target = malloc(2 * HSDI_PATH_MAX);
@@ -447,6 +446,7 @@ static hsd_status take_places(hsd_engine *e, hsd_engine_options *o, places **out
         return hsdi_fail(err, HSD_ENOMEM, "engine", "plan");
     }
     e->choices = o->machine->m.choices;
+    e->machine_key = hsdi_machine_key(o->machine);
     o->n_threads = o->n_threads > 0 ? o->n_threads : threads_of(e->choices.n_target_threads);
     o->n_draft_threads =
         o->n_draft_threads > 0 ? o->n_draft_threads : threads_of(e->choices.n_draft_threads);
