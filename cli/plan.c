@@ -29,9 +29,9 @@ static const struct argp_option options[] = {
     {"target", KEY_TARGET, "FILE", 0, "target model; only its header is read", 0},
     {"draft", KEY_DRAFT, "FILE", 0, "draft model; only its header is read", 0},
     {"profile", KEY_PROFILE, "FILE", 0,
-     "times and acceptance that `hsd profile' measured; without it what it kept for this machine "
-     "and "
-     "these models, else estimates",
+     "times and acceptance that `hsd profile' measured; without it what it kept for this machine, "
+     "or "
+     "this description, and these models, else estimates",
      0},
     {"objective", KEY_OBJECTIVE, "WHAT", 0, "speed (the default), latency or energy", 0},
     {"ctx", KEY_CTX, "N", 0, "tokens that the caches must hold", 0},

@@ -446,6 +446,7 @@ static hsd_status take_places(hsd_engine *e, hsd_engine_options *o, places **out
         return hsdi_fail(err, HSD_ENOMEM, "engine", "plan");
     }
     e->choices = o->machine->m.choices;
+    e->machine_key = hsdi_machine_key(o->machine);
     o->n_threads = o->n_threads > 0 ? o->n_threads : threads_of(e->choices.n_target_threads);
     o->n_draft_threads =
         o->n_draft_threads > 0 ? o->n_draft_threads : threads_of(e->choices.n_draft_threads);

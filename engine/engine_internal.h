@@ -86,6 +86,7 @@ struct hsd_engine {
     int endpoint_kinds[HSDI_TARGET_MAX_WORKERS]; ///< what a description says that they draft with;
                                                  ///< HSD_DRAFT_AUTO: what the session wants
     hsdi_machine_choices choices; ///< what the description of the machine decides; else all free
+    uint64_t machine_key;         ///< hsdi_machine_key of hsd_engine_options.machine; 0: none
     hsd_mode planned_mode;        ///< with workers that a plan chose; AUTO: none did
     pthread_mutex_t lock;         ///< guards `local` and `plan`
     hsdi_local_worker local[HSDI_N_LOCAL];

@@ -2,6 +2,7 @@
 #include "engine/machine.h"
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "engine/engine_internal.h"
 #include "topology/describe.h"
 #include "topology/discover.h"
@@ -67,6 +68,7 @@ hsd_status hsdi_machine_discover(int skip, hsd_machine **out, hsd_error *err)
         free(machine);
         return status;
     }
+    machine->is_described = false;
     *out = machine;
     return HSD_OK;
 }
@@ -94,8 +96,24 @@ hsd_status hsd_machine_read(const char *path, hsd_machine **out, hsd_error *err)
         free(machine);
         return status;
     }
+    machine->is_described = true;
     *out = machine;
     return HSD_OK;
+}
+
+uint64_t hsdi_machine_key(const hsd_machine *machine)
+{
+    static const char what[] = "description"; // no fingerprint is made so
+    char *text = NULL;
+    if (!machine->is_described) {
+        return machine->m.fingerprint;
+    }
+    uint64_t hash = hsdi_hash(HSDI_HASH_BEGIN, what, sizeof what);
+    if (hsdi_describe_print(&machine->m, &text, NULL) == HSD_OK) {
+        hash = hsdi_hash(hash, text, strlen(text));
+    }
+    free(text);
+    return hash;
 }
 
 hsd_status hsd_machine_measure(hsd_machine *machine, hsd_error *err)

@@ -9,6 +9,7 @@
 
 struct hsd_machine {
     hsdi_machine m;
+    bool is_described; ///< read from a file, not found
 };
 
 /// hsd_device_list and hsd_machine_discover without some kinds of drivers: `skip` is a sum of
@@ -16,6 +17,10 @@ struct hsd_machine {
 HSD_NODISCARD hsd_status hsdi_device_list(int skip, hsd_device_info *out, int cap, int *n_out,
                                           hsd_error *err);
 HSD_NODISCARD hsd_status hsdi_machine_discover(int skip, hsd_machine **out, hsd_error *err);
+
+/// What profiles of this machine are kept under: its fingerprint; of a description, which may say
+/// any, a hash of all that it says.
+uint64_t hsdi_machine_key(const hsd_machine *machine);
 
 /// Draft workers that a machine describes, as the options of an engine name them.
 typedef struct hsdi_described_workers {

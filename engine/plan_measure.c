@@ -300,12 +300,14 @@ static bool recall(measuring *m)
     hsd_engine *e = m->e;
     hsdi_profile *kept = NULL;
     hsdi_costs *c = &m->plan->costs, *known = NULL;
+    uint64_t of_target = hsdi_gguf_fingerprint(e->target.model->gguf);
     uint64_t draft = e->draft.model ? hsdi_gguf_fingerprint(e->draft.model->gguf) : 0;
     bool has_drivers = e->target_place.open || e->suffix_place.open || e->draft_place.open;
     bool ok =
         any_profile() &&
-        hsdi_profile_recall(has_drivers ? hsdi_profile_machine() : hsdi_discover_fingerprint(),
-                            hsdi_gguf_fingerprint(e->target.model->gguf), draft, &kept) &&
+        ((e->machine_key && hsdi_profile_recall(e->machine_key, of_target, draft, &kept)) ||
+         hsdi_profile_recall(has_drivers ? hsdi_profile_machine() : hsdi_discover_fingerprint(),
+                             of_target, draft, &kept)) &&
         (known = calloc(1, sizeof *known)) != NULL;
     if (ok) {
         (void)hsdi_profile_costs(kept, &m->plan->machine, known);

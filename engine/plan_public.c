@@ -65,9 +65,10 @@ static hsd_status read_profile(const hsd_plan_options *o, hsd_plan *p, hsd_error
     hsd_status status = known ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "plan", "costs");
     if (status == HSD_OK && o->profile_path) {
         status = hsdi_profile_read(o->profile_path, &profile, err);
-    } else if (status == HSD_OK && !o->machine) {
-        (void)hsdi_profile_recall(p->machine.fingerprint, target.fingerprint, draft.fingerprint,
-                                  &profile);
+    } else if (status == HSD_OK) {
+        (void)hsdi_profile_recall(o->machine ? hsdi_machine_key(o->machine)
+                                             : p->machine.fingerprint,
+                                  target.fingerprint, draft.fingerprint, &profile);
     }
     if (profile) {
         (void)hsdi_profile_costs(profile, &p->machine, known);

@@ -148,7 +148,8 @@ static hsd_status find_devices(const hsd_profile_options *o, hsdi_profile *p, hs
     }
     const hsdi_machine *m = &machine->m;
     bool is_all = o->n_devices == 0 && o->n_draft_devices == 0;
-    p->machine = m->fingerprint;
+    p->machine = hsdi_machine_key(machine);
+    p->is_described = machine->is_described;
     memcpy(p->machine_name, m->name, sizeof p->machine_name);
     for (int i = 0; i < m->n_devices && is_all; i++) {
         if (is_of_its_own(m, &m->devices[i])) {
@@ -303,6 +304,7 @@ static hsd_profile *blank_of(const hsdi_profile *p)
     }
     if (blank) {
         blank->p.machine = p->machine;
+        blank->p.is_described = p->is_described;
         memcpy(blank->p.layout, p->layout, sizeof p->layout);
     }
     return blank;
@@ -490,9 +492,12 @@ hsd_status hsd_profile_keep(const hsd_profile *profile, hsd_error *err)
     if (!profile) {
         return fail_options(err);
     }
-    // Once more for who needs no drivers, and should not load them to ask what machine this is.
+    // Once more for who needs no drivers, and should not load them to ask what machine this is. One
+    // with a description's names is for that description alone.
     hsd_status status = hsdi_profile_keep(&profile->p, err);
-    return status == HSD_OK ? keep_as(&profile->p, hsdi_discover_fingerprint(), err) : status;
+    return status == HSD_OK && !profile->p.is_described
+               ? keep_as(&profile->p, hsdi_discover_fingerprint(), err)
+               : status;
 }
 
 int hsd_profile_n_passes(const hsd_profile *profile)

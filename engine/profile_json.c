@@ -165,6 +165,7 @@ hsd_status hsdi_profile_json(const hsdi_profile *p, char **text, size_t *n_bytes
     fprintf(file, ", ");
     put_text(file, "machine", p->machine_name);
     fprintf(file, ", \"fingerprint\": \"%016llx\", ", (unsigned long long)p->machine);
+    fprintf(file, "\"described\": %s, ", p->is_described ? "true" : "false");
     put_text(file, "cache", p->layout);
     fprintf(file, ",\n");
     put_model(file, "target", &p->costs.target);

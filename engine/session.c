@@ -636,7 +636,7 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
     bool is_watching = is_watched(session), is_mirror = mode == HSD_MODE_MIRROR || is_watching;
     *out = (hsd_stats){
         .mode = mode,
-        .draft_kind = o->draft_kind,
+        .draft_kind = mode == HSD_MODE_AR && t.drafted == 0 ? HSD_DRAFT_AUTO : o->draft_kind,
         .n_prompt = t.n_prompt,
         .n_tokens = t.n_tokens,
         .steps = t.steps,

@@ -112,6 +112,7 @@ static void join_rest(hsdi_profile *into, const hsdi_profile *from)
 {
     if (from->machine) {
         into->machine = from->machine;
+        into->is_described = from->is_described;
     }
     if (from->machine_name[0]) {
         memcpy(into->machine_name, from->machine_name, sizeof into->machine_name);

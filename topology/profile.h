@@ -48,7 +48,8 @@ typedef struct hsdi_profile_range {
 } hsdi_profile_range;
 
 typedef struct hsdi_profile {
-    uint64_t machine; ///< fingerprint; those of the models are in `costs`
+    uint64_t machine;  ///< fingerprint; those of the models are in `costs`
+    bool is_described; ///< made with a description, whose hash `machine` is
     char machine_name[HSDI_MACHINE_NAME], made[32]; ///< "2026-11-25T22:00:00Z"
     char layout[HSDI_PROFILE_LAYOUT];               ///< of caches: "kv-f32"
     int n_devices, n_passes;

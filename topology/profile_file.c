@@ -79,6 +79,7 @@ typedef struct file_acceptance {
 typedef struct file_profile {
     int version;
     char *made, *machine, *fingerprint, *cache;
+    bool described;
     file_model *target, *draft;
     file_device *devices;
     file_pass *passes;
@@ -227,21 +228,23 @@ static const cyaml_schema_field_t acceptance_fields[] = {
     CYAML_FIELD_MAPPING_PTR(#name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, file_profile, name,   \
                             fields)
 
-static const cyaml_schema_field_t profile_fields[] = {WHOLE(file_profile, version),
-                                                      MAYBE_TEXT(file_profile, made),
-                                                      MAYBE_TEXT(file_profile, machine),
-                                                      TEXT(file_profile, fingerprint),
-                                                      TEXT(file_profile, cache),
-                                                      PART(target, model_fields),
-                                                      PART(draft, model_fields),
-                                                      LIST(devices, HSDI_PROFILE_DEVICES),
-                                                      LIST(tables, HSDI_COST_TABLES),
-                                                      LIST(slowdowns, HSDI_COST_TABLES),
-                                                      LIST(turns, HSDI_COST_TABLES),
-                                                      PART(rendezvous, rendezvous_fields),
-                                                      PART(acceptance, acceptance_fields),
-                                                      LIST(passes, HSDI_PROFILE_PASSES),
-                                                      CYAML_FIELD_END};
+static const cyaml_schema_field_t profile_fields[] = {
+    WHOLE(file_profile, version),
+    MAYBE_TEXT(file_profile, made),
+    MAYBE_TEXT(file_profile, machine),
+    TEXT(file_profile, fingerprint),
+    TEXT(file_profile, cache),
+    CYAML_FIELD_BOOL("described", CYAML_FLAG_OPTIONAL, file_profile, described),
+    PART(target, model_fields),
+    PART(draft, model_fields),
+    LIST(devices, HSDI_PROFILE_DEVICES),
+    LIST(tables, HSDI_COST_TABLES),
+    LIST(slowdowns, HSDI_COST_TABLES),
+    LIST(turns, HSDI_COST_TABLES),
+    PART(rendezvous, rendezvous_fields),
+    PART(acceptance, acceptance_fields),
+    LIST(passes, HSDI_PROFILE_PASSES),
+    CYAML_FIELD_END};
 static const cyaml_schema_value_t profile_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, file_profile, profile_fields)};
 
@@ -586,6 +589,7 @@ static void take_all(reader *in, const file_profile *f, hsdi_profile *out)
 {
     need(in, f->version == VERSION, "version", -1, NULL, "only version 1 is known");
     out->machine = hash_of(in, f->fingerprint, "fingerprint", NULL);
+    out->is_described = f->described;
     copy_text(in, f->machine, out->machine_name, sizeof out->machine_name, "machine", -1, NULL);
     copy_text(in, f->made, out->made, sizeof out->made, "made", -1, NULL);
     copy_text(in, f->cache, out->layout, sizeof out->layout, "cache", -1, NULL);
@@ -781,6 +785,7 @@ static void put_all(const hsdi_profile *p, writer *w)
                              .machine = text_of(p->machine_name),
                              .fingerprint = w->machine,
                              .cache = text_of(p->layout),
+                             .described = p->is_described,
                              .target = p->costs.target.n_layers > 0 ? &w->target : NULL,
                              .draft = p->costs.draft.n_layers > 0 ? &w->draft : NULL,
                              .devices = w->devices,

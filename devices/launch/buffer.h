@@ -28,6 +28,7 @@ typedef struct hsdi_launch_buffer {
     hsdi_launch_device *device;
     int64_t serial;
     hsdi_launch_memory *memory; ///< owned; NULL: the host's own, owned
+    bool is_away;               ///< the device has it
 } hsdi_launch_buffer;
 
 hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weight *shape,

@@ -15,6 +15,12 @@ typedef struct hsdi_launch_record hsdi_launch_record;
 
 typedef struct hsdi_launch_driver hsdi_launch_driver;
 
+typedef enum hsdi_launch_owner {
+    HSDI_OWNER_DEVICE,
+    HSDI_OWNER_HOST,
+    HSDI_OWNER_HOST_FILLS, ///< the host, who will write all that it uses and read nothing
+} hsdi_launch_owner;
+
 enum { HSDI_LAUNCH_MAX_TIMES = 64 }; ///< more than there are kernels
 
 /// The first member of a driver's device.
@@ -24,6 +30,7 @@ typedef struct hsdi_launch_device {
     bool shares;                      ///< kernels work on what `host_create` gives: no copies
     bool records;           ///< passes are recorded and run again; else launched one by one
     bool profiles;          ///< launches are timed; the driver calls hsdi_launch_timed
+    int n_queues;           ///< that there were: what was recorded for one is of no use to others
     _Atomic bool hung;      ///< may still use what it was given, which therefore is never freed
     uint64_t timeout_ns;    ///< longest wait for the device: hsdi_launch_timeout
     _Atomic int64_t n_made; ///< caches and buffers so far: their serial numbers
@@ -55,10 +62,11 @@ struct hsdi_launch_driver {
                        size_t size_bytes, const void *from, hsd_error *err);
     hsd_status (*fetch)(hsdi_launch_device *device, hsdi_launch_memory *from, size_t at,
                         size_t size_bytes, void *to, hsd_error *err);
-    /// A kernel with arguments of its own. `defines` (NULL for all but products): what a compiler
-    /// must know to make it.
+    /// A kernel with arguments of its own, to be launched in groups of `group`. `defines` (NULL for
+    /// all but products): what a compiler must know to make it.
+    /// Errors: also HSD_EUNSUPPORTED where the driver runs no such groups of it.
     hsd_status (*kernel_create)(hsdi_launch_device *device, const char *name, const char *defines,
-                                hsdi_launch_kernel **out, hsd_error *err);
+                                int group, hsdi_launch_kernel **out, hsd_error *err);
     void (*kernel_destroy)(hsdi_launch_device *device, hsdi_launch_kernel *kernel);
     /// Argument `index`, for the launches to come. `value` NULL: local memory of size_bytes.
     hsd_status (*kernel_set)(hsdi_launch_device *device, hsdi_launch_kernel *kernel, unsigned index,
@@ -74,9 +82,10 @@ struct hsdi_launch_driver {
                               hsdi_launch_memory **out, void **host, hsd_error *err);
 
     /// Optional: host memory changes hands: before launches it is the device's, after them and at
-    /// first the host's, which sees it at `host`. Without it both may always use it.
+    /// first the host's, which sees its first size_bytes at `host`. Without it both may always use
+    /// it. A change to the owner that it has is a mistake.
     hsd_status (*host_own)(hsdi_launch_device *device, hsdi_launch_memory *memory, void *host,
-                           size_t size_bytes, bool by_host, hsd_error *err);
+                           size_t size_bytes, hsdi_launch_owner owner, hsd_error *err);
     /// Optional: device memory that is the host's at `data`, read only; valid as long as `data` is.
     /// *out NULL: it cannot be had for such an address.
     hsd_status (*memory_wrap)(hsdi_launch_device *device, size_t size_bytes, const void *data,

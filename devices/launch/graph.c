@@ -115,7 +115,7 @@ static hsd_status make_external(hsdi_launch_graph *g, hsd_error *err)
 /// What tells the shapes of submissions apart, where launches can be kept.
 static hsd_status make_keys(hsdi_launch_graph *g, hsd_error *err)
 {
-    size_t n = 3 + 2 * (size_t)g->base.n_rows_max;
+    size_t n = 4 + 2 * (size_t)g->base.n_rows_max;
     if (!g->device->driver->record) {
         return HSD_OK;
     }
@@ -145,6 +145,7 @@ static hsd_status make_table(hsdi_launch_graph *g, hsd_error *err)
         return hsdi_fail(err, HSD_ENOMEM, "graph", "table of %zu numbers", g->n_ints);
     }
     g->host = host;
+    g->n_mapped = g->n_ints;
     return status;
 }
 

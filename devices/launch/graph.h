@@ -35,7 +35,7 @@ typedef struct hsdi_launch {
 typedef struct hsdi_launch_kept {
     hsdi_launch_record *record; ///< owned; NULL: not used yet
     int n_key;                  ///< 0: what is in `record` is of no use
-    int64_t *key;               ///< [3 + 2 n_rows_max]
+    int64_t *key;               ///< [4 + 2 n_rows_max]
     int64_t used;               ///< n_runs of the last use
 } hsdi_launch_kept;
 
@@ -59,6 +59,8 @@ typedef struct hsdi_launch_graph {
     int32_t *host;                 ///< [HSDI_JOB_INTS n_rows_max + cells] as sent to `table`
     float *in_host, *out_host;     ///< `in` and `out` where the device shares memory with the host
     size_t prepared_width, n_ints; ///< of `prepared` and `host`
+    size_t n_mapped;               ///< ints of `host` that the host may write now
+    bool table_away, in_away, out_away;       ///< the device has them
     hsdi_launch_memory *bound_in, *bound_out; ///< what kernels have as external rows
     int64_t n_runs;
     int64_t *key; ///< of the submission

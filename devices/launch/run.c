@@ -72,14 +72,14 @@ static void count_copy(const hsdi_launch_graph *g)
 }
 
 /// The external rows of a single job where they are, for a device that works on them in place.
-static const hsdi_launch_buffer *in_place(const hsdi_launch_graph *g, int value,
-                                          const hsdi_job *jobs, int n_jobs)
+static hsdi_launch_buffer *in_place(const hsdi_launch_graph *g, int value, const hsdi_job *jobs,
+                                    int n_jobs)
 {
     bool in = value == HSDI_VALUE_IN;
     if (!g->device->shares || n_jobs > 1 || !(in ? g->in : g->out)) {
         return NULL;
     }
-    const hsdi_launch_buffer *b = (const hsdi_launch_buffer *)(in ? jobs->in : jobs->out);
+    hsdi_launch_buffer *b = (hsdi_launch_buffer *)(in ? jobs->in : jobs->out);
     return b->device == g->device ? b : NULL;
 }
 
@@ -221,6 +221,7 @@ static int make_key(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs)
     const hsdi_launch_buffer *out = in_place(g, HSDI_VALUE_OUT, jobs, n_jobs);
     int64_t *at = g->key;
     *at++ = g->device->profiles;
+    *at++ = g->device->n_queues;
     *at++ = in ? in->serial : 0;
     *at++ = out ? out->serial : 0;
     for (int i = 0; i < n_jobs; i++) {
@@ -267,6 +268,23 @@ static hsd_status replay(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs,
     return driver->replay(g->device, kept->record, err);
 }
 
+/// The ints that fill_table will write.
+static size_t count_ints(const hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs)
+{
+    size_t n = 0;
+    for (const hsdi_job *job = jobs; job < jobs + n_jobs; job++) {
+        n += (size_t)job->n_rows * HSDI_JOB_INTS;
+        n += g->base.n_layers ? (size_t)job->n_trunk : 0;
+        for (int r = 0; r < job->n_rows; r++) {
+            n += g->base.n_layers ? (size_t)job->n_path[r] : 0;
+            n += g->base.draw_width ? HSDI_RECORD_INTS + (size_t)job->draws[r].n_banned +
+                                          (size_t)job->draws[r].n_penalised
+                                    : 0;
+        }
+    }
+    return n;
+}
+
 static hsd_status send_all(const hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs, int n_rows,
                            hsd_error *err)
 {
@@ -287,31 +305,92 @@ static size_t buffer_bytes(const hsdi_launch_buffer *b)
     return (size_t)b->host.base.n_rows * (size_t)b->host.base.width * sizeof(float);
 }
 
-/// Table and rows that host and device share change hands.
-static hsd_status own_shared(const hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs,
-                             bool by_host, hsd_error *err)
+/// Memory that host and device share, and who has it.
+typedef struct shared {
+    hsdi_launch_memory *memory;
+    void *host;
+    size_t size;
+    hsdi_launch_owner back; ///< how the host takes it
+    bool *is_away;          ///< the device has it
+} shared;
+
+enum { N_SHARED = 3, TABLE_LEAST = 1024 }; ///< ints of the table that are mapped at least
+
+/// The table (its first n_ints ints) and the rows of a submission. Shapes: out [N_SHARED]. Returns
+/// how many there are.
+static int list_shared(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs, size_t n_ints,
+                       shared *out)
+{
+    hsdi_launch_buffer *in = in_place(g, HSDI_VALUE_IN, jobs, n_jobs);
+    hsdi_launch_buffer *to = in_place(g, HSDI_VALUE_OUT, jobs, n_jobs);
+    size_t row = (size_t)g->base.n_rows_max * sizeof(float);
+    const shared all[N_SHARED] = {
+        {g->table, g->host, n_ints * sizeof *g->host, HSDI_OWNER_HOST_FILLS, &g->table_away},
+        {in ? in->memory : g->in, in ? in->host.data : g->in_host,
+         in ? buffer_bytes(in) : row * (size_t)g->base.in_width, HSDI_OWNER_HOST,
+         in ? &in->is_away : &g->in_away},
+        {to ? to->memory : g->out, to ? to->host.data : g->out_host,
+         to ? buffer_bytes(to) : row * (size_t)g->base.out_width, HSDI_OWNER_HOST,
+         to ? &to->is_away : &g->out_away},
+    };
+    int n = 0;
+    for (int i = 0; i < N_SHARED && g->device->shares && g->device->driver->host_own; i++) {
+        // Rows that are read and written in place are one memory.
+        if (all[i].memory && (i < 2 || all[i].memory != all[1].memory)) {
+            out[n++] = all[i];
+        }
+    }
+    return n;
+}
+
+/// The device gets what the host has.
+static hsd_status give(hsdi_launch_device *d, const shared *all, int n, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    for (int i = 0; i < n && status == HSD_OK; i++) {
+        if (!*all[i].is_away) {
+            status = d->driver->host_own(d, all[i].memory, all[i].host, all[i].size,
+                                         HSDI_OWNER_DEVICE, err);
+            *all[i].is_away = status == HSD_OK;
+        }
+    }
+    return status;
+}
+
+/// The host takes back what the device has, as much of it as it gets.
+static hsd_status take(hsdi_launch_device *d, const shared *all, int n, hsd_error *err)
+{
+    hsd_status first = HSD_OK;
+    for (int i = 0; i < n; i++) {
+        if (*all[i].is_away) {
+            hsd_status status = d->driver->host_own(d, all[i].memory, all[i].host, all[i].size,
+                                                    all[i].back, first == HSD_OK ? err : NULL);
+            *all[i].is_away = status != HSD_OK;
+            first = first == HSD_OK ? status : first;
+        }
+    }
+    return first;
+}
+
+/// All that is shared becomes the host's again, with n_ints ints of the table, where an earlier
+/// pass failed or left less. Nothing is done as a rule.
+static hsd_status make_room(hsdi_launch_graph *g, const shared *all, int n, size_t n_ints,
+                            hsd_error *err)
 {
     hsdi_launch_device *d = g->device;
-    const hsdi_launch_buffer *in = in_place(g, HSDI_VALUE_IN, jobs, n_jobs);
-    const hsdi_launch_buffer *out = in_place(g, HSDI_VALUE_OUT, jobs, n_jobs);
-    size_t row = (size_t)g->base.n_rows_max * sizeof(float);
-    const struct {
-        hsdi_launch_memory *memory;
-        void *host;
-        size_t size;
-    } all[] = {
-        {g->table, g->host, g->n_ints * sizeof *g->host},
-        {in ? in->memory : g->in, in ? in->host.data : g->in_host,
-         in ? buffer_bytes(in) : row * (size_t)g->base.in_width},
-        {out ? out->memory : g->out, out ? out->host.data : g->out_host,
-         out ? buffer_bytes(out) : row * (size_t)g->base.out_width},
-    };
+    bool any = false, is_short = n > 0 && n_ints > g->n_mapped;
     hsd_status status = HSD_OK;
-    for (size_t i = 0; i < sizeof all / sizeof *all && d->shares && d->driver->host_own; i++) {
-        // Rows that are read and written in place are one memory.
-        if (status == HSD_OK && all[i].memory && (i < 2 || all[i].memory != all[1].memory)) {
-            status = d->driver->host_own(d, all[i].memory, all[i].host, all[i].size, by_host, err);
-        }
+    if (is_short && !g->table_away) {
+        status = give(d, &all[0], 1, err);
+    }
+    for (int i = 0; i < n; i++) {
+        any |= *all[i].is_away;
+    }
+    if (status == HSD_OK && any) {
+        status = take(d, all, n, err);
+        g->n_mapped = g->table_away ? 0 : n_ints;
+        hsd_status finished = d->driver->finish(d, status == HSD_OK ? err : NULL);
+        status = status == HSD_OK ? finished : status;
     }
     return status;
 }
@@ -327,9 +406,15 @@ hsd_status hsdi_launch_graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_
             return hsdi_fail(err, HSD_EINVAL, "cache", "the cache is on another device");
         }
     }
-    hsd_status status = send_all(g, jobs, n_jobs, n_rows, err);
+    shared all[N_SHARED];
+    size_t n_ints = count_ints(g, jobs, n_jobs);
+    int n_shared = list_shared(g, jobs, n_jobs, n_ints, all);
+    hsd_status status = make_room(g, all, n_shared, n_ints, err);
     if (status == HSD_OK) {
-        status = own_shared(g, jobs, n_jobs, false, err);
+        status = send_all(g, jobs, n_jobs, n_rows, err);
+    }
+    if (status == HSD_OK) {
+        status = give(g->device, all, n_shared, err);
     }
     if (status == HSD_OK) {
         status = g->device->records ? replay(g, jobs, n_jobs, n_rows, err)
@@ -340,8 +425,14 @@ hsd_status hsdi_launch_graph_run(hsdi_graph *graph, const hsdi_job *jobs, int n_
         status = fetch_rows(g, jobs, n_jobs, err);
         fetched = true;
     }
-    // Also after a failure: rows and table are borrowed until then.
-    hsd_status owned = own_shared(g, jobs, n_jobs, true, status == HSD_OK ? err : NULL);
+    // Also after a failure: rows and table are borrowed until then. The next table is about as
+    // long.
+    n_ints = 2 * n_ints > TABLE_LEAST ? 2 * n_ints : TABLE_LEAST;
+    n_ints = n_ints < g->n_ints ? n_ints : g->n_ints;
+    n_shared = list_shared(g, jobs, n_jobs, n_ints, all);
+    bool was_away = g->table_away;
+    hsd_status owned = take(g->device, all, n_shared, status == HSD_OK ? err : NULL);
+    g->n_mapped = was_away && !g->table_away ? n_ints : g->n_mapped;
     status = status == HSD_OK ? owned : status;
     hsd_status finished = g->device->driver->finish(g->device, status == HSD_OK ? err : NULL);
     status = status == HSD_OK ? finished : status;

@@ -32,6 +32,7 @@
     X(GetEventProfilingInfo)                                                                       \
     X(GetExtensionFunctionAddressForPlatform)                                                      \
     X(GetKernelInfo)                                                                               \
+    X(GetKernelWorkGroupInfo)                                                                      \
     X(GetPlatformIDs)                                                                              \
     X(GetPlatformInfo)                                                                             \
     X(GetProgramBuildInfo)                                                                         \

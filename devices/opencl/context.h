@@ -54,7 +54,7 @@ extern const hsdi_launch_driver hsdi_ocl_driver;
 hsd_status hsdi_ocl_host_create(hsdi_launch_device *device, size_t size_bytes,
                                 hsdi_launch_memory **out, void **host, hsd_error *err);
 hsd_status hsdi_ocl_host_own(hsdi_launch_device *device, hsdi_launch_memory *memory, void *host,
-                             size_t size_bytes, bool by_host, hsd_error *err);
+                             size_t size_bytes, hsdi_launch_owner owner, hsd_error *err);
 hsd_status hsdi_ocl_memory_wrap(hsdi_launch_device *device, size_t size_bytes, const void *data,
                                 hsdi_launch_memory **out, hsd_error *err);
 

@@ -68,8 +68,25 @@ static hsd_status check_subgroups(const hsdi_ocl_device *ocl, cl_kernel kernel, 
                            "sub-groups have %zu work-items", size);
 }
 
+/// A kernel may need so much of the device that fewer work-items fit than the device has room for.
+static hsd_status check_group(const hsdi_ocl_device *ocl, cl_kernel kernel, const char *name,
+                              int group, hsd_error *err)
+{
+    size_t most = 0;
+    cl_int code = ocl->api->GetKernelWorkGroupInfo(kernel, ocl->id, CL_KERNEL_WORK_GROUP_SIZE,
+                                                   sizeof most, &most, NULL);
+    if (code != CL_SUCCESS) {
+        return hsdi_ocl_fail(err, "clGetKernelWorkGroupInfo", code);
+    }
+    return most >= (size_t)group
+               ? HSD_OK
+               : hsdi_fail(err, HSD_EUNSUPPORTED, ocl->base.info.name,
+                           "kernel %s: the driver takes %zu work-items in a group, not %d", name,
+                           most, group);
+}
+
 static hsd_status kernel_create(hsdi_launch_device *device, const char *name, const char *defines,
-                                hsdi_launch_kernel **out, hsd_error *err)
+                                int group, hsdi_launch_kernel **out, hsd_error *err)
 {
     hsdi_ocl_device *ocl = ocl_of(device);
     cl_program program = ocl->program;
@@ -79,15 +96,19 @@ static hsd_status kernel_create(hsdi_launch_device *device, const char *name, co
         return status;
     }
     cl_kernel kernel = ocl->api->CreateKernel(program, name, &code);
-    if (code == CL_SUCCESS && strncmp(name, "subgroup", 8) == 0 && !ocl->features.subgroup_16) {
+    if (code != CL_SUCCESS) {
+        return hsdi_ocl_fail(err, "clCreateKernel", code);
+    }
+    status = check_group(ocl, kernel, name, group, err);
+    if (status == HSD_OK && strncmp(name, "subgroup", 8) == 0 && !ocl->features.subgroup_16) {
         status = check_subgroups(ocl, kernel, err);
-        if (status != HSD_OK) {
-            (void)ocl->api->ReleaseKernel(kernel);
-            return status;
-        }
+    }
+    if (status != HSD_OK) {
+        (void)ocl->api->ReleaseKernel(kernel);
+        return status;
     }
     *out = (hsdi_launch_kernel *)kernel;
-    return hsdi_ocl_check(err, "clCreateKernel", code);
+    return HSD_OK;
 }
 
 static void kernel_destroy(hsdi_launch_device *device, hsdi_launch_kernel *kernel)
@@ -123,6 +144,9 @@ static hsd_status hang(hsdi_ocl_device *ocl, hsd_status status)
 static hsd_status wait(hsdi_ocl_device *ocl, hsd_error *err)
 {
     const hsdi_ocl_api *api = ocl->api;
+    if (atomic_load(&ocl->launch.hung)) { // it would take the whole time once more
+        return hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "the device was lost before");
+    }
     uint32_t seen = atomic_load(&ocl->ended.value);
     cl_event event = NULL;
     hsd_status status = hsdi_ocl_check(err, "clEnqueueMarkerWithWaitList",
@@ -193,6 +217,7 @@ hsd_status hsdi_ocl_profile(hsdi_device *device, bool on, hsd_error *err)
         }
         (void)ocl->api->ReleaseCommandQueue(ocl->queue); // nothing is in it between submissions
         ocl->queue = queue;
+        ocl->launch.n_queues++; // passes that were recorded for the other one are made again
         ocl->events = events;
     } else if (!on && ocl->events) { // the queue stays: its times are no longer asked for
         free(ocl->events);

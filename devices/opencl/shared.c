@@ -31,12 +31,12 @@ static void CL_CALLBACK free_pages(cl_mem memory, void *host)
     free(host);
 }
 
-static hsd_status map(const hsdi_ocl_device *ocl, cl_command_queue queue, cl_mem memory, void *host,
-                      size_t size_bytes, cl_event *event, hsd_error *err)
+static hsd_status map(const hsdi_ocl_device *ocl, cl_command_queue queue, cl_map_flags flags,
+                      cl_mem memory, void *host, size_t size_bytes, cl_event *event, hsd_error *err)
 {
     cl_int code;
-    const void *at = ocl->api->EnqueueMapBuffer(queue, memory, CL_FALSE, CL_MAP_READ | CL_MAP_WRITE,
-                                                0, size_bytes, 0, NULL, event, &code);
+    const void *at = ocl->api->EnqueueMapBuffer(queue, memory, CL_FALSE, flags, 0, size_bytes, 0,
+                                                NULL, event, &code);
     hsd_status status = hsdi_ocl_check(err, "clEnqueueMapBuffer", code);
     if (status == HSD_OK && at != host) {
         return hsdi_fail(err, HSD_EDEVICE, "clEnqueueMapBuffer", "gives another address");
@@ -72,7 +72,8 @@ static hsd_status first_map(hsdi_ocl_device *ocl, cl_mem memory, void *host, siz
                             hsd_error *err)
 {
     cl_event event = NULL;
-    hsd_status status = map(ocl, ocl->host_queue, memory, host, size_bytes, &event, err);
+    hsd_status status = map(ocl, ocl->host_queue, CL_MAP_READ | CL_MAP_WRITE, memory, host,
+                            size_bytes, &event, err);
     if (event) {
         status = status == HSD_OK ? wait_for(ocl, event, err) : status;
         if (!atomic_load(&ocl->launch.hung)) {
@@ -86,6 +87,10 @@ hsd_status hsdi_ocl_host_create(hsdi_launch_device *device, size_t size_bytes,
                                 hsdi_launch_memory **out, void **host, hsd_error *err)
 {
     hsdi_ocl_device *ocl = ocl_of(device);
+    if (atomic_load(&device->hung)) {
+        *out = NULL;
+        return hsdi_fail(err, HSD_EDEVICE, device->base.info.name, "the device was lost before");
+    }
     hsdi_ocl_shared *s = calloc(1, sizeof *s);
     size_t n = (size_bytes + PAGE - 1) / PAGE * PAGE;
     void *pages = s ? aligned_alloc(PAGE, n) : NULL;
@@ -144,14 +149,16 @@ void hsdi_ocl_shared_forget(hsdi_ocl_device *ocl, cl_mem memory)
 }
 
 hsd_status hsdi_ocl_host_own(hsdi_launch_device *device, hsdi_launch_memory *memory, void *host,
-                             size_t size_bytes, bool by_host, hsd_error *err)
+                             size_t size_bytes, hsdi_launch_owner owner, hsd_error *err)
 {
     const hsdi_ocl_device *ocl = ocl_of(device);
     if (atomic_load(&device->hung)) { // a submission begins with its table
         return hsdi_fail(err, HSD_EDEVICE, device->base.info.name, "the device was lost before");
     }
-    if (by_host) {
-        return map(ocl, ocl->queue, (cl_mem)memory, host, size_bytes, NULL, err);
+    if (owner != HSDI_OWNER_DEVICE) {
+        cl_map_flags flags =
+            owner == HSDI_OWNER_HOST ? CL_MAP_READ | CL_MAP_WRITE : CL_MAP_WRITE_INVALIDATE_REGION;
+        return map(ocl, ocl->queue, flags, (cl_mem)memory, host, size_bytes, NULL, err);
     }
     return hsdi_ocl_check(
         err, "clEnqueueUnmapMemObject",

@@ -154,21 +154,22 @@ typedef struct hsd_session_options {
 /// What a generation did. Counters since the last submit; times in seconds.
 typedef struct hsd_stats {
     hsd_mode mode;             ///< the mode that ran; of auto: the one in force at the end
-    hsd_draft_kind draft_kind; ///< the draft that ran; HSD_DRAFT_AUTO in mode ar
-    int n_prompt;              ///< prompt tokens, BOS included
-    int n_tokens;              ///< tokens generated
-    int64_t steps;             ///< target passes after the prefill
-    int64_t drafted;           ///< draft tokens that the target verified
-    int64_t accepted;          ///< of these, accepted
-    int64_t hits;              ///< commits whose branch was ready (mirror)
-    int64_t misses;            ///< commits that needed a fresh rollout (mirror)
-    int64_t own_hits;          ///< hits on a root that came from the draft's own distribution
-    int64_t proxy_hits;        ///< hits on a root that only the early exit proposed
-    int64_t carried;           ///< windows used that were drafted before the last commit
-    int64_t paused;            ///< steps without a window, since the target alone is faster
-    int64_t late;              ///< steps in which no window arrived in time
-    int64_t workers_lost;      ///< draft workers given up during the generation
-    int64_t replans;           ///< mode auto: changes of the plan, trials included
+    hsd_draft_kind draft_kind; ///< the draft whose windows were verified; HSD_DRAFT_AUTO: the
+                               ///< target went alone all the time
+    int n_prompt;         ///< prompt tokens, BOS included
+    int n_tokens;         ///< tokens generated
+    int64_t steps;        ///< target passes after the prefill
+    int64_t drafted;      ///< draft tokens that the target verified
+    int64_t accepted;     ///< of these, accepted
+    int64_t hits;         ///< commits whose branch was ready (mirror)
+    int64_t misses;       ///< commits that needed a fresh rollout (mirror)
+    int64_t own_hits;     ///< hits on a root that came from the draft's own distribution
+    int64_t proxy_hits;   ///< hits on a root that only the early exit proposed
+    int64_t carried;      ///< windows used that were drafted before the last commit
+    int64_t paused;       ///< steps without a window, since the target alone is faster
+    int64_t late;         ///< steps in which no window arrived in time
+    int64_t workers_lost; ///< draft workers given up during the generation
+    int64_t replans;      ///< mode auto: changes of the plan, trials included
     double prefill_s, decode_s;
     double tokens_per_s;    ///< n_tokens / decode_s
     double wait_s;          ///< time the target waited for the draft (exposed draft time)

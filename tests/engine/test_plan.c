@@ -105,6 +105,7 @@ typedef struct forcer {
     hsd_session *session;
     text *out;
     uint64_t random, exits; ///< exits: bit n, the early exit was at layer n
+    int n_alone, n_wrong;   ///< tokens before any window; statistics that name another draft
 } forcer;
 
 static bool force(void *user, const hsd_token *token)
@@ -117,6 +118,9 @@ static bool force(void *user, const hsd_token *token)
     hsd_stats stats;
     hsd_session_stats(f->session, &stats);
     f->exits |= UINT64_C(1) << (stats.exit_layer & 63);
+    bool is_alone = stats.mode == HSD_MODE_AR && stats.drafted == 0;
+    f->n_alone += is_alone;
+    f->n_wrong += stats.draft_kind != (is_alone ? HSD_DRAFT_AUTO : HSD_DRAFT_MODEL);
     if ((f->random >> 40) % 6 == 0) {
         hsdi_session_set_arm(f->session, (int)((f->random >> 33) % 8));
     }
@@ -131,6 +135,7 @@ static void forced_changes_change_no_token(void **state)
     double before = hsdi_plan_hopeless;
     int64_t n_replans = 0, n_drafted = 0;
     uint64_t exits = 0;
+    int n_alone = 0;
     hsdi_plan_hopeless = 0.0; // the arms are there, whatever they promise
     for (int k = 0; k < 6; k++) {
         float temperature = k % 2 ? 0.8f : 0.0f;
@@ -160,13 +165,15 @@ static void forced_changes_change_no_token(void **state)
         n_replans += stats.replans;
         n_drafted += stats.drafted;
         exits |= f.exits;
+        n_alone += f.n_alone;
+        assert_int_equal(f.n_wrong, 0);
         hsd_session_close(&forced);
         hsd_session_close(&plain);
     }
     hsdi_plan_hopeless = before;
     print_message("%d changes, %d tokens drafted, exits %llx\n", (int)n_replans, (int)n_drafted,
                   (unsigned long long)exits);
-    assert_true(n_replans > 20 && n_drafted > 20);
+    assert_true(n_replans > 20 && n_drafted > 20 && n_alone > 0);
     assert_true(__builtin_popcountll(exits) >= 3);
     hsd_engine_close(&engine);
 }

@@ -3,8 +3,10 @@
 ///           pieces hold what each found, a failed one is its devices' reason and closes their
 ///           others; a model's shape adds up to its file.
 /// Does not prove: times (tests/cli/test_profile.py has the measuring).
+#include "engine/machine.h"
 #include "engine/profile.h"
 #include "tests/comma_locale.h"
+#include "topology/discover.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,6 +72,50 @@ static void a_kept_profile_is_found_by_its_fingerprints(void **state)
     snprintf(command, sizeof command, "for f in %s/profile*; do echo x > $f; done", folder);
     assert_int_equal(system(command), 0);
     assert_false(hsdi_profile_recall(1, target, draft, &got));
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+/// A description of this very machine, which says its fingerprint too.
+static void a_profile_with_a_description_is_that_descriptions(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/hsd-test-profile-XXXXXX", path[64], command[128], *text = NULL;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(setenv("HSD_CACHE_DIR", folder, 1), 0);
+    hsd_machine *here = NULL, *described = NULL;
+    assert_int_equal(hsd_machine_discover(&here, NULL), HSD_OK);
+    assert_int_equal(hsd_machine_print(here, HSD_MACHINE_YAML, &text, NULL), HSD_OK);
+    snprintf(path, sizeof path, "%s/here.yaml", folder);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    free(text);
+    assert_int_equal(hsd_machine_read(path, &described, NULL), HSD_OK);
+    uint64_t key = hsdi_machine_key(described);
+    assert_true(key != hsdi_machine_key(here));
+
+    hsd_profile_options options;
+    hsd_profile_options_init(&options);
+    options.devices = cpu;
+    options.n_devices = 1;
+    options.topology_path = path;
+    hsd_profile *profile = NULL;
+    assert_int_equal(hsd_profile_begin(&options, &profile, NULL), HSD_OK);
+    hsdi_profile *data = data_of(profile), *got = NULL;
+    uint64_t target = data->costs.target.fingerprint, draft = data->costs.draft.fingerprint;
+    assert_true(data->is_described);
+    assert_int_equal(hsd_profile_keep(profile, NULL), HSD_OK);
+    assert_false(hsdi_profile_recall(hsdi_profile_machine(), target, draft, &got));
+    assert_false(hsdi_profile_recall(hsdi_discover_fingerprint(), target, draft, &got));
+    assert_true(hsdi_profile_recall(key, target, draft, &got));
+    assert_true(got->is_described);
+    hsdi_profile_free(&got);
+    hsdi_profile_free(&data);
+    hsd_profile_free(&profile);
+    hsd_machine_free(&here);
+    hsd_machine_free(&described);
     snprintf(command, sizeof command, "rm -r %s", folder);
     assert_int_equal(system(command), 0);
 }
@@ -169,6 +215,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kept_profile_is_found_by_its_fingerprints),
+        cmocka_unit_test(a_profile_with_a_description_is_that_descriptions),
         cmocka_unit_test(a_locale_with_decimal_commas_changes_no_text),
         cmocka_unit_test(pieces_are_joined_and_fail_by_themselves),
         cmocka_unit_test(a_models_shape_adds_up_to_its_file),

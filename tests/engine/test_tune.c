@@ -178,6 +178,52 @@ static void a_tuned_device_has_the_table(void **state)
     hsdi_device_close(&device);
 }
 
+/// With what the first time kept, with and without rows in 8 bits in turn: every table begins with
+/// the one before, and holds one kind of numbers per type.
+static void a_device_may_be_tuned_again(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"Q8_0", "Q4_0"};
+    hsd_tune_options options;
+    hsd_tuned first[HSD_TUNED_MAX], again[HSD_TUNED_MAX];
+    hsd_error err = {0};
+    int n = 0, n_again = 0;
+    skip_where_one_thread_must_submit();
+    hsd_tune_options_init(&options);
+    options.device = opencl_name();
+    options.types = types;
+    options.n_types = 2;
+    options.n_repeats = 2;
+    options.n_channels = 40;
+    options.int8 = true;
+    must(hsd_tune(&options, first, HSD_TUNED_MAX, &n, &err), &err);
+    for (int k = 0; k < 2; k++) {
+        options.int8 = k == 1;
+        must(hsd_tune(&options, again, HSD_TUNED_MAX, &n_again, &err), &err);
+        assert_int_equal(n_again, n);
+        for (int i = 0; i < n; i++) {
+            assert_string_equal(again[i].type, first[i].type);
+            assert_string_equal(again[i].before, first[i].after);
+            assert_int_equal(again[i].n_wrong, 0);
+            assert_true(again[i].before_us > 0.0 && again[i].after_us > 0.0);
+        }
+        hsdi_device *device = open_opencl_or_skip();
+        const hsdi_tile_set *set = hsdi_device_tiles(device);
+        assert_true(set->tuned);
+        assert_true(hsdi_tiles_fit(&set->tiles, &set->limits));
+        for (int t = 0; t < HSDI_N_TILE_TYPES; t++) {
+            bool is_dot = set->tiles.of[t][0].kind == HSDI_TILE_DOT;
+            for (int c = 1; c < HSDI_TILE_CLASSES; c++) {
+                assert_int_equal(set->tiles.of[t][c].kind == HSDI_TILE_DOT, is_dot);
+            }
+        }
+        hsdi_device_close(&device);
+        memcpy(first, again, sizeof first);
+        const text want = generate(HSD_MODE_AR), got = generate(HSD_MODE_MIRROR);
+        assert_memory_equal(&got, &want, sizeof want);
+    }
+}
+
 static void what_cannot_be_tuned_is_refused(void **state)
 {
     (void)state;
@@ -210,6 +256,7 @@ int main(void)
         cmocka_unit_test(no_table_changes_the_text),
         cmocka_unit_test(rows_in_8_bits_give_one_text_in_every_mode),
         cmocka_unit_test(a_tuned_device_has_the_table),
+        cmocka_unit_test(a_device_may_be_tuned_again),
     };
     only_the_cases_asked_for();
     return cmocka_run_group_tests(tests, begin, end);

@@ -43,6 +43,10 @@
 #ifndef PAUSES      /* 1: the target may go alone, and tell nothing meanwhile */
 #define PAUSES 0
 #endif
+#ifndef TRACES      /* 1: the target has a trace, for which workers record a span of every OPEN and
+                       STEP, and compares clocks; one worker */
+#define TRACES 0
+#endif
 /* A check that is left out; nothing is left out by default. */
 #define NOTHING 0
 #define TARGET_EPOCH 1  /* the target takes windows of other epochs */
@@ -53,11 +57,15 @@
 #define VERIFY 6        /* the target accepts whole windows */
 #define LOSS_COUNTS 7   /* a worker that was started again counts as one that failed */
 #define REFUSED_OFFER 8 /* the last window of a refused worker is kept */
+#define SPAN_NUMBER 9   /* the target takes spans that begin where it did not ask */
 #ifndef WITHOUT
 #define WITHOUT NOTHING
 #endif
 
 mtype = { HELLO, WELCOME, OPEN, STEP, COMMIT, ALONE, WINDOW, UNKNOWN, ORDER, VOCABULARY, CLOSE };
+#if TRACES
+mtype = { CLOCK_, TIME, RECORD, GIVE, FORGET, SPANS }; /* CLOCK is taken; RECORD, GIVE, FORGET: TRACE */
+#endif
 
 /* type, epoch, step, window or row and next, n_committed, text or ghost text */
 chan to_worker[WORKERS] = [QUEUE] of { mtype, byte, byte, byte, byte, short };
@@ -90,6 +98,11 @@ bit is_calm;
 bit is_finished;
 bit is_busy[WORKERS]; /* has something to send, if it lives */
 bit is_expired, is_waiting;
+#if TRACES
+byte spans_next;        /* number of the span to ask for next */
+bit is_giving, is_timed;/* answers are awaited */
+byte asked;             /* which of the CLOCKs is */
+#endif
 
 inline set_length(out, tokens)
 {
@@ -157,6 +170,45 @@ inline tell(i, type, what, n, ghost)
     :: n_faults < FAULTS && !is_calm -> n_faults++
     fi
 }
+
+#if TRACES
+/* Frames for the trace: no session, no epoch; a full queue is as good as a loss. */
+inline tell_trace(i, type, what)
+{
+    if
+    :: nfull(to_worker[i]) -> to_worker[i]!type(0, 0, what, 0, 0)
+    :: full(to_worker[i])
+    :: n_faults < FAULTS && !is_calm -> n_faults++
+    fi
+}
+
+inline on_time(what)
+{
+    if
+    :: is_timed && what == asked -> is_timed = 0
+    :: else -> skip
+    fi
+}
+
+/* from, next, is_last, and as a ghost how many spans the worker had recorded in all by then, as
+ * the number that the last of them would have. */
+inline on_spans(from, what, last, ghost)
+{
+    if
+    :: is_giving && (from == spans_next || WITHOUT == SPAN_NUMBER) ->
+        assert(from == spans_next); /* nothing twice, and nothing left out */
+        spans_next = what;
+        is_giving = 0;
+        /* All there was is given. A worker that forgets between two answers may cost some. */
+        assert(!last || n_faults > 0 || ghost == spans_next);
+        if
+        :: !last -> is_giving = 1; tell_trace(0, GIVE, spans_next)
+        :: else
+        fi
+    :: else -> skip
+    fi
+}
+#endif
 
 inline open_session(i, awaited)
 {
@@ -232,7 +284,15 @@ inline receive(i)
     :: peers[i].state == REFUSED -> skip
     :: else ->
         if
-        :: type == WELCOME && peers[i].state == CALLING -> open_session(i, 0)
+        :: type == WELCOME && peers[i].state == CALLING ->
+#if TRACES
+            tell_trace(i, RECORD, spans_next);
+#endif
+            open_session(i, 0)
+#if TRACES
+        :: type == TIME -> on_time(f_what)
+        :: type == SPANS -> on_spans(f_step, f_what, f_n, f_text)
+#endif
         :: type == WINDOW && is_current -> on_window(i, f_step, f_what, f_n, f_text)
         :: type == UNKNOWN && is_current -> on_error(i, UNKNOWN)
         :: type == ORDER && is_current -> on_error(i, ORDER)
@@ -476,7 +536,11 @@ inline begin_generation()
         peers[i].n_failures = 0;
         peers[i].n_ghost = 0;
         if
-        :: peers[i].state == OPENED || peers[i].state == READY -> open_session(i, 1)
+        :: peers[i].state == OPENED || peers[i].state == READY ->
+#if TRACES
+            tell_trace(i, RECORD, spans_next);
+#endif
+            open_session(i, 1)
         :: peers[i].state == REFUSED -> peers[i].state = CALLING /* mended, or another by now */
         :: else
         fi;
@@ -485,6 +549,38 @@ inline begin_generation()
     od;
     i = 0
 }
+
+#if TRACES
+/* Behind a generation: clocks, then spans, both until the time is over. */
+inline take_spans()
+{
+    atomic {
+        if
+        :: peers[0].state == OPENED ->
+            asked = 1 - asked;
+            is_timed = 1;
+            tell_trace(0, CLOCK_, asked)
+        :: else
+        fi
+    }
+    do
+    :: atomic { nempty(to_target[0]) -> receive(0) }
+    :: !is_timed -> break
+    :: is_timed = 0; break
+    od;
+    atomic {
+        if
+        :: peers[0].state == OPENED -> is_giving = 1; tell_trace(0, GIVE, spans_next)
+        :: else
+        fi
+    }
+    do
+    :: atomic { nempty(to_target[0]) -> receive(0) }
+    :: !is_giving -> break
+    :: is_giving = 0; break /* also at once: the caller stopped the generation */
+    od
+}
+#endif
 
 proctype target()
 {
@@ -526,10 +622,19 @@ proctype target()
         :: n_out == TOKENS -> break
         :: n_out > 0 && CALM == 99 -> break /* the caller stops it */
         od;
+#if TRACES
+        take_spans();
+#endif
         generation++
     :: else -> break
     od;
-    atomic { tell_all(CLOSE, 0, 0, 0); is_finished = 1 }
+    atomic {
+#if TRACES
+        tell_trace(0, FORGET, 0);
+#endif
+        tell_all(CLOSE, 0, 0, 0);
+        is_finished = 1
+    }
 }
 
 /* A worker's frame is lost when the queue is full. */
@@ -563,6 +668,44 @@ inline check(is_due)
         fi
     fi
 }
+
+#if !TRACES
+#define record_span() skip
+#else
+inline record_span()
+{
+    n_spans = n_spans + is_recording;
+    n_ghost = n_ghost + is_recording
+}
+
+inline on_record(what)
+{
+    if
+    :: is_recording -> skip /* its target goes on */
+    :: else ->
+        is_recording = 1;
+        n_ghost = what;
+        n_spans = what
+    fi
+}
+
+/* From a number on: what there is, or a part of it. Who does not record says that it is all, and
+ * that is not compared: what the target warns of. */
+inline on_give(from)
+{
+    if
+    :: !is_recording -> answer(SPANS, 0, from, from, 1, from)
+    :: else ->
+        n_given = (n_spans > from -> n_spans : from);
+        if
+        :: answer(SPANS, 0, from, n_given, 1, n_ghost)
+        :: n_spans > from + 1 -> answer(SPANS, 0, from, from + 1, 0, n_ghost)
+        :: answer(SPANS, 0, from, from, 0, n_ghost) /* looked at enough in this turn */
+        fi;
+        n_given = 0
+    fi
+}
+#endif
 
 inline on_step()
 {
@@ -616,6 +759,10 @@ proctype worker(byte id)
 {
     bit is_open, is_stepped, is_good, is_other;
     byte epoch, at, w_n, offered, n_offered;
+#if TRACES
+    bit is_recording;
+    byte n_spans, n_given, n_ghost; /* the number of the next span; n_ghost: as it should be */
+#endif
     short w_text;
     byte f_epoch, f_step, f_what, f_n;
     short f_text;
@@ -626,12 +773,24 @@ end:
     :: atomic { to_worker[id]?type, f_epoch, f_step, f_what, f_n, f_text ->
         if
         :: type == HELLO -> answer(WELCOME, f_epoch, 0, 0, 0, 0)
+#if TRACES
+        :: type == CLOCK_ -> answer(TIME, 0, 0, f_what, 0, 0)
+        :: type == RECORD -> on_record(f_what)
+        :: type == GIVE -> on_give(f_what)
+        :: type == FORGET -> is_recording = 0; n_spans = 0; n_ghost = 0
+#endif
+#if TRACES
+        :: is_other && (type == OPEN || type == STEP || type == COMMIT) ->
+            answer(VOCABULARY, f_epoch, 0, 0, 0, 0)
+#else
         :: is_other && type != HELLO && type != CLOSE -> answer(VOCABULARY, f_epoch, 0, 0, 0, 0)
+#endif
         :: !is_other && type == OPEN ->
             is_open = 1;
             epoch = f_epoch; at = f_step; w_text = f_text; w_n = f_n;
-            offered = 1; is_stepped = 0; is_busy[id] = 1
-        :: !is_other && type == STEP -> on_step()
+            offered = 1; is_stepped = 0; is_busy[id] = 1;
+            record_span()
+        :: !is_other && type == STEP -> on_step(); record_span()
         :: !is_other && type == COMMIT -> on_commit()
         :: !is_other && type == ALONE -> on_alone()
         :: type == CLOSE -> forget()
@@ -654,6 +813,9 @@ end:
     :: atomic { n_faults < FAULTS && !is_calm ->
         n_faults++;
         forget();
+#if TRACES
+        is_recording = 0; n_spans = 0; n_ghost = 0;
+#endif
         do
         :: nempty(to_worker[id]) -> to_worker[id]?_, _, _, _, _, _
         :: break
@@ -662,6 +824,13 @@ end:
         :: is_other = 0
         :: CALM == 99 -> is_other = 1; answer(VOCABULARY, 0, 0, 0, 0, 0)
         fi }
+#if TRACES
+    /* The target was silent for too long between generations: session and trace are forgotten. */
+    :: atomic { n_faults < FAULTS && !is_calm && is_open ->
+        n_faults++;
+        forget();
+        is_recording = 0; n_spans = 0; n_ghost = 0 }
+#endif
     /* Dies for good, or stops for ever. */
     :: atomic { n_faults < FAULTS && CALM == 99 -> n_faults++; forget(); goto end_dead }
 #ifdef CLOCK

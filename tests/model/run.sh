@@ -68,6 +68,8 @@ check "late windows" holds safety -DGENERATIONS=1 -DTOKENS=3 -DFAULTS=1 -DQUEUE=
 check "two workers" holds safety -DGENERATIONS=1 -DWORKERS=2 -DTOKENS=2 -DLENGTH=1 -DFAULTS=1 -DQUEUE=2
 check "passes that nobody is told of" holds safety -DGENERATIONS=1 -DTOKENS=4 -DLENGTH=1 -DFAULTS=1 -DQUEUE=2 \
     -DPAUSES=1
+check "traces" holds safety -DTRACES=1 -DTOKENS=2 -DLENGTH=1 -DFAULTS=0 -DQUEUE=2
+check "traces and faults" holds safety -DTRACES=1 -DGENERATIONS=1 -DTOKENS=2 -DLENGTH=1 -DFAULTS=1 -DQUEUE=2
 check "a worker that lives is used again" holds safety -DGENERATIONS=1 -DTOKENS=7 -DLENGTH=1 -DQUEUE=3 \
     -DFAULTS=2 -DFAILURES=2 -DCALM=2 -DRETURN=2
 check "the generation finishes" holds liveness -DGENERATIONS=1 -DCLOCK=1 -DTOKENS=2 -DLENGTH=1 -DFAULTS=1 \
@@ -86,5 +88,7 @@ check "mutant: no deadline, a cycle" 'acceptance cycle' liveness -DWITHOUT=5 -DG
 check "mutant: no verification" 'assertion violated (text==truth)' small -DWITHOUT=6 -DTOKENS=2 -DQUEUE=2
 check "mutant: restarts are failures" 'assertion violated (peers.*n_ghost>' small -DWITHOUT=7 -DGENERATIONS=1 \
     -DTOKENS=4 -DLENGTH=1 -DQUEUE=2 -DFAILURES=0
+check "mutant: spans that were not asked for" 'assertion violated (f_step==spans_next)' small -DTRACES=1 -DWITHOUT=9 \
+    -DTOKENS=2 -DLENGTH=1 -DFAULTS=0 -DQUEUE=2
 check "mutant: a refused worker's window is kept" "$window" small -DWITHOUT=8 -DTOKENS=2 -DQUEUE=2 -DFAULTS=1
 exit $failed

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { N_CALLS = 14, HUNG_MAX = 64 };
+enum { N_CALLS = 15, HUNG_MAX = 64 };
 
 static const char *const names[N_CALLS] = {"clCreateContext",
                                            "clCreateCommandQueue",
@@ -25,12 +25,14 @@ static const char *const names[N_CALLS] = {"clCreateContext",
                                            "clFlush",
                                            "clEnqueueMapBuffer",
                                            "clEnqueueUnmapMemObject",
-                                           "clGetDeviceIDs"};
+                                           "clGetDeviceIDs",
+                                           "clGetKernelWorkGroupInfo"};
 
 static cl_icd_dispatch below, mine;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; // guards what follows
 static hsd_fault_plan plan;
-static int counts[N_CALLS], n_faults, n_hung;
+static int counts[N_CALLS], n_faults, n_hung, n_mapped;
+static long long n_map_bytes;
 static bool is_lost;
 static cl_event hung[HUNG_MAX];
 
@@ -210,6 +212,27 @@ static cl_int CL_API_CALL send(cl_command_queue queue, cl_mem to, cl_bool blocks
                : below.clEnqueueWriteBuffer(queue, to, blocks, at, size, from, n, list, event);
 }
 
+static void count_map(int n, long long n_bytes)
+{
+    pthread_mutex_lock(&lock);
+    n_mapped += n;
+    n_map_bytes += n_bytes;
+    pthread_mutex_unlock(&lock);
+}
+
+static cl_int CL_API_CALL kernel_group(cl_kernel kernel, cl_device_id device,
+                                       cl_kernel_work_group_info what, size_t size, void *value,
+                                       size_t *size_out)
+{
+    cl_int fault;
+    cl_int code = below.clGetKernelWorkGroupInfo(kernel, device, what, size, value, size_out);
+    if (what == CL_KERNEL_WORK_GROUP_SIZE && size == sizeof(size_t) &&
+        fails_with("clGetKernelWorkGroupInfo", &fault)) {
+        *(size_t *)value = 1;
+    }
+    return code;
+}
+
 static void *CL_API_CALL map(cl_command_queue queue, cl_mem memory, cl_bool blocks,
                              cl_map_flags flags, size_t at, size_t size, cl_uint n,
                              const cl_event *list, cl_event *event, cl_int *code)
@@ -219,16 +242,22 @@ static void *CL_API_CALL map(cl_command_queue queue, cl_mem memory, cl_bool bloc
         *code = fault;
         return NULL;
     }
-    return below.clEnqueueMapBuffer(queue, memory, blocks, flags, at, size, n, list, event, code);
+    void *got =
+        below.clEnqueueMapBuffer(queue, memory, blocks, flags, at, size, n, list, event, code);
+    count_map(got ? 1 : 0, got ? (long long)size : 0);
+    return got;
 }
 
 static cl_int CL_API_CALL unmap(cl_command_queue queue, cl_mem memory, void *at, cl_uint n,
                                 const cl_event *list, cl_event *event)
 {
     cl_int fault;
-    return fails_with("clEnqueueUnmapMemObject", &fault)
-               ? fault
-               : below.clEnqueueUnmapMemObject(queue, memory, at, n, list, event);
+    if (fails_with("clEnqueueUnmapMemObject", &fault)) {
+        return fault;
+    }
+    cl_int code = below.clEnqueueUnmapMemObject(queue, memory, at, n, list, event);
+    count_map(code == CL_SUCCESS ? -1 : 0, 0);
+    return code;
 }
 
 static cl_int CL_API_CALL mark(cl_command_queue queue, cl_uint n, const cl_event *list,
@@ -253,7 +282,8 @@ static void set(const hsd_fault_plan *next)
     pthread_mutex_lock(&lock);
     plan = *next;
     memset(counts, 0, sizeof counts);
-    n_faults = 0;
+    n_faults = n_mapped = 0;
+    n_map_bytes = 0;
     is_lost = false;
     pthread_mutex_unlock(&lock);
 }
@@ -275,6 +305,22 @@ static int faults(void)
     return n;
 }
 
+static int mapped(void)
+{
+    pthread_mutex_lock(&lock);
+    int n = n_mapped;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
+static long long map_bytes(void)
+{
+    pthread_mutex_lock(&lock);
+    long long n = n_map_bytes;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
 static void release(void)
 {
     pthread_mutex_lock(&lock);
@@ -288,8 +334,12 @@ static void release(void)
 }
 
 __attribute__((visibility("default"))) extern const hsd_fault_control hsd_opencl_fault_control;
-const hsd_fault_control hsd_opencl_fault_control = {
-    .set = set, .n_calls = calls_of, .n_faults = faults, .release = release};
+const hsd_fault_control hsd_opencl_fault_control = {.set = set,
+                                                    .n_calls = calls_of,
+                                                    .n_faults = faults,
+                                                    .release = release,
+                                                    .n_mapped = mapped,
+                                                    .n_map_bytes = map_bytes};
 
 __attribute__((visibility("default"))) cl_int CL_API_CALL clGetLayerInfo(cl_layer_info name,
                                                                          size_t size, void *value,
@@ -325,6 +375,7 @@ __attribute__((visibility("default"))) cl_int CL_API_CALL clInitLayer(cl_uint n,
     below = mine = *target;
     plan_from_environment();
     mine.clGetDeviceIDs = list;
+    mine.clGetKernelWorkGroupInfo = kernel_group;
     mine.clCreateContext = create_context;
     mine.clCreateCommandQueue = create_queue;
     mine.clCreateBuffer = create_buffer;

@@ -9,7 +9,8 @@
 #include <stdbool.h>
 
 typedef enum hsd_fault_kind {
-    HSD_FAULT_CODE = 0,  ///< the call returns a code and does nothing
+    HSD_FAULT_CODE = 0,  ///< the call returns a code and does nothing; clGetKernelWorkGroupInfo
+                         ///< says 1 instead
     HSD_FAULT_LOST = 1,  ///< so do this call and all that come after it, of every kind
     HSD_FAULT_ABORT = 3, ///< the driver ends the process
     HSD_FAULT_STOP = 4,  ///< the call never returns
@@ -29,6 +30,8 @@ typedef struct hsd_fault_control {
     int (*n_calls)(const char *call); ///< since the plan was set
     int (*n_faults)(void);            ///< since the plan was set
     void (*release)(void);            ///< let what hangs go on
+    int (*n_mapped)(void);            ///< maps without their unmaps, since the plan was set
+    long long (*n_map_bytes)(void);   ///< of all maps, likewise
 } hsd_fault_control;
 
 #define HSD_FAULT_SYMBOL "hsd_opencl_fault_control"

@@ -113,11 +113,12 @@ static void check(const hsd_fault_plan *plan, bool is_target, const text *want)
     hsd_error err = {0};
     hsd_status status;
     bool came, was_slow;
-    int n_tries = 0;
+    int n_tries = 0, n_mapped = 0;
     do {
         control->set(plan);
         status = run(is_target, &got, &err);
         came = control->n_faults() > 0;
+        n_mapped = control->n_mapped();
         control->set(&no_fault);
         control->release();
         // A busy machine may be taken for a queue that stands still.
@@ -128,6 +129,14 @@ static void check(const hsd_fault_plan *plan, bool is_target, const text *want)
     }
     // Memory that is freed is unmapped too: there a failure changes nothing.
     bool matters = strcmp(plan->call, "clEnqueueUnmapMemObject") != 0;
+    // What was mapped is unmapped, no more and no less, unless that very call failed. A wait that
+    // fails gives the device up, with all that it may still use.
+    bool waits = strcmp(plan->call, "clEnqueueMarkerWithWaitList") == 0 ||
+                 strcmp(plan->call, "clFlush") == 0;
+    bool is_even = plan->kind == HSD_FAULT_CODE && !waits && (matters || status != HSD_OK);
+    if (is_even && n_mapped != 0) {
+        explain(plan, is_target, status, &err, "maps and unmaps are not as many");
+    }
     if (is_target && came && matters && status == HSD_OK) {
         explain(plan, is_target, status, &err, "nothing was said");
     }
@@ -227,6 +236,48 @@ static void a_queue_stands_still(void **state)
     unsetenv("HSD_DEVICE_TIMEOUT_S");
 }
 
+/// The table of a pass is as long as the pass needs, not as the graph could.
+static void little_is_mapped_for_a_pass(void **state)
+{
+    (void)state;
+    enum { BYTES_OF_A_PASS = 60000 };
+    text got;
+    hsd_error err = {0};
+    hsd_engine *engine = NULL;
+    hsd_engine_options options;
+    hsd_engine_options_init(&options);
+    options.target_device = "opencl";
+    options.n_threads = options.n_draft_threads = 1;
+    setenv("HSD_DEVICE_LISTS", "1", 1);
+    control->set(&no_fault);
+    assert_int_equal(hsd_engine_open(&options, &engine, &err), HSD_OK);
+    assert_int_equal(generate(engine, HSD_MODE_AR, &got, &err), HSD_OK); // and graphs are made
+    control->set(&no_fault);
+    assert_int_equal(generate(engine, HSD_MODE_AR, &got, &err), HSD_OK);
+    long long n_bytes = control->n_map_bytes();
+    int n_maps = control->n_calls("clEnqueueMapBuffer");
+    hsd_engine_close(&engine);
+    unsetenv("HSD_DEVICE_LISTS");
+    print_message("%d maps, %lld bytes\n", n_maps, n_bytes);
+    if (n_maps == 0) {
+        skip(); // nothing is shared with this device
+    }
+    assert_true(n_bytes < (long long)n_maps * BYTES_OF_A_PASS);
+}
+
+static void a_kernel_that_needs_too_much_is_refused(void **state)
+{
+    (void)state;
+    text got;
+    hsd_error err = {0};
+    const hsd_fault_plan plan = {"clGetKernelWorkGroupInfo", 3, HSD_FAULT_CODE, 0};
+    control->set(&plan);
+    assert_int_equal(run(true, &got, &err), HSD_EUNSUPPORTED);
+    control->set(&no_fault);
+    assert_non_null(strstr(err.message, "takes 1 work-items in a group"));
+    assert_int_equal(run(true, &got, &err), HSD_OK);
+}
+
 static int open_layer(void **state)
 {
     (void)state;
@@ -254,6 +305,8 @@ int main(void)
         cmocka_unit_test(calls_of_the_target_fail),
         cmocka_unit_test(calls_of_the_draft_fail),
         cmocka_unit_test(a_queue_stands_still),
+        cmocka_unit_test(little_is_mapped_for_a_pass),
+        cmocka_unit_test(a_kernel_that_needs_too_much_is_refused),
     };
     return cmocka_run_group_tests(tests, open_layer, NULL);
 }
