@@ -360,7 +360,7 @@ static hsd_status measure_all(measuring *m, hsd_error *err)
     int own = e->draft_place.open ? 0 : e->n_draft_threads, cpu = hsdi_first_cpu(e);
     if (is_known && !still_holds(m, i_target, i_draft, alone, own)) {
         // What was seen of acceptance holds whatever the machine did.
-        c->n_tables = c->n_slowdowns = 0;
+        c->n_tables = c->n_slowdowns = c->n_turns = 0;
         c->rendezvous = (hsdi_cost_rendezvous){0};
     }
     hsdi_costs_settle(c, HSDI_COST_PAST);
