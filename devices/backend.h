@@ -23,6 +23,7 @@ struct hsdi_device {
 struct hsdi_weight {
     const hsdi_backend *ops;
     hsdi_type type;
+    int n_heads; ///< 0: one matrix; else so many of [n_out, n_in], for HSDI_OP_HEADS
     int n_out, n_in, uses;
     size_t size_bytes; ///< on the device
 };

@@ -40,8 +40,9 @@ int64_t hsdi_device_n_submitted(const hsdi_device *device)
     return atomic_load(&device->n_submitted);
 }
 
-hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out, int n_in,
-                              const void *data, int uses, hsdi_weight **out, hsd_error *err)
+static hsd_status create_weight(hsdi_device *device, hsdi_type type, int n_heads, int n_out,
+                                int n_in, const void *data, int uses, hsdi_weight **out,
+                                hsd_error *err)
 {
     const hsdi_type_info *info = hsdi_type_find(type);
     if (!device || !data || !out || (uses & ~HSDI_USE_STAYS) == 0) {
@@ -55,12 +56,32 @@ hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out, in
         return hsdi_fail(err, HSD_EINVAL, "weight", "shape [%d, %d] does not suit %s", n_out, n_in,
                          info->name);
     }
+    if ((uses & HSDI_USE_HEADS) != 0 && n_heads == 0) {
+        return hsdi_fail(err, HSD_EINVAL, "weight", "one matrix is no operand per head");
+    }
     if ((uses & HSDI_USE_VECTOR) && n_out != 1) {
         return hsdi_fail(err, HSD_EINVAL, "weight", "a vector has one row, not %d", n_out);
     }
     struct hsdi_weight shape = {
-        .ops = device->ops, .type = type, .n_out = n_out, .n_in = n_in, .uses = uses};
+        .ops = device->ops, .type = type, .n_heads = n_heads, .n_out = n_out, .n_in = n_in, .uses = uses};
     return device->ops->weight_create(device, &shape, data, out, err);
+}
+
+hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out, int n_in,
+                              const void *data, int uses, hsdi_weight **out, hsd_error *err)
+{
+    return create_weight(device, type, 0, n_out, n_in, data, uses, out, err);
+}
+
+hsd_status hsdi_weight_create_heads(hsdi_device *device, hsdi_type type, int n_heads, int n_out,
+                                    int n_in, const void *data, int uses, hsdi_weight **out,
+                                    hsd_error *err)
+{
+    if (n_heads < 1 || n_out < 1 || n_out > (INT_MAX - HSDI_GROUP) / n_heads ||
+        (uses & ~(HSDI_USE_HEADS | HSDI_USE_STAYS))) {
+        return hsdi_fail(err, HSD_EINVAL, "weight", "%d heads of [%d, %d]", n_heads, n_out, n_in);
+    }
+    return create_weight(device, type, n_heads, n_out, n_in, data, uses, out, err);
 }
 
 void hsdi_weight_destroy(hsdi_weight **weight)
@@ -175,6 +196,40 @@ static bool matmul_ok(const hsdi_backend *ops, const hsdi_op *op)
     return op->n_parts >= 1;
 }
 
+static bool norm_ok(const hsdi_backend *ops, const hsdi_op *op)
+{
+    return (op->pre == HSDI_PRE_RMS_NORM || op->pre == HSDI_PRE_LAYER_NORM) &&
+           op->x.width == op->y.width && op->x.value != op->y.value &&
+           use_ok(ops, op->norm_w, HSDI_USE_VECTOR, op->x.width) &&
+           (!op->norm_b || use_ok(ops, op->norm_b, HSDI_USE_VECTOR, op->x.width));
+}
+
+static bool heads_product_ok(const hsdi_backend *ops, const hsdi_op *op)
+{
+    const struct hsdi_weight *w = op->parts[0].w, *bias = op->parts[0].bias;
+    return op->n_parts == 1 && op->n_head >= 1 && op->x.width % op->n_head == 0 &&
+           op->y.width % op->n_head == 0 && op->x.value != op->y.value &&
+           use_ok(ops, w, HSDI_USE_HEADS, op->x.width / op->n_head) && w->n_heads == op->n_head &&
+           w->n_out == op->y.width / op->n_head &&
+           (!bias || use_ok(ops, bias, HSDI_USE_VECTOR, op->y.width));
+}
+
+/// Keys and values of the graph's heads, or the input of a layer once for all of its heads.
+static bool store_ok(const hsdi_heads *h, const hsdi_op *op)
+{
+    int width = h->n_kv * h->d_head;
+    return op->layer >= 0 && op->y.width == op->x.width &&
+           (op->layout == HSDI_LAYOUT_EL || op->x.width == width);
+}
+
+static bool attn_ok(const hsdi_heads *h, const hsdi_op *op)
+{
+    bool is_el = op->layout == HSDI_LAYOUT_EL;
+    return op->layer >= 0 && op->y.width == op->x.width && op->x.value != op->y.value &&
+           (is_el ? op->n_head >= 1 && op->x.width % op->n_head == 0
+                  : op->x.width == h->n_head * h->d_head);
+}
+
 static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_op *op)
 {
     const hsdi_heads *h = &d->heads;
@@ -197,11 +252,9 @@ static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_
         return op->n_head >= 1 && op->y.width == op->n_head * h->d_head && h->n_rot >= 2 &&
                h->rope_freqs;
     case HSDI_OP_STORE:
-        return view_ok(d, &op->x) && op->layer >= 0 && op->x.width == h->n_kv * h->d_head &&
-               op->y.width == op->x.width;
+        return view_ok(d, &op->x) && store_ok(h, op);
     case HSDI_OP_ATTN:
-        return view_ok(d, &op->x) && op->layer >= 0 && op->x.width == h->n_head * h->d_head &&
-               op->y.width == op->x.width;
+        return view_ok(d, &op->x) && attn_ok(h, op);
     case HSDI_OP_COPY:
         return view_ok(d, &op->x) && op->x.width == op->y.width;
     case HSDI_OP_TOP:
@@ -214,6 +267,10 @@ static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_
                (op->y.width == hsdi_draw_width(op->n_top, false) ||
                 op->y.width == hsdi_draw_width(op->n_top, true)) &&
                op->x.width <= HSDI_TOP_TOKENS_MAX;
+    case HSDI_OP_NORM:
+        return view_ok(d, &op->x) && norm_ok(ops, op);
+    case HSDI_OP_HEADS:
+        return view_ok(d, &op->x) && heads_product_ok(ops, op);
     case HSDI_N_OPS:
         break;
     }

@@ -161,6 +161,7 @@ enum {
     HSDI_USE_MATMUL = 1, ///< operand of a product
     HSDI_USE_ROWS = 2,   ///< rows are looked up by number (embedding table)
     HSDI_USE_VECTOR = 4, ///< one row of f32: norm weight, bias; converted if the type is another
+    HSDI_USE_HEADS = 16, ///< one operand per head: see hsdi_weight_create_heads
     HSDI_USE_STAYS = 8,  ///< with others: the data stays, so a device may use it where it is
 };
 
@@ -173,6 +174,13 @@ enum {
 HSD_NODISCARD hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out,
                                             int n_in, const void *data, int uses, hsdi_weight **out,
                                             hsd_error *err);
+/// Give n_heads matrices [n_out, n_in], which lie one behind the other in `data`, to a device: the
+/// operand of HSDI_OP_HEADS. `uses`: HSDI_USE_HEADS, with HSDI_USE_STAYS where the data stays.
+///
+/// Owner, errors : as hsdi_weight_create.
+HSD_NODISCARD hsd_status hsdi_weight_create_heads(hsdi_device *device, hsdi_type type, int n_heads,
+                                                  int n_out, int n_in, const void *data, int uses,
+                                                  hsdi_weight **out, hsd_error *err);
 void hsdi_weight_destroy(hsdi_weight **weight);
 size_t hsdi_weight_bytes(const hsdi_weight *weight);
 /// Has its device hung? Then it may still read the data that stays, which must never go away.

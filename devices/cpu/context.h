@@ -16,7 +16,8 @@ typedef struct hsdi_cpu_device {
 /// Matrix as the kernels want it, raw rows for lookup, or a vector of f32.
 typedef struct hsdi_cpu_weight {
     struct hsdi_weight base;
-    void *packed;     ///< owned, NULL without HSDI_USE_MATMUL
+    void *packed;     ///< owned, NULL without HSDI_USE_MATMUL and HSDI_USE_HEADS
+    size_t head_bytes; ///< from one head's packed matrix to the next
     const void *rows; ///< borrowed, NULL without HSDI_USE_ROWS
     int64_t row_bytes;
     float *vector; ///< owned, NULL without HSDI_USE_VECTOR

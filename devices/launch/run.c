@@ -139,6 +139,17 @@ static hsd_status start_product(const hsdi_launch_graph *g, const hsdi_launch *l
                               : a.status;
 }
 
+/// A launch whose work-items have several rows each.
+static hsd_status start_tiled(const hsdi_launch_graph *g, const hsdi_launch *l, int n_rows,
+                              hsd_error *err)
+{
+    hsdi_launch_args a = {.device = g->device, .kernel = l->kernel, .n = l->arg, .err = err};
+    hsdi_launch_arg_int(&a, n_rows);
+    return a.status == HSD_OK ? start(g, l->kernel, l->width,
+                                      (n_rows + l->n_tile_rows - 1) / l->n_tile_rows, err)
+                              : a.status;
+}
+
 /// Once per job: each has its own cache.
 static hsd_status start_on_caches(const hsdi_launch_graph *g, const hsdi_launch *l,
                                   const hsdi_job *jobs, int n_jobs, hsd_error *err)
@@ -207,9 +218,10 @@ static hsd_status start_all(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jo
     }
     for (int i = 0; i < g->n_launches && status == HSD_OK; i++) {
         const hsdi_launch *l = &g->launches[i];
-        status = l->layer >= 0   ? start_on_caches(g, l, jobs, n_jobs, err)
-                 : l->n_products ? start_product(g, l, n_rows, err)
-                                 : start(g, l->kernel, l->width, n_rows, err);
+        status = l->layer >= 0    ? start_on_caches(g, l, jobs, n_jobs, err)
+                 : l->n_products  ? start_product(g, l, n_rows, err)
+                 : l->n_tile_rows ? start_tiled(g, l, n_rows, err)
+                                  : start(g, l->kernel, l->width, n_rows, err);
     }
     return status;
 }

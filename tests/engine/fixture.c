@@ -31,7 +31,7 @@ void fixture_open_on(fixture *f, const char *path, hsdi_device *device, hsdi_isa
     memset(f, 0, sizeof *f);
     f->device = device;
     must(hsdi_model_load(path, &f->model, &err), &err);
-    must(hsdi_weights_create(f->model, 0, f->model->n_layers, f->device, &f->weights, &err), &err);
+    must(hsdi_weights_create(f->model, 0, f->model->n_layers, NULL, f->device, &f->weights, &err), &err);
     f->n_ctx = hsdi_model_max_ctx(f->model) < 512 ? f->model->n_ctx : 512;
     hsdi_runner_init(&f->runner, f->weights, f->device, hsdi_kernels_get(isa), f->n_ctx);
     const hsdi_target_stage_options options = {.exit_layer = exit_layer,
