@@ -28,11 +28,19 @@ struct hsdi_weight {
     size_t size_bytes; ///< on the device
 };
 
+/// A layer of a cache.
+typedef struct hsdi_cache_layer {
+    hsdi_layout layout;
+    int n_el; ///< layers before it that keep their input: where it lies in a cache of one piece
+} hsdi_cache_layer;
+
 struct hsdi_cache {
     const hsdi_backend *ops;
     int n_layers, n_cells, width, d_head;
     hsd_cache_type type;
     size_t size_bytes;
+    int el_width;
+    const hsdi_cache_layer *layers; ///< [n_layers]; owned by the front end
 };
 
 struct hsdi_buffer {
@@ -46,12 +54,27 @@ struct hsdi_graph {
     int n_layers;    ///< highest cache layer used plus one; 0: no cache
     int cache_width; ///< n_kv * d_head
     hsd_cache_type cache_type;
-    int draw_width; ///< of the rows that are drawn from; 0: none are
+    int draw_width;  ///< of the rows that are drawn from; 0: none are
+    int el_width;    ///< of what layers keep of their input; 0: none does
+    int8_t *layouts; ///< [n_layers] hsdi_layout, -1: not used; owned by the front end
 };
+
+/// Numbers that layer `layer` keeps of a token, and all layers before it.
+static inline size_t hsdi_cache_numbers(const struct hsdi_cache *c, int layer)
+{
+    return c->layers[layer].layout == HSDI_LAYOUT_EL ? (size_t)c->el_width : 2 * (size_t)c->width;
+}
+
+static inline size_t hsdi_cache_numbers_before(const struct hsdi_cache *c, int layer)
+{
+    size_t n_el = (size_t)c->layers[layer].n_el;
+    return n_el * (size_t)c->el_width + 2 * ((size_t)layer - n_el) * (size_t)c->width;
+}
 
 struct hsdi_backend {
     const char *name;
     bool has_top;         ///< takes HSDI_OP_TOP and HSDI_OP_DRAW
+    bool has_el;          ///< takes HSDI_OP_NORM, HSDI_OP_HEADS and HSDI_LAYOUT_EL
     unsigned cache_types; ///< bit t: has caches of hsd_cache_type t
     void (*device_close)(hsdi_device *device);
     hsd_status (*weight_create)(hsdi_device *device, const struct hsdi_weight *shape,

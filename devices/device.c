@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 void hsdi_device_init(hsdi_device *device, const hsdi_backend *ops, int n_threads)
 {
@@ -62,8 +63,12 @@ static hsd_status create_weight(hsdi_device *device, hsdi_type type, int n_heads
     if ((uses & HSDI_USE_VECTOR) && n_out != 1) {
         return hsdi_fail(err, HSD_EINVAL, "weight", "a vector has one row, not %d", n_out);
     }
-    struct hsdi_weight shape = {
-        .ops = device->ops, .type = type, .n_heads = n_heads, .n_out = n_out, .n_in = n_in, .uses = uses};
+    struct hsdi_weight shape = {.ops = device->ops,
+                                .type = type,
+                                .n_heads = n_heads,
+                                .n_out = n_out,
+                                .n_in = n_in,
+                                .uses = uses};
     return device->ops->weight_create(device, &shape, data, out, err);
 }
 
@@ -106,7 +111,22 @@ static bool cache_desc_ok(const hsdi_cache_desc *d)
 {
     return d && d->n_layers >= 1 && d->n_cells >= 1 && d->width >= 1 && d->d_head >= 0 &&
            (d->d_head == 0 || d->width % d->d_head == 0) && (int)d->type >= 0 &&
-           d->type < HSD_N_CACHE_TYPES;
+           d->type < HSD_N_CACHE_TYPES && d->el_width >= 0;
+}
+
+/// Layers of a cache as they are described; NULL when memory is short. *has_el: one keeps its
+/// input.
+static hsdi_cache_layer *make_layers(const hsdi_cache_desc *d, bool *has_el)
+{
+    hsdi_cache_layer *layers = calloc((size_t)d->n_layers, sizeof *layers);
+    int n_el = 0;
+    for (int i = 0; layers && i < d->n_layers; i++) {
+        layers[i].layout = d->layouts ? d->layouts[i] : HSDI_LAYOUT_KV;
+        layers[i].n_el = n_el;
+        n_el += layers[i].layout == HSDI_LAYOUT_EL;
+    }
+    *has_el = n_el > 0;
+    return layers;
 }
 
 hsd_status hsdi_cache_create(hsdi_device *device, const hsdi_cache_desc *desc, hsdi_cache **out,
@@ -122,19 +142,38 @@ hsd_status hsdi_cache_create(hsdi_device *device, const hsdi_cache_desc *desc, h
         return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name, "has no caches of type %s",
                          hsd_cache_type_name(desc->type));
     }
+    bool has_el;
+    hsdi_cache_layer *layers = make_layers(desc, &has_el);
+    if (!layers || (has_el && (!device->ops->has_el || desc->el_width < 1))) {
+        bool is_short = !layers;
+        free(layers);
+        return is_short ? hsdi_fail(err, HSD_ENOMEM, "cache", "%d layers", desc->n_layers)
+               : desc->el_width < 1 ? hsdi_fail(err, HSD_EINVAL, "cache",
+                                                "layers' input of %d elements", desc->el_width)
+                                    : hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name,
+                                                "has no caches of layers' input");
+    }
     struct hsdi_cache shape = {.ops = device->ops,
+                               .el_width = desc->el_width,
+                               .layers = layers,
                                .n_layers = desc->n_layers,
                                .n_cells = desc->n_cells,
                                .width = desc->width,
                                .d_head = desc->d_head ? desc->d_head : desc->width,
                                .type = desc->type};
-    return device->ops->cache_create(device, &shape, out, err);
+    hsd_status status = device->ops->cache_create(device, &shape, out, err);
+    if (status != HSD_OK) {
+        free(layers);
+    }
+    return status;
 }
 
 void hsdi_cache_destroy(hsdi_cache **cache)
 {
     if (cache && *cache) {
+        void *layers = (void *)(uintptr_t)(*cache)->layers;
         (*cache)->ops->cache_destroy(*cache);
+        free(layers);
         *cache = NULL;
     }
 }
@@ -304,6 +343,47 @@ static bool heads_ok(const hsdi_heads *h)
            h->n_head <= INT_MAX / h->d_head;
 }
 
+static bool uses_cache(const hsdi_op *op)
+{
+    return op->kind == HSDI_OP_STORE || op->kind == HSDI_OP_ATTN;
+}
+
+static bool is_el(const hsdi_op *op)
+{
+    return op->kind == HSDI_OP_NORM || op->kind == HSDI_OP_HEADS ||
+           (uses_cache(op) && op->layout == HSDI_LAYOUT_EL);
+}
+
+/// What a graph wants of its caches: a layout per layer, the same width of all inputs.
+static hsd_status find_layouts(const hsdi_graph_desc *desc, struct hsdi_graph *shape,
+                               hsd_error *err)
+{
+    const char *name = desc->name ? desc->name : "graph";
+    shape->layouts = calloc((size_t)shape->n_layers + 1, sizeof *shape->layouts);
+    if (!shape->layouts) {
+        return hsdi_fail(err, HSD_ENOMEM, name, "%d layers", shape->n_layers);
+    }
+    memset(shape->layouts, -1, (size_t)shape->n_layers);
+    for (int i = 0; i < desc->n_ops; i++) {
+        const hsdi_op *op = &desc->ops[i];
+        if (!uses_cache(op)) {
+            continue;
+        }
+        bool el = op->layout == HSDI_LAYOUT_EL;
+        int width = el && op->kind == HSDI_OP_ATTN ? op->x.width / op->n_head : op->x.width;
+        int8_t *layout = &shape->layouts[op->layer];
+        if ((*layout >= 0 && *layout != (int8_t)op->layout) ||
+            (el && shape->el_width > 0 && shape->el_width != width)) {
+            return hsdi_fail(err, HSD_EINVAL, name,
+                             "operation %d: layer %d has another layout or width elsewhere", i,
+                             op->layer);
+        }
+        *layout = (int8_t)op->layout;
+        shape->el_width = el ? width : shape->el_width;
+    }
+    return HSD_OK;
+}
+
 hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, hsdi_graph **out,
                               hsd_error *err)
 {
@@ -335,19 +415,31 @@ hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, 
             return hsdi_fail(err, HSD_EINVAL, desc->name ? desc->name : "graph",
                              "operation %d draws once more", i);
         }
+        if (is_el(op) && !device->ops->has_el) {
+            return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name,
+                             "operation %d: has no EL-attention", i);
+        }
         shape.draw_width = draws ? op->x.width : shape.draw_width;
-        if ((op->kind == HSDI_OP_STORE || op->kind == HSDI_OP_ATTN) &&
-            op->layer >= shape.n_layers) {
+        if (uses_cache(op) && op->layer >= shape.n_layers) {
             shape.n_layers = op->layer + 1;
         }
     }
-    return device->ops->graph_compile(device, desc, &shape, out, err);
+    hsd_status status = find_layouts(desc, &shape, err);
+    if (status == HSD_OK) {
+        status = device->ops->graph_compile(device, desc, &shape, out, err);
+    }
+    if (status != HSD_OK) {
+        free(shape.layouts);
+    }
+    return status;
 }
 
 void hsdi_graph_destroy(hsdi_graph **graph)
 {
     if (graph && *graph) {
+        int8_t *layouts = (*graph)->layouts;
         (*graph)->device->ops->graph_destroy(*graph);
+        free(layouts);
         *graph = NULL;
     }
 }
@@ -383,6 +475,15 @@ static hsd_status check_rows(const hsdi_graph *g, const hsdi_job *job, hsd_error
     return HSD_OK;
 }
 
+static bool layouts_match(const hsdi_graph *g, const hsdi_cache *c)
+{
+    bool match = g->el_width == 0 || g->el_width == c->el_width;
+    for (int i = 0; i < g->n_layers && match; i++) {
+        match = g->layouts[i] < 0 || g->layouts[i] == (int8_t)c->layers[i].layout;
+    }
+    return match;
+}
+
 static hsd_status check_job(const hsdi_graph *g, const hsdi_job *job, hsd_error *err)
 {
     if (!job || job->n_rows < 1 || job->n_rows > g->n_rows_max) {
@@ -408,7 +509,7 @@ static hsd_status check_job(const hsdi_graph *g, const hsdi_job *job, hsd_error 
     if (g->n_layers) {
         const hsdi_cache *c = job->cache;
         if (!c || c->ops != g->device->ops || c->n_layers < g->n_layers ||
-            c->width != g->cache_width || c->type != g->cache_type) {
+            c->width != g->cache_width || c->type != g->cache_type || !layouts_match(g, c)) {
             return hsdi_fail(err, HSD_EINVAL, "cache", "the cache does not suit the graph");
         }
         if (!job->cell || !job->path || !job->n_path || job->n_trunk < 0 ||

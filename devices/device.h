@@ -24,15 +24,18 @@ typedef struct hsdi_device hsdi_device;
 /// any number of graphs on devices of the same backend.
 typedef struct hsdi_weight hsdi_weight;
 
-/// Keys and values of one session: n_layers times [n_cells, width] for k and for v.
+/// What layers keep of one session's tokens: n_layers times [n_cells, width] for k and for v, or
+/// [n_cells, el_width] for a layer's input, by the layer's layout.
 typedef struct hsdi_cache hsdi_cache;
 
 /// What a cache is to hold. A graph that stores or attends names the same type.
 typedef struct hsdi_cache_desc {
     int n_layers, n_cells;
-    int width;           ///< elements of a key, and of a value: n_kv * d_head
-    int d_head;          ///< elements of one head: blocks of a type do not cross it; 0: width
-    hsd_cache_type type; ///< of the elements, in all layers
+    int width;    ///< elements of a key, and of a value: n_kv * d_head
+    int d_head;   ///< elements of one head: blocks of a type do not cross it; 0: width
+    int el_width; ///< elements of a layer's input, where a layer keeps that
+    const hsdi_layout *layouts; ///< [n_layers], borrowed; NULL: keys and values in all
+    hsd_cache_type type;        ///< of the elements, in all layers
 } hsdi_cache_desc;
 
 /// Rows of f32 that outlive a submission: hidden states between graphs, logits.

@@ -44,9 +44,9 @@ typedef enum hsdi_op_kind {
     HSDI_OP_TOP = 8,       ///< y = the list of the largest of x, see hsdi_top_width
     HSDI_OP_DRAW = 9,      ///< y = the list of the best of x by hsdi_job.draws, see devices/draw.h;
                            ///< x is overwritten. At most one in a graph
-    HSDI_OP_NORM = 10,       ///< y = pre(x), one of the norms
-    HSDI_OP_HEADS = 11,      ///< head i of y = head i of x times matrix i of parts[0].w, transposed,
-                             ///< + bias: n_head products that share nothing
+    HSDI_OP_NORM = 10,     ///< y = pre(x), one of the norms
+    HSDI_OP_HEADS = 11,    ///< head i of y = head i of x times matrix i of parts[0].w, transposed,
+                           ///< + bias: n_head products that share nothing
     HSDI_N_OPS = 12,
 } hsdi_op_kind;
 

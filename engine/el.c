@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,10 @@ hsd_status hsdi_el_check(const hsdi_model *m, hsd_error *err)
     }
     if (m->layers[0].k_norm.w) {
         return hsdi_fail(err, HSD_EUNSUPPORTED, "cache", "el needs keys that are not normed");
+    }
+    if (m->n_head > INT_MAX / m->n_embd) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, "cache", "el with %d heads of %d numbers",
+                         m->n_head, m->n_embd);
     }
     if (m->n_kv != m->n_head) {
         return hsdi_fail(err, HSD_EUNSUPPORTED, "cache",

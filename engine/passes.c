@@ -163,7 +163,9 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
         hsdi_cache_desc cells = {.n_layers = end - begin,
                                  .n_cells = o->n_cells,
                                  .width = m->n_kv * m->d_head,
-                                 .d_head = m->d_head};
+                                 .d_head = m->d_head,
+                                 .el_width = m->n_embd,
+                                 .layouts = hsdi_weights_layouts(weights) + begin};
         status = hsdi_cache_create(at->runner->device, &cells, &at->cache, err);
     }
     if (status == HSD_OK) {

@@ -321,7 +321,9 @@ hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
     hsdi_cache_desc cells = {.n_layers = n_layers,
                              .n_cells = n_cells,
                              .width = m->n_kv * m->d_head,
-                             .d_head = m->d_head};
+                             .d_head = m->d_head,
+                             .el_width = m->n_embd,
+                             .layouts = hsdi_weights_layouts(runner->weights)};
     hsd_status status;
     if ((status = hsdi_sampler_create(sampling, m->n_vocab, runner->kernels, &d->sampler, err)) !=
             HSD_OK ||

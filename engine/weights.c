@@ -251,9 +251,9 @@ void hsdi_weights_destroy(hsdi_weights **weights)
     }
     for (int i = 0; i < ws->model->n_layers; i++) {
         layer *l = &ws->layers[i];
-        linear *all[] = {&l->attn_norm, &l->qkv,  &l->q,        &l->k,        &l->v,
+        linear *all[] = {&l->attn_norm, &l->qkv,    &l->q,        &l->k,        &l->v,
                          &l->q_norm,    &l->k_norm, &l->attn_out, &l->ffn_norm, &l->gate,
-                         &l->up,        &l->down, &l->keys,     &l->values};
+                         &l->up,        &l->down,   &l->keys,     &l->values};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
             drop(ws, all[k]);
         }
@@ -356,11 +356,9 @@ static void add_el(builder *b, int i, bool fill_only)
     hsdi_op norm = *add_normed(b, &l->attn_norm, input);
     norm.kind = HSDI_OP_NORM;
     b->ops[b->n_ops - 1] = norm;
-    add(b, (hsdi_op){.kind = HSDI_OP_STORE,
-                     .x = input,
-                     .y = input,
-                     .layer = at,
-                     .layout = HSDI_LAYOUT_EL});
+    add(b,
+        (hsdi_op){
+            .kind = HSDI_OP_STORE, .x = input, .y = input, .layer = at, .layout = HSDI_LAYOUT_EL});
     if (fill_only) {
         return;
     }

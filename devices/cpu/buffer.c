@@ -91,8 +91,7 @@ hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight 
             pthread_mutex_unlock(&device->turn);
         }
     }
-    if (((shape->uses & HSDI_USE_VECTOR) && !w->vector) ||
-        (is_packed && !w->packed)) {
+    if (((shape->uses & HSDI_USE_VECTOR) && !w->vector) || (is_packed && !w->packed)) {
         hsdi_cpu_weight_destroy(&w->base);
         return hsdi_fail(err, HSD_ENOMEM, "weight", "[%d, %d]", shape->n_out, shape->n_in);
     }
@@ -143,8 +142,9 @@ hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *s
     hsdi_cpu_cache *c = calloc(1, sizeof *c);
     if (c) {
         c->base = *shape;
-        c->base.size_bytes = (size_t)shape->n_layers * 2 * (size_t)shape->n_cells *
-                             (size_t)shape->width * sizeof(float);
+        int last = shape->n_layers - 1;
+        size_t numbers = hsdi_cache_numbers_before(shape, last) + hsdi_cache_numbers(shape, last);
+        c->base.size_bytes = numbers * (size_t)shape->n_cells * sizeof(float);
         // Virtual memory only: pages come with the first write, so a long context costs nothing
         // until it is used.
         c->data = aligned_alloc(64, (c->base.size_bytes + 63) / 64 * 64);

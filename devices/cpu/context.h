@@ -16,16 +16,16 @@ typedef struct hsdi_cpu_device {
 /// Matrix as the kernels want it, raw rows for lookup, or a vector of f32.
 typedef struct hsdi_cpu_weight {
     struct hsdi_weight base;
-    void *packed;     ///< owned, NULL without HSDI_USE_MATMUL and HSDI_USE_HEADS
+    void *packed;      ///< owned, NULL without HSDI_USE_MATMUL and HSDI_USE_HEADS
     size_t head_bytes; ///< from one head's packed matrix to the next
-    const void *rows; ///< borrowed, NULL without HSDI_USE_ROWS
+    const void *rows;  ///< borrowed, NULL without HSDI_USE_ROWS
     int64_t row_bytes;
     float *vector; ///< owned, NULL without HSDI_USE_VECTOR
 } hsdi_cpu_weight;
 
 typedef struct hsdi_cpu_cache {
     struct hsdi_cache base;
-    float *data; ///< owned; layer l: k at (2l) * n_cells * width, v behind it
+    float *data; ///< owned; layers one behind the other: keys, then values, or inputs
 } hsdi_cpu_cache;
 
 hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight *shape,

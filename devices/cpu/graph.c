@@ -42,8 +42,8 @@ typedef struct cpu_graph {
     size_t private_stride;
     size_t head_act_bytes; ///< prepared rows of one head, of the largest HEADS
     char **head_acts;      ///< [n_threads] -> those
-    float **row_tmp; ///< [n_threads] -> one row before a product
-    void **attn_tmp; ///< [n_threads]
+    float **row_tmp;       ///< [n_threads] -> one row before a product
+    void **attn_tmp;       ///< [n_threads]
 } cpu_graph;
 
 typedef struct run {
@@ -152,21 +152,34 @@ static void rope_rows(const run *r, const step *s, int begin, int end)
     r->k->rope(&rope, begin, end);
 }
 
+/// Where the keys and values of a layer begin; both are the inputs of one that keeps those.
+typedef struct planes {
+    float *k, *v;
+} planes;
+
+static planes planes_of(const hsdi_cpu_cache *c, int layer)
+{
+    size_t n_cells = (size_t)c->base.n_cells;
+    bool is_el = c->base.layers[layer].layout == HSDI_LAYOUT_EL;
+    float *k = c->data + n_cells * hsdi_cache_numbers_before(&c->base, layer);
+    return (planes){k, is_el ? k : k + n_cells * (size_t)c->base.width};
+}
+
 static void store_rows(const run *r, const step *s, int begin, int end)
 {
     int x_stride, y_stride;
     const float *x = view_base(r, &s->op.x, &x_stride);
     const float *y = view_base(r, &s->op.y, &y_stride);
+    size_t width = (size_t)s->op.x.width;
     for (piece p = {0}; next_piece(r, begin, end, &p);) {
-        const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
-        size_t width = (size_t)c->base.width;
-        size_t plane = (size_t)c->base.n_cells * width;
-        float *k = c->data + 2 * (size_t)s->op.layer * plane;
+        planes to = planes_of((const hsdi_cpu_cache *)p.job->cache, s->op.layer);
         for (int i = p.begin; i < p.end; i++) {
             size_t at = (size_t)p.job->cell[i] * width;
             int64_t row = p.first + i;
-            memcpy(k + at, x + row * x_stride, width * sizeof(float));
-            memcpy(k + plane + at, y + row * y_stride, width * sizeof(float));
+            memcpy(to.k + at, x + row * x_stride, width * sizeof(float));
+            if (to.v != to.k) {
+                memcpy(to.v + at, y + row * y_stride, width * sizeof(float));
+            }
         }
     }
 }
@@ -182,31 +195,45 @@ static void copy_rows(const run *r, const step *s, int begin, int end)
     }
 }
 
-/// Attention of rows [begin, end) of the submission, kv heads [kv_begin, kv_end).
-static void attend(const run *r, const step *s, int begin, int end, int kv_begin, int kv_end,
-                   void *scratch)
+/// Heads as a step attends with them: those of the graph, or heads [begin, end) of a layer's input,
+/// which is the one key and value of all.
+typedef struct seen_as {
+    int n_head, n_kv, d_head, first;
+} seen_as;
+
+static seen_as heads_of(const run *r, const step *s, int begin, int end)
 {
     const hsdi_heads *h = &r->g->heads;
+    if (s->op.layout == HSDI_LAYOUT_EL) {
+        int width = s->op.x.width / s->op.n_head;
+        return (seen_as){end - begin, 1, width, begin * width};
+    }
+    return (seen_as){h->n_head, h->n_kv, h->d_head, 0};
+}
+
+/// Attention of rows [begin, end) of the submission, kv heads [kv_begin, kv_end) of those.
+static void attend(const run *r, const step *s, const seen_as *h, int begin, int end, int kv_begin,
+                   int kv_end, void *scratch)
+{
     int q_stride, out_stride;
     const float *q = view_base(r, &s->op.x, &q_stride);
     float *out = view_base(r, &s->op.y, &out_stride);
     for (piece p = {0}; next_piece(r, begin, end, &p);) {
-        const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
-        size_t plane = (size_t)c->base.n_cells * (size_t)c->base.width;
+        planes from = planes_of((const hsdi_cpu_cache *)p.job->cache, s->op.layer);
         hsdi_attn a = {.n_head = h->n_head,
                        .n_kv = h->n_kv,
                        .d_head = h->d_head,
-                       .scale = h->scale,
-                       .q = q + (int64_t)p.first * q_stride,
+                       .scale = r->g->heads.scale,
+                       .q = q + (int64_t)p.first * q_stride + h->first,
                        .q_stride = q_stride,
-                       .k = c->data + 2 * (size_t)s->op.layer * plane,
-                       .v = c->data + (2 * (size_t)s->op.layer + 1) * plane,
+                       .k = from.k,
+                       .v = from.v,
                        .trunk = p.job->trunk,
                        .n_trunk = p.job->n_trunk,
                        .path = p.job->path,
                        .n_path = p.job->n_path,
                        .path_stride = p.job->path_stride,
-                       .out = out + (int64_t)p.first * out_stride,
+                       .out = out + (int64_t)p.first * out_stride + h->first,
                        .out_stride = out_stride};
         r->k->attn(&a, p.begin, p.end, kv_begin, kv_end, scratch);
     }
@@ -216,12 +243,13 @@ static void attn_part(const run *r, const step *s, int i_thread, int n_threads)
 {
     int n_kv = r->g->heads.n_kv, begin, end;
     void *scratch = r->g->attn_tmp[i_thread];
+    const seen_as h = heads_of(r, s, 0, 0);
     if (n_kv >= n_threads) {
         split(n_kv, i_thread, n_threads, &begin, &end);
-        attend(r, s, 0, r->n_rows, begin, end, scratch);
+        attend(r, s, &h, 0, r->n_rows, begin, end, scratch);
     } else {
         split(r->n_rows, i_thread, n_threads, &begin, &end);
-        attend(r, s, begin, end, 0, n_kv, scratch);
+        attend(r, s, &h, begin, end, 0, n_kv, scratch);
     }
 }
 
@@ -244,7 +272,8 @@ static void heads_part(const run *r, const step *s, int begin, int end, char *ac
                                .n_out = n_out,
                                .x = acts,
                                .w = (const char *)w->packed + (size_t)h * w->head_bytes,
-                               .bias = bias ? cpu_weight(bias)->vector + (ptrdiff_t)h * n_out : NULL,
+                               .bias =
+                                   bias ? cpu_weight(bias)->vector + (ptrdiff_t)h * n_out : NULL,
                                .y = y + (ptrdiff_t)h * n_out,
                                .y_stride = y_stride};
         r->k->matmul(&m, 0, (n_out + HSDI_GROUP - 1) / HSDI_GROUP);
@@ -345,8 +374,7 @@ static bool by_rows(hsdi_op_kind kind)
 /// The same for each head of all rows: a run of such steps needs no barrier inside either.
 static bool by_heads(const hsdi_op *op)
 {
-    return op->kind == HSDI_OP_HEADS ||
-           (op->kind == HSDI_OP_ATTN && op->layout == HSDI_LAYOUT_EL);
+    return op->kind == HSDI_OP_HEADS || (op->kind == HSDI_OP_ATTN && op->layout == HSDI_LAYOUT_EL);
 }
 
 static void run_heads(const run *r, const step *s, int i_thread, int n_threads)
@@ -356,7 +384,8 @@ static void run_heads(const run *r, const step *s, int i_thread, int n_threads)
     if (s->op.kind == HSDI_OP_HEADS) {
         heads_part(r, s, begin, end, r->g->head_acts[i_thread]);
     } else if (begin < end) {
-        attend(r, s, 0, r->n_rows, begin, end, r->g->attn_tmp[i_thread]);
+        const seen_as h = heads_of(r, s, begin, end);
+        attend(r, s, &h, 0, r->n_rows, 0, 1, r->g->attn_tmp[i_thread]);
     }
 }
 
@@ -608,8 +637,8 @@ static bool make_thread_memory(cpu_graph *g, const hsdi_kernels *k, int n_thread
         const hsdi_op *op = &g->steps[i].op;
         if (op->kind == HSDI_OP_ATTN && op->layout == HSDI_LAYOUT_EL) {
             // For all heads: a submission may use a single thread.
-            size_t bytes = k->attn_scratch_bytes(op->n_head, 1, op->x.width / op->n_head,
-                                                 g->base.n_rows_max);
+            size_t bytes =
+                k->attn_scratch_bytes(op->n_head, 1, op->x.width / op->n_head, g->base.n_rows_max);
             attn_bytes = bytes > attn_bytes ? bytes : attn_bytes;
         }
     }

@@ -103,9 +103,9 @@ hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache
         free(c);
         return hsdi_fail(err, HSD_ENOMEM, "cache", "%d layers", shape->n_layers);
     }
-    size_t size = 2 * (size_t)shape->n_cells * (size_t)shape->width * sizeof(float);
     hsd_status status = HSD_OK;
     for (int i = 0; i < shape->n_layers && status == HSD_OK; i++) {
+        size_t size = hsdi_cache_numbers(shape, i) * (size_t)shape->n_cells * sizeof(float);
         status = create(c->device, size, NULL, &c->layers[i], err);
         c->base.size_bytes += size;
     }

@@ -394,14 +394,16 @@ static hsd_status add_attn(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *e
     if (status != HSD_OK) {
         return status;
     }
-    hsdi_launch *l = add(g, &a, (size_t)h->n_head * HSDI_OPENCL_GROUP);
+    bool is_el = op->layout == HSDI_LAYOUT_EL; // a layer's input is one key and value for all
+    int n_head = is_el ? op->n_head : h->n_head, d_head = op->x.width / n_head;
+    hsdi_launch *l = add(g, &a, (size_t)n_head * HSDI_OPENCL_GROUP);
     arg_view(&a, g, &op->x, 0);
     arg_view(&a, g, &op->y, 0);
-    hsdi_launch_arg_int(&a, h->n_head);
-    hsdi_launch_arg_int(&a, h->n_kv);
-    hsdi_launch_arg_int(&a, h->d_head);
+    hsdi_launch_arg_int(&a, n_head);
+    hsdi_launch_arg_int(&a, is_el ? 1 : h->n_kv);
+    hsdi_launch_arg_int(&a, d_head);
     arg_float(&a, h->scale);
-    hsdi_launch_arg(&a, (size_t)h->d_head * sizeof(float), NULL); // local memory
+    hsdi_launch_arg(&a, (size_t)d_head * sizeof(float), NULL); // local memory
     hsdi_launch_arg_memory(&a, g->table);
     l->arg = a.n;
     l->layer = op->layer;

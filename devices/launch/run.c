@@ -145,9 +145,9 @@ static hsd_status start_tiled(const hsdi_launch_graph *g, const hsdi_launch *l, 
 {
     hsdi_launch_args a = {.device = g->device, .kernel = l->kernel, .n = l->arg, .err = err};
     hsdi_launch_arg_int(&a, n_rows);
-    return a.status == HSD_OK ? start(g, l->kernel, l->width,
-                                      (n_rows + l->n_tile_rows - 1) / l->n_tile_rows, err)
-                              : a.status;
+    return a.status == HSD_OK
+               ? start(g, l->kernel, l->width, (n_rows + l->n_tile_rows - 1) / l->n_tile_rows, err)
+               : a.status;
 }
 
 /// Once per job: each has its own cache.
@@ -160,7 +160,9 @@ static hsd_status start_on_caches(const hsdi_launch_graph *g, const hsdi_launch 
         const hsdi_launch_cache *c = (const hsdi_launch_cache *)jobs[i].cache;
         hsdi_launch_args a = {.device = g->device, .kernel = l->kernel, .n = l->arg, .err = err};
         hsdi_launch_arg_int(&a, first);
-        hsdi_launch_arg_int(&a, c->base.n_cells);
+        // From keys to values, which are one where a layer keeps its input.
+        bool is_el = c->base.layers[l->layer].layout == HSDI_LAYOUT_EL;
+        hsdi_launch_arg_int(&a, is_el ? 0 : c->base.n_cells);
         hsdi_launch_arg_memory(&a, c->layers[l->layer]);
         status = a.status;
         if (status == HSD_OK) {
