@@ -44,6 +44,7 @@ struct hsdi_graph {
     int n_rows_max, in_width, out_width, n_vocab, n_ctx;
     int n_layers;    ///< highest cache layer used plus one; 0: no cache
     int cache_width; ///< n_kv * d_head
+    int cache_d_head;
     hsd_cache_type cache_type;
     int draw_width; ///< of the rows that are drawn from; 0: none are
 };

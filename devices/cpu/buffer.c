@@ -131,8 +131,9 @@ hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *s
     hsdi_cpu_cache *c = calloc(1, sizeof *c);
     if (c) {
         c->base = *shape;
-        c->base.size_bytes = (size_t)shape->n_layers * 2 * (size_t)shape->n_cells *
-                             (size_t)shape->width * sizeof(float);
+        c->cell_bytes = (size_t)(shape->width / shape->d_head) *
+                        hsdi_cache_head_bytes(shape->type, shape->d_head);
+        c->base.size_bytes = (size_t)shape->n_layers * 2 * (size_t)shape->n_cells * c->cell_bytes;
         // Virtual memory only: pages come with the first write, so a long context costs nothing
         // until it is used.
         c->data = aligned_alloc(64, (c->base.size_bytes + 63) / 64 * 64);

@@ -24,8 +24,15 @@ typedef struct hsdi_cpu_weight {
 
 typedef struct hsdi_cpu_cache {
     struct hsdi_cache base;
-    float *data; ///< owned; layer l: k at (2l) * n_cells * width, v behind it
+    size_t cell_bytes; ///< of a key, and of a value
+    char *data;        ///< owned; layer l: keys at (2l) * n_cells * cell_bytes, values behind them
 } hsdi_cpu_cache;
+
+/// Keys (0) or values (1) of a layer.
+static inline char *hsdi_cpu_cache_plane(const hsdi_cpu_cache *c, int layer, int which)
+{
+    return c->data + (2 * (size_t)layer + (size_t)which) * (size_t)c->base.n_cells * c->cell_bytes;
+}
 
 hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
                                   const void *data, hsdi_weight **out, hsd_error *err);

@@ -1,7 +1,8 @@
 /// Graphs on the CPU: a flat list of kernel calls with barriers where rows meet.
 ///
 /// Operations that touch one row at a time are split by rows in one fixed way, so that a run of
-/// them needs no barrier inside. A product is split by output channels, attention by heads.
+/// them needs no barrier inside. A product is split by output channels, attention by heads and
+/// rows.
 #include "base/arena.h"
 #include "base/error.h"
 #include "devices/cpu/context.h"
@@ -157,14 +158,14 @@ static void store_rows(const run *r, const step *s, int begin, int end)
     const float *y = view_base(r, &s->op.y, &y_stride);
     for (piece p = {0}; next_piece(r, begin, end, &p);) {
         const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
-        size_t width = (size_t)c->base.width;
-        size_t plane = (size_t)c->base.n_cells * width;
-        float *k = c->data + 2 * (size_t)s->op.layer * plane;
+        const hsdi_heads *h = &r->g->heads;
+        char *k = hsdi_cpu_cache_plane(c, s->op.layer, 0),
+             *v = hsdi_cpu_cache_plane(c, s->op.layer, 1);
         for (int i = p.begin; i < p.end; i++) {
-            size_t at = (size_t)p.job->cell[i] * width;
+            size_t at = (size_t)p.job->cell[i] * c->cell_bytes;
             int64_t row = p.first + i;
-            memcpy(k + at, x + row * x_stride, width * sizeof(float));
-            memcpy(k + plane + at, y + row * y_stride, width * sizeof(float));
+            hsdi_cache_store(c->base.type, x + row * x_stride, h->n_kv, h->d_head, k + at);
+            hsdi_cache_store(c->base.type, y + row * y_stride, h->n_kv, h->d_head, v + at);
         }
     }
 }
@@ -180,25 +181,25 @@ static void copy_rows(const run *r, const step *s, int begin, int end)
     }
 }
 
-/// Attention of rows [begin, end) of the submission, kv heads [kv_begin, kv_end).
-static void attend(const run *r, const step *s, int begin, int end, int kv_begin, int kv_end,
+/// Attention of rows [begin, end) of the submission, query heads [head_begin, head_end).
+static void attend(const run *r, const step *s, int begin, int end, int head_begin, int head_end,
                    void *scratch)
 {
     const hsdi_heads *h = &r->g->heads;
     int q_stride, out_stride;
     const float *q = view_base(r, &s->op.x, &q_stride);
     float *out = view_base(r, &s->op.y, &out_stride);
-    for (piece p = {0}; next_piece(r, begin, end, &p);) {
+    for (piece p = {0}; head_begin < head_end && next_piece(r, begin, end, &p);) {
         const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
-        size_t plane = (size_t)c->base.n_cells * (size_t)c->base.width;
         hsdi_attn a = {.n_head = h->n_head,
                        .n_kv = h->n_kv,
                        .d_head = h->d_head,
                        .scale = h->scale,
                        .q = q + (int64_t)p.first * q_stride,
                        .q_stride = q_stride,
-                       .k = c->data + 2 * (size_t)s->op.layer * plane,
-                       .v = c->data + (2 * (size_t)s->op.layer + 1) * plane,
+                       .type = c->base.type,
+                       .k = hsdi_cpu_cache_plane(c, s->op.layer, 0),
+                       .v = hsdi_cpu_cache_plane(c, s->op.layer, 1),
                        .trunk = p.job->trunk,
                        .n_trunk = p.job->n_trunk,
                        .path = p.job->path,
@@ -206,20 +207,25 @@ static void attend(const run *r, const step *s, int begin, int end, int kv_begin
                        .path_stride = p.job->path_stride,
                        .out = out + (int64_t)p.first * out_stride,
                        .out_stride = out_stride};
-        r->k->attn(&a, p.begin, p.end, kv_begin, kv_end, scratch);
+        r->k->attn(&a, p.begin, p.end, head_begin, head_end, scratch);
     }
 }
 
+/// A thread's share of all (head, row), heads first: whole heads with all their rows, and rows of
+/// the heads that it shares with its neighbours. So the cells of a head are read by few threads.
 static void attn_part(const run *r, const step *s, int i_thread, int n_threads)
 {
-    int n_kv = r->g->heads.n_kv, begin, end;
+    int n = r->n_rows, begin, end;
     void *scratch = r->g->attn_tmp[i_thread];
-    if (n_kv >= n_threads) {
-        split(n_kv, i_thread, n_threads, &begin, &end);
-        attend(r, s, 0, r->n_rows, begin, end, scratch);
-    } else {
-        split(r->n_rows, i_thread, n_threads, &begin, &end);
-        attend(r, s, begin, end, 0, n_kv, scratch);
+    split(r->g->heads.n_head * n, i_thread, n_threads, &begin, &end);
+    int head = begin / n, head_end = end / n;
+    if (begin % n != 0) {
+        attend(r, s, begin % n, head < head_end ? n : end % n, head, head + 1, scratch);
+        head++;
+    }
+    attend(r, s, 0, n, head, head_end, scratch);
+    if (end % n != 0 && head <= head_end) {
+        attend(r, s, 0, end % n, head_end, head_end + 1, scratch);
     }
 }
 
@@ -523,7 +529,7 @@ static bool make_thread_memory(cpu_graph *g, const hsdi_kernels *k, int n_thread
 {
     const hsdi_heads *h = &g->heads;
     size_t attn_bytes =
-        h->n_head ? k->attn_scratch_bytes(h->n_head, h->n_kv, h->d_head, g->base.n_rows_max) : 0;
+        h->n_head ? k->attn_scratch_bytes(h->n_head, h->d_head, g->base.n_rows_max) : 0;
     size_t n = (size_t)n_threads;
     g->private_acts = hsdi_arena_array(&g->arena, n, sizeof *g->private_acts);
     g->row_tmp = hsdi_arena_array(&g->arena, n, sizeof *g->row_tmp);
