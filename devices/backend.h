@@ -53,22 +53,38 @@ struct hsdi_graph {
     int n_rows_max, in_width, out_width, n_vocab, n_ctx;
     int n_layers;    ///< highest cache layer used plus one; 0: no cache
     int cache_width; ///< n_kv * d_head
+    int cache_d_head;
     hsd_cache_type cache_type;
     int draw_width;  ///< of the rows that are drawn from; 0: none are
     int el_width;    ///< of what layers keep of their input; 0: none does
     int8_t *layouts; ///< [n_layers] hsdi_layout, -1: not used; owned by the front end
 };
 
-/// Numbers that layer `layer` keeps of a token, and all layers before it.
-static inline size_t hsdi_cache_numbers(const struct hsdi_cache *c, int layer)
+/// Bytes of a key (and of a value), or of a layer's input.
+static inline size_t hsdi_cache_kv_bytes(const struct hsdi_cache *c)
 {
-    return c->layers[layer].layout == HSDI_LAYOUT_EL ? (size_t)c->el_width : 2 * (size_t)c->width;
+    return (size_t)(c->width / c->d_head) * hsdi_cache_head_bytes(c->type, c->d_head);
 }
 
-static inline size_t hsdi_cache_numbers_before(const struct hsdi_cache *c, int layer)
+static inline size_t hsdi_cache_cell_bytes(const struct hsdi_cache *c, int layer)
 {
-    size_t n_el = (size_t)c->layers[layer].n_el;
-    return n_el * (size_t)c->el_width + 2 * ((size_t)layer - n_el) * (size_t)c->width;
+    return c->layers[layer].layout == HSDI_LAYOUT_EL ? hsdi_cache_head_bytes(c->type, c->el_width)
+                                                     : hsdi_cache_kv_bytes(c);
+}
+
+/// Bytes of all cells of a layer: keys, then values, or inputs.
+static inline size_t hsdi_cache_layer_bytes(const struct hsdi_cache *c, int layer)
+{
+    size_t planes = c->layers[layer].layout == HSDI_LAYOUT_EL ? 1 : 2;
+    return planes * (size_t)c->n_cells * hsdi_cache_cell_bytes(c, layer);
+}
+
+/// Bytes of the layers before it.
+static inline size_t hsdi_cache_layer_at(const struct hsdi_cache *c, int layer)
+{
+    size_t n_el = (size_t)c->layers[layer].n_el, n_kv = (size_t)layer - n_el;
+    size_t el = n_el > 0 ? n_el * hsdi_cache_head_bytes(c->type, c->el_width) : 0;
+    return (size_t)c->n_cells * (el + 2 * n_kv * hsdi_cache_kv_bytes(c));
 }
 
 struct hsdi_backend {

@@ -387,8 +387,8 @@ static hsd_status find_layouts(const hsdi_graph_desc *desc, struct hsdi_graph *s
 hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, hsdi_graph **out,
                               hsd_error *err)
 {
-    if (!device || !desc || !out || desc->n_rows_max < 1 || desc->n_ops < 1 || desc->n_ctx < 1 ||
-        !heads_ok(&desc->heads)) {
+    if (!device || !desc || !out || (unsigned)desc->cache_type >= HSD_N_CACHE_TYPES ||
+        desc->n_rows_max < 1 || desc->n_ops < 1 || desc->n_ctx < 1 || !heads_ok(&desc->heads)) {
         return hsdi_fail(err, HSD_EINVAL, "graph", "rows, operations, context or heads are wrong");
     }
     struct hsdi_graph shape = {.device = device,
@@ -398,6 +398,7 @@ hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, 
                                .n_vocab = desc->n_vocab,
                                .n_ctx = desc->n_ctx,
                                .cache_width = desc->heads.n_kv * desc->heads.d_head,
+                               .cache_d_head = desc->heads.d_head,
                                .cache_type = desc->cache_type};
     for (int i = 0; i < desc->n_ops; i++) {
         const hsdi_op *op = &desc->ops[i];
@@ -509,7 +510,8 @@ static hsd_status check_job(const hsdi_graph *g, const hsdi_job *job, hsd_error 
     if (g->n_layers) {
         const hsdi_cache *c = job->cache;
         if (!c || c->ops != g->device->ops || c->n_layers < g->n_layers ||
-            c->width != g->cache_width || c->type != g->cache_type || !layouts_match(g, c)) {
+            c->width != g->cache_width || c->type != g->cache_type ||
+            (c->type != HSD_CACHE_F32 && c->d_head != g->cache_d_head) || !layouts_match(g, c)) {
             return hsdi_fail(err, HSD_EINVAL, "cache", "the cache does not suit the graph");
         }
         if (!job->cell || !job->path || !job->n_path || job->n_trunk < 0 ||

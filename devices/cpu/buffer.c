@@ -143,8 +143,7 @@ hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *s
     if (c) {
         c->base = *shape;
         int last = shape->n_layers - 1;
-        size_t numbers = hsdi_cache_numbers_before(shape, last) + hsdi_cache_numbers(shape, last);
-        c->base.size_bytes = numbers * (size_t)shape->n_cells * sizeof(float);
+        c->base.size_bytes = hsdi_cache_layer_at(shape, last) + hsdi_cache_layer_bytes(shape, last);
         // Virtual memory only: pages come with the first write, so a long context costs nothing
         // until it is used.
         c->data = aligned_alloc(64, (c->base.size_bytes + 63) / 64 * 64);

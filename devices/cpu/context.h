@@ -25,8 +25,17 @@ typedef struct hsdi_cpu_weight {
 
 typedef struct hsdi_cpu_cache {
     struct hsdi_cache base;
-    float *data; ///< owned; layers one behind the other: keys, then values, or inputs
+    char *data; ///< owned; layers one behind the other: keys, then values, or inputs
 } hsdi_cpu_cache;
+
+/// Keys (0) or values (1) of a layer; its input is both.
+static inline char *hsdi_cpu_cache_plane(const hsdi_cpu_cache *c, int layer, int which)
+{
+    char *first = c->data + hsdi_cache_layer_at(&c->base, layer);
+    bool is_el = c->base.layers[layer].layout == HSDI_LAYOUT_EL;
+    size_t plane = (size_t)c->base.n_cells * hsdi_cache_cell_bytes(&c->base, layer);
+    return which == 0 || is_el ? first : first + plane;
+}
 
 hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
                                   const void *data, hsdi_weight **out, hsd_error *err);

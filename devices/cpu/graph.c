@@ -1,7 +1,8 @@
 /// Graphs on the CPU: a flat list of kernel calls with barriers where rows meet.
 ///
 /// Operations that touch one row at a time are split by rows in one fixed way, so that a run of
-/// them needs no barrier inside. A product is split by output channels, attention by heads.
+/// them needs no barrier inside. A product is split by output channels, attention by heads and
+/// rows.
 #include "base/arena.h"
 #include "base/error.h"
 #include "devices/cpu/context.h"
@@ -152,17 +153,20 @@ static void rope_rows(const run *r, const step *s, int begin, int end)
     r->k->rope(&rope, begin, end);
 }
 
-/// Where the keys and values of a layer begin; both are the inputs of one that keeps those.
-typedef struct planes {
-    float *k, *v;
-} planes;
+/// Heads as a step sees them: those of the graph, or a layer's input, which is the one key and
+/// value of all.
+typedef struct heads {
+    int n_head, n_kv, d_head;
+} heads;
 
-static planes planes_of(const hsdi_cpu_cache *c, int layer)
+static heads heads_of(const run *r, const step *s)
 {
-    size_t n_cells = (size_t)c->base.n_cells;
-    bool is_el = c->base.layers[layer].layout == HSDI_LAYOUT_EL;
-    float *k = c->data + n_cells * hsdi_cache_numbers_before(&c->base, layer);
-    return (planes){k, is_el ? k : k + n_cells * (size_t)c->base.width};
+    const hsdi_heads *h = &r->g->heads;
+    if (s->op.layout == HSDI_LAYOUT_KV) {
+        return (heads){h->n_head, h->n_kv, h->d_head};
+    }
+    int n_head = s->op.kind == HSDI_OP_ATTN ? s->op.n_head : 1;
+    return (heads){n_head, 1, s->op.x.width / n_head};
 }
 
 static void store_rows(const run *r, const step *s, int begin, int end)
@@ -170,15 +174,18 @@ static void store_rows(const run *r, const step *s, int begin, int end)
     int x_stride, y_stride;
     const float *x = view_base(r, &s->op.x, &x_stride);
     const float *y = view_base(r, &s->op.y, &y_stride);
-    size_t width = (size_t)s->op.x.width;
+    const heads h = heads_of(r, s);
     for (piece p = {0}; next_piece(r, begin, end, &p);) {
-        planes to = planes_of((const hsdi_cpu_cache *)p.job->cache, s->op.layer);
+        const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
+        char *k = hsdi_cpu_cache_plane(c, s->op.layer, 0),
+             *v = hsdi_cpu_cache_plane(c, s->op.layer, 1);
+        size_t cell_bytes = hsdi_cache_cell_bytes(&c->base, s->op.layer);
         for (int i = p.begin; i < p.end; i++) {
-            size_t at = (size_t)p.job->cell[i] * width;
+            size_t at = (size_t)p.job->cell[i] * cell_bytes;
             int64_t row = p.first + i;
-            memcpy(to.k + at, x + row * x_stride, width * sizeof(float));
-            if (to.v != to.k) {
-                memcpy(to.v + at, y + row * y_stride, width * sizeof(float));
+            hsdi_cache_store(c->base.type, x + row * x_stride, h.n_kv, h.d_head, k + at);
+            if (v != k) {
+                hsdi_cache_store(c->base.type, y + row * y_stride, h.n_kv, h.d_head, v + at);
             }
         }
     }
@@ -195,61 +202,51 @@ static void copy_rows(const run *r, const step *s, int begin, int end)
     }
 }
 
-/// Heads as a step attends with them: those of the graph, or heads [begin, end) of a layer's input,
-/// which is the one key and value of all.
-typedef struct seen_as {
-    int n_head, n_kv, d_head, first;
-} seen_as;
-
-static seen_as heads_of(const run *r, const step *s, int begin, int end)
+/// Attention of rows [begin, end) of the submission, query heads [head_begin, head_end).
+static void attend(const run *r, const step *s, int begin, int end, int head_begin, int head_end,
+                   void *scratch)
 {
-    const hsdi_heads *h = &r->g->heads;
-    if (s->op.layout == HSDI_LAYOUT_EL) {
-        int width = s->op.x.width / s->op.n_head;
-        return (seen_as){end - begin, 1, width, begin * width};
-    }
-    return (seen_as){h->n_head, h->n_kv, h->d_head, 0};
-}
-
-/// Attention of rows [begin, end) of the submission, kv heads [kv_begin, kv_end) of those.
-static void attend(const run *r, const step *s, const seen_as *h, int begin, int end, int kv_begin,
-                   int kv_end, void *scratch)
-{
+    const heads h = heads_of(r, s);
     int q_stride, out_stride;
     const float *q = view_base(r, &s->op.x, &q_stride);
     float *out = view_base(r, &s->op.y, &out_stride);
-    for (piece p = {0}; next_piece(r, begin, end, &p);) {
-        planes from = planes_of((const hsdi_cpu_cache *)p.job->cache, s->op.layer);
-        hsdi_attn a = {.n_head = h->n_head,
-                       .n_kv = h->n_kv,
-                       .d_head = h->d_head,
+    for (piece p = {0}; head_begin < head_end && next_piece(r, begin, end, &p);) {
+        const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
+        hsdi_attn a = {.n_head = h.n_head,
+                       .n_kv = h.n_kv,
+                       .d_head = h.d_head,
                        .scale = r->g->heads.scale,
-                       .q = q + (int64_t)p.first * q_stride + h->first,
+                       .q = q + (int64_t)p.first * q_stride,
                        .q_stride = q_stride,
-                       .k = from.k,
-                       .v = from.v,
+                       .type = c->base.type,
+                       .k = hsdi_cpu_cache_plane(c, s->op.layer, 0),
+                       .v = hsdi_cpu_cache_plane(c, s->op.layer, 1),
                        .trunk = p.job->trunk,
                        .n_trunk = p.job->n_trunk,
                        .path = p.job->path,
                        .n_path = p.job->n_path,
                        .path_stride = p.job->path_stride,
-                       .out = out + (int64_t)p.first * out_stride + h->first,
+                       .out = out + (int64_t)p.first * out_stride,
                        .out_stride = out_stride};
-        r->k->attn(&a, p.begin, p.end, kv_begin, kv_end, scratch);
+        r->k->attn(&a, p.begin, p.end, head_begin, head_end, scratch);
     }
 }
 
+/// A thread's share of all (head, row), heads first: whole heads with all their rows, and rows of
+/// the heads that it shares with its neighbours. So the cells of a head are read by few threads.
 static void attn_part(const run *r, const step *s, int i_thread, int n_threads)
 {
-    int n_kv = r->g->heads.n_kv, begin, end;
+    int n = r->n_rows, begin, end;
     void *scratch = r->g->attn_tmp[i_thread];
-    const seen_as h = heads_of(r, s, 0, 0);
-    if (n_kv >= n_threads) {
-        split(n_kv, i_thread, n_threads, &begin, &end);
-        attend(r, s, &h, 0, r->n_rows, begin, end, scratch);
-    } else {
-        split(r->n_rows, i_thread, n_threads, &begin, &end);
-        attend(r, s, &h, begin, end, 0, n_kv, scratch);
+    split(r->g->heads.n_head * n, i_thread, n_threads, &begin, &end);
+    int head = begin / n, head_end = end / n;
+    if (begin % n != 0) {
+        attend(r, s, begin % n, head < head_end ? n : end % n, head, head + 1, scratch);
+        head++;
+    }
+    attend(r, s, 0, n, head, head_end, scratch);
+    if (end % n != 0 && head <= head_end) {
+        attend(r, s, 0, end % n, head_end, head_end + 1, scratch);
     }
 }
 
@@ -384,8 +381,7 @@ static void run_heads(const run *r, const step *s, int i_thread, int n_threads)
     if (s->op.kind == HSDI_OP_HEADS) {
         heads_part(r, s, begin, end, r->g->head_acts[i_thread]);
     } else if (begin < end) {
-        const seen_as h = heads_of(r, s, begin, end);
-        attend(r, s, &h, 0, r->n_rows, 0, 1, r->g->attn_tmp[i_thread]);
+        attend(r, s, 0, r->n_rows, begin, end, r->g->attn_tmp[i_thread]);
     }
 }
 
@@ -632,13 +628,13 @@ static bool make_thread_memory(cpu_graph *g, const hsdi_kernels *k, int n_thread
 {
     const hsdi_heads *h = &g->heads;
     size_t attn_bytes =
-        h->n_head ? k->attn_scratch_bytes(h->n_head, h->n_kv, h->d_head, g->base.n_rows_max) : 0;
+        h->n_head ? k->attn_scratch_bytes(h->n_head, h->d_head, g->base.n_rows_max) : 0;
     for (int i = 0; i < g->n_steps; i++) {
         const hsdi_op *op = &g->steps[i].op;
         if (op->kind == HSDI_OP_ATTN && op->layout == HSDI_LAYOUT_EL) {
             // For all heads: a submission may use a single thread.
             size_t bytes =
-                k->attn_scratch_bytes(op->n_head, 1, op->x.width / op->n_head, g->base.n_rows_max);
+                k->attn_scratch_bytes(op->n_head, op->x.width / op->n_head, g->base.n_rows_max);
             attn_bytes = bytes > attn_bytes ? bytes : attn_bytes;
         }
     }

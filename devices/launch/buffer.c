@@ -105,7 +105,7 @@ hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache
     }
     hsd_status status = HSD_OK;
     for (int i = 0; i < shape->n_layers && status == HSD_OK; i++) {
-        size_t size = hsdi_cache_numbers(shape, i) * (size_t)shape->n_cells * sizeof(float);
+        size_t size = hsdi_cache_layer_bytes(shape, i);
         status = create(c->device, size, NULL, &c->layers[i], err);
         c->base.size_bytes += size;
     }
