@@ -45,10 +45,8 @@ static const struct argp_option options[] = {
     {"ctx", KEY_CTX, "N", 0, "tokens of context (0: the model's own, up to 4096)", 0},
     {"cache", KEY_CACHE, "LAYOUT", 0,
      "what the target keeps of a token: kv (keys and values), el (each layer's input, half as "
-     "much; "
-     "models without rotary positions), auto (the default: kv, or el where that is faster or "
-     "needed "
-     "for --cache-memory)",
+     "much, for models without rotary positions), auto (the default: kv; el where that is faster, "
+     "and in as many layers as --cache-memory needs)",
      0},
     {"draft-cache", KEY_DRAFT_CACHE, "LAYOUT", 0, "the same for the draft", 0},
     {"cache-memory", KEY_CACHE_MEMORY, "MIB", 0,

@@ -104,8 +104,8 @@ static hsd_status load_layers(hsdi_loaded *loaded, hsdi_device *device, const hs
     n_ctx = context_of(m, n_ctx);
     hsd_status status = HSD_OK;
     if (caching) {
-        int n_cells = hsdi_target_cells_needed(n_ctx, TREE_MAX);
-        status = hsdi_layouts_choose(m, caching, n_cells, layouts, &loaded->n_el, err);
+        int n_spare = hsdi_target_cells_needed(0, TREE_MAX);
+        status = hsdi_layouts_choose(m, caching, n_ctx, n_spare, layouts, &loaded->n_el, err);
     }
     if (status == HSD_OK) {
         status = place_layers(loaded, device, split, n_ctx, layouts, err);

@@ -24,9 +24,9 @@ int64_t hsdi_layouts_bytes(const hsdi_model *model, hsd_cache_type type, int n_e
 /// Shapes : out [n_layers].
 /// Result : *n_el layers of HSDI_LAYOUT_EL, the last ones.
 /// Errors : HSD_EUNSUPPORTED where EL was asked for and hsdi_el_check refuses; HSD_ENOMEM, with
-///          sizes, where n_cells cells do not fit memory_bytes.
+///          sizes, where a context of n_ctx and n_spare cells do not fit.
 HSD_NODISCARD hsd_status hsdi_layouts_choose(const hsdi_model *model, const hsdi_caching *how,
-                                             int n_cells, hsdi_layout *out, int *n_el,
+                                             int n_ctx, int n_spare, hsdi_layout *out, int *n_el,
                                              hsd_error *err);
 
 #endif

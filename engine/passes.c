@@ -349,6 +349,15 @@ hsd_status hsdi_passes_whole(hsdi_passes *p, const hsdi_job *rows, hsd_error *er
     return status;
 }
 
+size_t hsdi_passes_cache_bytes(const hsdi_passes *p)
+{
+    size_t n = 0;
+    for (int i = 0; i < p->n_places; i++) {
+        n += hsdi_cache_bytes(p->places[i].cache);
+    }
+    return n;
+}
+
 hsdi_passes_rows hsdi_passes_result(const hsdi_passes *p)
 {
     return (hsdi_passes_rows){.rows = hsdi_buffer_map(p->pieces[p->n_pieces - 1].out),

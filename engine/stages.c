@@ -231,6 +231,11 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
     }
 }
 
+size_t hsdi_target_stage_cache_bytes(const hsdi_target_stage *stage)
+{
+    return hsdi_passes_cache_bytes(((const target *)stage->self)->passes);
+}
+
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
 {
     const hsdi_passes_rows from = hsdi_passes_result(((const target *)stage->self)->passes);

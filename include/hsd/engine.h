@@ -179,6 +179,8 @@ typedef struct hsd_stats {
     double tokens_per_s;    ///< n_tokens / decode_s
     double wait_s;          ///< time the target waited for the draft (exposed draft time)
     double step_overhead_s; ///< median per step spent neither in a device nor waiting
+    int64_t cache_bytes;    ///< of the target's caches of this session
+    int n_el_layers;        ///< layers of the target that keep their input: HSD_CACHE_LAYOUT_EL
     int window, tree, roots, exit_layer, n_threads, n_draft_threads; ///< settings in force
 } hsd_stats;
 
