@@ -160,9 +160,9 @@ static void each_shape(void (*check)(const attention *))
     for (size_t d = 0; d < sizeof d_heads / sizeof *d_heads; d++) {
         for (size_t c = 0; c < sizeof common / sizeof *common; c++, seed++) {
             const int *h = heads[seed % 5];
-            attention t =
-                attention_make((hsd_cache_type)((seed + seed / 6) % HSD_N_CACHE_TYPES), rows[seed % 6], h[0],
-                               h[1], d_heads[d], common[c], 1 + (int)(seed * 7 % 50), seed);
+            attention t = attention_make((hsd_cache_type)((seed + seed / 6) % HSD_N_CACHE_TYPES),
+                                         rows[seed % 6], h[0], h[1], d_heads[d], common[c],
+                                         1 + (int)(seed * 7 % 50), seed);
             check(&t);
             attention_free(&t);
         }
