@@ -163,7 +163,9 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
         hsdi_cache_desc cells = {.n_layers = end - begin,
                                  .n_cells = o->n_cells,
                                  .width = m->n_kv * m->d_head,
-                                 .d_head = m->d_head};
+                                 .d_head = m->d_head,
+                                 .el_width = m->n_embd,
+                                 .layouts = hsdi_weights_layouts(weights) + begin};
         status = hsdi_cache_create(at->runner->device, &cells, &at->cache, err);
     }
     if (status == HSD_OK) {
@@ -345,6 +347,15 @@ hsd_status hsdi_passes_whole(hsdi_passes *p, const hsdi_job *rows, hsd_error *er
         pass_on(p, at->last, rows->n_rows);
     }
     return status;
+}
+
+size_t hsdi_passes_cache_bytes(const hsdi_passes *p)
+{
+    size_t n = 0;
+    for (int i = 0; i < p->n_places; i++) {
+        n += hsdi_cache_bytes(p->places[i].cache);
+    }
+    return n;
 }
 
 hsdi_passes_rows hsdi_passes_result(const hsdi_passes *p)

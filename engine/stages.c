@@ -231,6 +231,11 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
     }
 }
 
+size_t hsdi_target_stage_cache_bytes(const hsdi_target_stage *stage)
+{
+    return hsdi_passes_cache_bytes(((const target *)stage->self)->passes);
+}
+
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
 {
     const hsdi_passes_rows from = hsdi_passes_result(((const target *)stage->self)->passes);
@@ -321,7 +326,9 @@ hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
     hsdi_cache_desc cells = {.n_layers = n_layers,
                              .n_cells = n_cells,
                              .width = m->n_kv * m->d_head,
-                             .d_head = m->d_head};
+                             .d_head = m->d_head,
+                             .el_width = m->n_embd,
+                             .layouts = hsdi_weights_layouts(runner->weights)};
     hsd_status status;
     if ((status = hsdi_sampler_create(sampling, m->n_vocab, runner->kernels, &d->sampler, err)) !=
             HSD_OK ||

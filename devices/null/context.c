@@ -102,6 +102,7 @@ static const hsdi_backend null_backend = {
     .device_close = null_close,
     .weight_create = weight_create,
     .weight_destroy = weight_destroy,
+    .has_el = true,
     .cache_types = 1u << HSD_CACHE_F32 | 1u << HSD_CACHE_F16 | 1u << HSD_CACHE_Q8_0,
     .cache_create = cache_create,
     .cache_destroy = cache_destroy,
