@@ -36,7 +36,9 @@ typedef struct attn_head {
     float *states;
     size_t state_floats;
     float *keys;   ///< [2, d_pad, 16] of the block at hand, turned
-    float *values; ///< [BLOCK, d_pad] of the block at hand, as f32
+    float *values; ///< [d_pad / 16 ATTN_CHUNKS, BLOCK, 16 ATTN_CHUNKS] of it, as f32
+    const char *next_k, *next_v;
+    const int32_t *next; ///< [BLOCK] cells of next_k and next_v that come next; NULL: not known
 } attn_head;
 
 static inline float *state_of(const attn_head *h, int j)
@@ -238,71 +240,115 @@ static inline v16 weights_of(v16 scores, v16 top, int n)
     return n <= 0 ? v_zero() : v_keep_n(v_exp(v_sub(scores, top)), n, 0.0f);
 }
 
-/// Bring the state of a query to the maximum that a block leads to; weights [BLOCK] of its n
-/// positions, whose products are low and high.
-static void weigh(const attn_head *h, int j, v16 low, v16 high, int n, float *weights)
+/// Scale the output so far of a query down to a new maximum; returns by how much.
+static float lower(const attn_head *h, int j, float step)
 {
-    int d_pad = h->d_pad, n_low = n < 16 ? n : 16, n_high = n - n_low;
-    float *state = state_of(h, j), *top_and_sum = state + 2 * d_pad;
-    float old_top = top_and_sum[0], keep = 1.0f;
-    low = scores_of(h, low, n_low);
-    high = scores_of(h, high, n_high);
-    float top = v_top(v_max(high, v_max(low, v_set1(old_top))));
-    low = weights_of(low, v_set1(top), n_low);
-    high = weights_of(high, v_set1(top), n_high);
-    v_store(weights, low);
-    v_store(weights + 16, high);
-    if (!(old_top - top == 0.0f)) { // exp(0) is 1, and a product with 1 changes nothing
-        float all[16];
-        v_store(all, v_exp(v_set1(old_top - top)));
-        keep = all[0];
-        for (int d = 0; d < d_pad; d += 16) {
-            v_store(state + d, v_mul(v_load(state + d), v_set1(keep)));
-        }
+    float *state = state_of(h, j), all[16];
+    v_store(all, v_exp(v_set1(step)));
+    for (int d = 0; d < h->d_pad; d += 16) {
+        v_store(state + d, v_mul(v_load(state + d), v_set1(all[0])));
     }
-    top_and_sum[0] = top;
-    top_and_sum[1] = fmaf(top_and_sum[1], keep, v_sum(v_add(low, high)));
+    return all[0];
+}
+
+/// Bring the states of queries j .. j + n_queries - 1 to the maxima that a block leads to; weights
+/// [n_queries, BLOCK] of its n positions, whose products are low and high. Step by step for all of
+/// them: each step of one waits long for the one before.
+HSDI_TEMPLATE void weigh(int n_queries, const attn_head *h, int j, bundle low, bundle high, int n,
+                         float *weights)
+{
+    int n_low = n < 16 ? n : 16, n_high = n - n_low;
+    float old[ATTN_QUERIES], top[ATTN_QUERIES], sum[ATTN_QUERIES], keep[ATTN_QUERIES];
+    HSDI_UNROLL for (int i = 0; i < n_queries; i++)
+    {
+        old[i] = state_of(h, j + i)[2 * h->d_pad];
+        low.of[i] = scores_of(h, low.of[i], n_low);
+        high.of[i] = scores_of(h, high.of[i], n_high);
+        top[i] = v_top(v_max(high.of[i], v_max(low.of[i], v_set1(old[i]))));
+    }
+    HSDI_UNROLL for (int i = 0; i < n_queries; i++)
+    {
+        low.of[i] = weights_of(low.of[i], v_set1(top[i]), n_low);
+        high.of[i] = weights_of(high.of[i], v_set1(top[i]), n_high);
+        v_store(weights + i * BLOCK, low.of[i]);
+        v_store(weights + i * BLOCK + 16, high.of[i]);
+    }
+    HSDI_UNROLL for (int i = 0; i < n_queries; i++)
+    {
+        float step = old[i] - top[i];
+        // exp(0) is 1, and a product with 1 changes nothing
+        keep[i] = step == 0.0f ? 1.0f : lower(h, j + i, step);
+        sum[i] = v_sum(v_add(low.of[i], high.of[i]));
+    }
+    HSDI_UNROLL for (int i = 0; i < n_queries; i++)
+    {
+        float *top_and_sum = state_of(h, j + i) + 2 * h->d_pad;
+        top_and_sum[0] = top[i];
+        top_and_sum[1] = fmaf(top_and_sum[1], keep[i], sum[i]);
+    }
 }
 
 // ---- values ----
 
-/// The values of a block as f32: worth it when several queries read them.
-HSDI_TEMPLATE void decode_values(hsd_cache_type type, const attn_head *h, const int32_t *cells,
-                                 int n)
+/// The values of a block as f32, in panels of the registers that are read together: worth it when
+/// several queries read them. Cells often lie powers of two apart, where a cache has few places.
+HSDI_TEMPLATE void copy_values(hsd_cache_type type, const attn_head *h, const int32_t *cells, int n)
 {
-    for (int p = 0; p < n; p++) {
-        const char *value = value_of(h, cells[p]);
-        for (int c = 0; c < h->n_chunks; c++) {
-            v_store(h->values + (size_t)p * (size_t)h->d_pad + 16 * c,
-                    load_cell(type, value, h->d_pad, c, 16));
+    int n_last = last_lanes(h), width = 0;
+    for (int begin = 0; begin < h->n_chunks; begin += width) {
+        width = begin + ATTN_CHUNKS <= h->n_chunks ? ATTN_CHUNKS : 1;
+        float *to = h->values + 16 * BLOCK * begin;
+        for (int p = 0; p < n; p++) {
+            const char *value = value_of(h, cells[p]);
+            for (int c = begin; c < begin + width; c++, to += 16) {
+                int lanes = c == h->n_chunks - 1 ? n_last : 16;
+                v_store(to, load_cell(type, value, h->d_pad, c, lanes));
+            }
         }
     }
 }
 
+/// What a tile of queries asks of memory for the block that comes next.
+enum { FETCH_KEYS = 1, FETCH_VALUES = 2 };
+
+HSDI_TEMPLATE void fetch(hsd_cache_type type, const char *head, int chunk, int n_chunks)
+{
+    int bytes = type == HSD_CACHE_F32 ? 64 : type == HSD_CACHE_F16 ? 32 : 16;
+    for (int i = 0; i < n_chunks * bytes; i += 64) {
+        __builtin_prefetch(head + bytes * chunk + i, 0, 3);
+    }
+}
+
 /// Outputs of queries j .. j + n_queries - 1, registers [chunk, chunk + n_chunks) += weights x
-/// values, in order of position; the last register has n_last elements. `type` F32 with `is_copy`:
-/// of the decoded copy.
+/// values, in order of position; the last register has n_last elements. is_copy: from `values`.
 HSDI_TEMPLATE void add_values(hsd_cache_type type, bool is_copy, int n_queries, int n_chunks,
                               int n_last, const attn_head *h, int j, int chunk,
-                              const int32_t *cells, const float *weights, int n)
+                              const int32_t *cells, const float *weights, int n, int what)
 {
     v16 sums[ATTN_SUMS];
+    const float *copy = h->values + 16 * BLOCK * chunk;
     HSDI_UNROLL for (int i = 0; i < n_queries * n_chunks; i++)
     {
         sums[i] = v_load(state_of(h, j + i / n_chunks) + 16 * (chunk + i % n_chunks));
     }
     for (int p = 0; p < n; p++) {
-        const char *value = is_copy ? (const char *)(h->values + (size_t)p * (size_t)h->d_pad)
-                                    : value_of(h, cells[p]);
+        const char *value = is_copy ? NULL : value_of(h, cells[p]);
         v16 part[ATTN_CHUNKS];
         HSDI_UNROLL for (int c = 0; c < n_chunks; c++)
         {
-            part[c] = load_cell(type, value, h->d_pad, chunk + c, n_last);
+            part[c] = is_copy ? v_load(copy + 16 * (p * n_chunks + c))
+                              : load_cell(type, value, h->d_pad, chunk + c, n_last);
         }
         HSDI_UNROLL for (int i = 0; i < n_queries * n_chunks; i++)
         {
             v16 weight = v_set1(weights[i / n_chunks * BLOCK + p]);
             sums[i] = v_fma(weight, part[i % n_chunks], sums[i]);
+        }
+        if (what & FETCH_KEYS) {
+            fetch(type, h->next_k + (size_t)h->next[p] * h->cell_bytes, chunk, n_chunks);
+        }
+        if (what & FETCH_VALUES) {
+            fetch(type, h->next_v + (size_t)h->next[p] * h->cell_bytes, chunk, n_chunks);
         }
     }
     HSDI_UNROLL for (int i = 0; i < n_queries * n_chunks; i++)
@@ -313,53 +359,53 @@ HSDI_TEMPLATE void add_values(hsd_cache_type type, bool is_copy, int n_queries, 
 
 HSDI_TEMPLATE void add_all_values(hsd_cache_type type, bool is_copy, int n_queries,
                                   const attn_head *h, int j, const int32_t *cells,
-                                  const float *weights, int n)
+                                  const float *weights, int n, int what)
 {
     int c = 0, n_last = is_copy ? 16 : last_lanes(h), whole = h->n_chunks - (n_last < 16);
     for (; c + ATTN_CHUNKS <= whole; c += ATTN_CHUNKS) {
-        add_values(type, is_copy, n_queries, ATTN_CHUNKS, 16, h, j, c, cells, weights, n);
+        add_values(type, is_copy, n_queries, ATTN_CHUNKS, 16, h, j, c, cells, weights, n, what);
     }
     for (; c < whole; c++) {
-        add_values(type, is_copy, n_queries, 1, 16, h, j, c, cells, weights, n);
+        add_values(type, is_copy, n_queries, 1, 16, h, j, c, cells, weights, n, what);
     }
     if (c < h->n_chunks) {
-        add_values(type, is_copy, n_queries, 1, n_last, h, j, c, cells, weights, n);
+        add_values(type, is_copy, n_queries, 1, n_last, h, j, c, cells, weights, n, what);
     }
 }
 
 // ---- blocks ----
 
-/// How a block is read: keys turned, values decoded.
+/// How a block is read: keys turned, values copied.
 typedef struct reading {
     bool is_turned, is_copy;
 } reading;
 
 /// One block of n positions for queries j .. j + n_queries - 1.
 HSDI_TEMPLATE void attend_tile(hsd_cache_type type, int n_queries, const attn_head *h, reading way,
-                               int j, const int32_t *cells, int n)
+                               int j, const int32_t *cells, int n, int what)
 {
     float weights[ATTN_QUERIES * BLOCK];
+    bundle low, high;
     if (way.is_turned) {
-        bundle low = dots_across(n_queries, h, j, h->keys), high = low;
+        low = high = dots_across(n_queries, h, j, h->keys);
         if (n > 16) {
             high = dots_across(n_queries, h, j, h->keys + 16 * h->d_pad);
         }
-        HSDI_UNROLL for (int i = 0; i < n_queries; i++)
-        {
-            weigh(h, j + i, low.of[i], high.of[i], n, weights + i * BLOCK);
-        }
     } else {
-        for (int i = 0; i < n_queries; i++) {
+        HSDI_ROLLED for (int i = 0; i < n_queries; i++)
+        {
             const float *q = query_of(h, j + i);
-            v16 low = dots(type, h, q, cells, n < 16 ? n : 16);
-            v16 high = n > 16 ? dots(type, h, q, cells + 16, n - 16) : low;
-            weigh(h, j + i, low, high, n, weights + i * BLOCK);
+            low.of[i] = high.of[i] = dots(type, h, q, cells, n < 16 ? n : 16);
+            if (n > 16) {
+                high.of[i] = dots(type, h, q, cells + 16, n - 16);
+            }
         }
     }
+    weigh(n_queries, h, j, low, high, n, weights);
     if (way.is_copy) {
-        add_all_values(HSD_CACHE_F32, true, n_queries, h, j, cells, weights, n);
+        add_all_values(type, true, n_queries, h, j, cells, weights, n, what);
     } else {
-        add_all_values(type, false, n_queries, h, j, cells, weights, n);
+        add_all_values(type, false, n_queries, h, j, cells, weights, n, what);
     }
 }
 
@@ -368,8 +414,9 @@ HSDI_TEMPLATE void attend_typed(hsd_cache_type type, const attn_head *h, int j, 
                                 const int32_t *cells, int n)
 {
     int n_queries = j_end - j;
-    reading way = {.is_turned = n_queries >= ATTN_TURN_MIN,
-                   .is_copy = type != HSD_CACHE_F32 && n_queries > ATTN_QUERIES};
+    reading way = {.is_turned = n_queries >= ATTN_TURN_MIN, .is_copy = n_queries > ATTN_QUERIES};
+    int what = n_queries >= 2 * ATTN_QUERIES ? FETCH_KEYS : FETCH_KEYS | FETCH_VALUES;
+    what = h->next ? what : 0;
     if (way.is_turned) {
         turn_keys(type, h, cells, n < 16 ? n : 16, h->keys);
         if (n > 16) {
@@ -377,13 +424,15 @@ HSDI_TEMPLATE void attend_typed(hsd_cache_type type, const attn_head *h, int j, 
         }
     }
     if (way.is_copy) {
-        decode_values(type, h, cells, n);
+        copy_values(type, h, cells, n);
     }
     for (; j + ATTN_QUERIES <= j_end; j += ATTN_QUERIES) {
-        attend_tile(type, ATTN_QUERIES, h, way, j, cells, n);
+        attend_tile(type, ATTN_QUERIES, h, way, j, cells, n, what);
+        what = what == FETCH_KEYS ? FETCH_VALUES : 0; // keys in the first tile, values in the next
     }
     for (; j < j_end; j++) {
-        attend_tile(type, 1, h, way, j, cells, n);
+        attend_tile(type, 1, h, way, j, cells, n, what);
+        what = 0;
     }
 }
 
@@ -535,7 +584,14 @@ static void attend_rows(const attn_call *c)
         int end = begin + SPAN < whole ? begin + SPAN : whole;
         for (int head = c->head_begin; head < c->head_end;) {
             attn_head h = head_at(c, head);
+            bool is_last = head + h.n_share == c->head_end;
+            attn_head after = head_at(c, is_last ? c->head_begin : head + h.n_share);
             for (int p = begin; p < end; p += BLOCK) {
+                bool stays = p + BLOCK < end;
+                h.next_k = stays ? h.k : after.k;
+                h.next_v = stays ? h.v : after.v;
+                int next = stays ? p + BLOCK : is_last ? end : begin;
+                h.next = next < whole ? c->a->trunk + next : NULL;
                 attend_block(&h, 0, c->n_rows * h.n_share, c->a->trunk + p, BLOCK);
             }
             head += h.n_share;

@@ -235,6 +235,11 @@ int main(int argc, char **argv)
         setenv("HSD_ISA", argv[1], 1);
     }
     const hsdi_kernels *k = hsdi_kernels_get(hsdi_isa_detect());
+    if (argc == 8 && strcmp(argv[2], "attn") == 0) { // TYPE HEADS KV_HEADS D_HEAD POSITIONS
+        bench_attn(k, (hsd_cache_type)atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), atoi(argv[6]),
+                   atoi(argv[7]));
+        return 0;
+    }
     bench_read();
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         if (argc > 2 && strcmp(argv[2], hsdi_type_find(types[t])->name) != 0) {
