@@ -7,6 +7,7 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { PROXIES_PER_ROW = 8 };
 
@@ -67,23 +68,31 @@ static hsd_status pass_init(pass *p, int n_rows, int n_past, int n_repeats, int 
     return HSD_OK;
 }
 
-/// Fill the trunk by ordinary passes, so that attention reads real numbers.
+/// Fill the trunk by ordinary passes of many rows, so that attention reads real numbers.
 static hsd_status fill(const hsdi_target_stage *stage, const pass *p, int n_past, hsd_error *err)
 {
-    hsd_status status = HSD_OK;
-    const int32_t one = 1;
-    for (int i = 0; i < n_past && status == HSD_OK; i++) {
-        const hsdi_rows rows = {.n_rows = 1,
-                                .tokens = p->tokens,
-                                .pos = &p->trunk[i],
-                                .cell = &p->trunk[i],
+    int32_t tokens[HSDI_STAGE_ROWS], n_path[HSDI_STAGE_ROWS];
+    int32_t *path = calloc(HSDI_STAGE_ROWS * HSDI_STAGE_ROWS, sizeof *path);
+    hsd_status status = path ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "measure", "%d rows", n_past);
+    for (int at = 0, n; at < n_past && status == HSD_OK; at += n) {
+        n = n_past - at < HSDI_STAGE_ROWS ? n_past - at : HSDI_STAGE_ROWS;
+        for (int r = 0; r < n; r++) {
+            tokens[r] = p->tokens[0];
+            n_path[r] = r + 1;
+            memcpy(path + r * HSDI_STAGE_ROWS, p->trunk + at, (size_t)(r + 1) * sizeof *path);
+        }
+        const hsdi_rows rows = {.n_rows = n,
+                                .tokens = tokens,
+                                .pos = &p->trunk[at],
+                                .cell = &p->trunk[at],
                                 .trunk = p->trunk,
-                                .n_trunk = i,
-                                .path = &p->trunk[i],
-                                .n_path = &one,
-                                .path_stride = 1};
+                                .n_trunk = at,
+                                .path = path,
+                                .n_path = n_path,
+                                .path_stride = HSDI_STAGE_ROWS};
         status = stage->prefill(stage->self, &rows, err);
     }
+    free(path);
     return status;
 }
 
