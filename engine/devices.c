@@ -191,6 +191,40 @@ hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error 
     return status;
 }
 
+enum { RATES_MAX = 32 };
+
+/// Rates of a place that is no CPU, where hsd_device_measure has kept some.
+static void find_rates(const hsdi_place *place, hsdi_caching *out)
+{
+    hsd_device_info *all = calloc(RATES_MAX, sizeof *all);
+    int n = 0;
+    if (!all || hsd_device_list(all, RATES_MAX, &n, NULL) != HSD_OK) {
+        free(all);
+        return;
+    }
+    for (int i = 0; i < n && i < RATES_MAX; i++) {
+        hsdi_place listed;
+        if (hsdi_place_parse(all[i].id, "device", &listed, NULL) == HSD_OK &&
+            listed.open == place->open &&
+            (listed.index == place->index ||
+             (place->index < 0 && strcmp(all[i].type, "gpu") == 0))) {
+            out->gops = all[i].f16_gops;
+            out->read_gbps = all[i].read_gbps;
+            break;
+        }
+    }
+    free(all);
+}
+
+hsdi_caching hsdi_caching_on(const hsdi_place *place, hsd_cache_layout layout, int64_t memory_bytes)
+{
+    hsdi_caching out = {.layout = layout, .memory_bytes = memory_bytes};
+    if (layout == HSD_CACHE_LAYOUT_AUTO && place->open) {
+        find_rates(place, &out);
+    }
+    return out;
+}
+
 enum { N_DEVICES = 3 };
 
 static void all_devices(const hsd_engine *e, hsdi_device *out[N_DEVICES])

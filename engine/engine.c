@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CTX_DEFAULT_MAX = 4096, TREE_MAX = 32, RATES_MAX = 32, PARAMETERS_PER_THREAD = 2000000 };
+enum { CTX_DEFAULT_MAX = 4096, TREE_MAX = 32, PARAMETERS_PER_THREAD = 2000000 };
 
 const char *hsd_version(void)
 {
@@ -283,38 +283,23 @@ hsd_status hsdi_count_parameters(const char *path, int64_t *out, hsd_error *err)
     hsdi_gguf_close(&g);
     return HSD_OK;
 }
-
-/// Rates of a place that is no CPU, where hsd_device_measure has kept some.
-static void find_rates(const hsdi_place *place, hsdi_caching *out)
+/// Load on the processor that will compute: a page of memory comes from the NUMA node of whoever
+/// writes it first. Drivers start threads, which would stay there: not for their devices.
+static hsd_status load_near(const hsdi_place *place, int cpu, hsdi_loaded *loaded, const char *path,
+                            hsdi_device *device, const hsdi_split *split, int n_ctx,
+                            const hsdi_caching *caching, hsd_error *err)
 {
-    hsd_device_info *all = calloc(RATES_MAX, sizeof *all);
-    int n = 0;
-    if (!all || hsd_device_list(all, RATES_MAX, &n, NULL) != HSD_OK) {
-        free(all);
-        return;
+    cpu_set_t before;
+    bool is_near = !place->open && !(split && split->device) && cpu >= 0 &&
+                   sched_getaffinity(0, sizeof before, &before) == 0;
+    if (is_near) {
+        hsdi_pin_self(cpu);
     }
-    for (int i = 0; i < n && i < RATES_MAX; i++) {
-        hsdi_place listed;
-        if (hsdi_place_parse(all[i].id, "device", &listed, NULL) == HSD_OK &&
-            listed.open == place->open &&
-            (listed.index == place->index ||
-             (place->index < 0 && strcmp(all[i].type, "gpu") == 0))) {
-            out->gops = all[i].f16_gops;
-            out->read_gbps = all[i].read_gbps;
-            break;
-        }
+    hsd_status status = hsdi_loaded_open(loaded, path, device, split, n_ctx, caching, err);
+    if (is_near) {
+        (void)sched_setaffinity(0, sizeof before, &before);
     }
-    free(all);
-}
-
-static hsdi_caching caching_of(hsd_cache_layout layout, int64_t memory_bytes,
-                               const hsdi_place *place)
-{
-    hsdi_caching out = {.layout = layout, .memory_bytes = memory_bytes};
-    if (layout == HSD_CACHE_LAYOUT_AUTO && !on_cpu(place)) {
-        find_rates(place, &out);
-    }
-    return out;
+    return status;
 }
 
 static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
@@ -350,13 +335,14 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
     const hsdi_split split = {e->suffix_device, o->split_layer};
     if (status == HSD_OK) {
         const hsdi_caching caching =
-            caching_of(o->cache_layout, o->cache_memory_bytes, &e->target_place);
-        status =
-            hsdi_loaded_open(&e->target, target, e->target_device, &split, o->n_ctx, &caching, err);
+            hsdi_caching_on(&e->target_place, o->cache_layout, o->cache_memory_bytes);
+        status = load_near(&e->target_place, hsdi_first_cpu(e), &e->target, target,
+                           e->target_device, &split, o->n_ctx, &caching, err);
     }
     if (status == HSD_OK && has_draft) {
-        const hsdi_caching caching = caching_of(o->draft_cache_layout, 0, &e->draft_place);
-        status = hsdi_loaded_open(&e->draft, draft, e->draft_device, NULL, o->n_ctx, &caching, err);
+        const hsdi_caching caching = hsdi_caching_on(&e->draft_place, o->draft_cache_layout, 0);
+        status = load_near(&e->draft_place, hsdi_draft_cpu(e), &e->draft, draft, e->draft_device,
+                           NULL, o->n_ctx, &caching, err);
     }
     if (status == HSD_OK && has_draft) {
         status = hsdi_tokenizer_compare(e->target.tokenizer, e->draft.tokenizer, NULL, err);
