@@ -5,6 +5,8 @@
 ///         Within that layout, rows together, threads, exits and any mixture of layouts by layer
 ///           change no bit, and the instruction sets give the same bits; rows together and exits
 ///           on devices, too.
+///         Weights are as large as before for files without blocks, and a few percent larger for
+///           others.
 ///         Such a cache takes exactly half of the bytes. Models that it would be wrong for, or save
 ///           nothing on, are refused with the reason.
 /// Does not prove: anything about speed, see docs/benchmarks.md.
@@ -73,6 +75,7 @@ static hsdi_device *cpu(hsdi_isa isa, int n_threads)
 /// Logits of some tokens.
 typedef struct result {
     int n, n_vocab, n_layers;
+    size_t weight_bytes;
     float *logits; ///< [n, n_vocab]
     int32_t own[N_TOKENS];
 } result;
@@ -88,6 +91,7 @@ static result run(const char *path, const hsdi_layout *layouts, hsdi_device *dev
     out.n = f.n_ctx < N_TOKENS ? f.n_ctx : N_TOKENS;
     out.n_vocab = f.model->n_vocab;
     out.n_layers = f.model->n_layers;
+    out.weight_bytes = hsdi_weights_bytes(f.weights);
     out.logits = calloc((size_t)out.n * (size_t)out.n_vocab, sizeof *out.logits);
     for (int i = 0; i < out.n; i++) {
         tokens[i] = (i * i * 31 + i * 7 + 3) % out.n_vocab;
@@ -245,6 +249,28 @@ static void models_that_it_would_be_wrong_for_are_refused(void **state)
     }
 }
 
+/// Turned key matrices: as large as before where a type has no blocks (and heads are whole groups
+/// of channels, as in the fixture), else F16.
+static void weights_grow_by_what_key_matrices_in_f16_take(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        double most; ///< of all weights
+    } files[] = {{"tests/reference/fixtures/gpt2.gguf", 1.0},
+                 {"models/hsd-story-target.gguf", 1.08},
+                 {"models/hsd-story-draft.gguf", 1.08}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        result kv = run(files[i].path, NULL, cpu(HSDI_ISA_REF, 1), HSDI_ISA_REF, 0, 8);
+        result el = run(files[i].path, all_el(), cpu(HSDI_ISA_REF, 1), HSDI_ISA_REF, 0, 8);
+        print_message("%s: weights take %zu bytes, with el %zu\n", files[i].path, kv.weight_bytes,
+                      el.weight_bytes);
+        assert_true((double)el.weight_bytes <= files[i].most * (double)kv.weight_bytes);
+        free(kv.logits);
+        free(el.logits);
+    }
+}
+
 static void the_cache_takes_half_of_the_bytes(void **state)
 {
     (void)state;
@@ -275,6 +301,7 @@ int main(void)
         cmocka_unit_test(instruction_sets_give_the_same_bits),
         cmocka_unit_test(rows_threads_and_exits_change_no_bit),
         cmocka_unit_test(models_that_it_would_be_wrong_for_are_refused),
+        cmocka_unit_test(weights_grow_by_what_key_matrices_in_f16_take),
         cmocka_unit_test(the_cache_takes_half_of_the_bytes),
         ON_ACCELERATORS(a_device_computes_the_same),
     };
