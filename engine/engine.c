@@ -64,7 +64,8 @@ static int context_of(const hsdi_model *m, int n_ctx)
 
 /// Weights on their devices, and the runners for them.
 static hsd_status place_layers(hsdi_loaded *loaded, hsdi_device *device, const hsdi_split *split,
-                               int n_ctx, const hsdi_layout *layouts, hsd_error *err)
+                               int n_ctx, const hsdi_layout *layouts, hsd_cache_type type,
+                               hsd_error *err)
 {
     const hsdi_model *m = loaded->model;
     const hsdi_kernels *kernels = hsdi_kernels_get(hsdi_isa_detect());
@@ -81,11 +82,13 @@ static hsd_status place_layers(hsdi_loaded *loaded, hsdi_device *device, const h
         return status;
     }
     hsdi_runner_init(&loaded->runner, loaded->weights, device, kernels, n_ctx);
+    loaded->runner.cache_type = type;
     if (first < m->n_layers) {
         status = hsdi_weights_create(m, first, m->n_layers, layouts, split->device,
                                      &loaded->rest_weights, err);
         if (status == HSD_OK) {
             hsdi_runner_init(&loaded->rest, loaded->rest_weights, split->device, kernels, n_ctx);
+            loaded->rest.cache_type = type;
             loaded->runner.next = &loaded->rest;
         }
     }
@@ -108,7 +111,8 @@ static hsd_status load_layers(hsdi_loaded *loaded, hsdi_device *device, const hs
         status = hsdi_layouts_choose(m, caching, n_ctx, n_spare, layouts, &loaded->n_el, err);
     }
     if (status == HSD_OK) {
-        status = place_layers(loaded, device, split, n_ctx, layouts, err);
+        status = place_layers(loaded, device, split, n_ctx, layouts,
+                              caching ? caching->type : HSD_CACHE_F32, err);
     }
     free(layouts);
     return status;
@@ -307,10 +311,10 @@ static void find_rates(const hsdi_place *place, hsdi_caching *out)
     free(all);
 }
 
-static hsdi_caching caching_of(hsd_cache_layout layout, int64_t memory_bytes,
+static hsdi_caching caching_of(hsd_cache_layout layout, hsd_cache_type type, int64_t memory_bytes,
                                const hsdi_place *place)
 {
-    hsdi_caching out = {.layout = layout, .memory_bytes = memory_bytes};
+    hsdi_caching out = {.layout = layout, .type = type, .memory_bytes = memory_bytes};
     if (layout == HSD_CACHE_LAYOUT_AUTO && !on_cpu(place)) {
         find_rates(place, &out);
     }
@@ -350,12 +354,13 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
     const hsdi_split split = {e->suffix_device, o->split_layer};
     if (status == HSD_OK) {
         const hsdi_caching caching =
-            caching_of(o->cache_layout, o->cache_memory_bytes, &e->target_place);
+            caching_of(o->cache_layout, o->cache_type, o->cache_memory_bytes, &e->target_place);
         status =
             hsdi_loaded_open(&e->target, target, e->target_device, &split, o->n_ctx, &caching, err);
     }
     if (status == HSD_OK && has_draft) {
-        const hsdi_caching caching = caching_of(o->draft_cache_layout, 0, &e->draft_place);
+        const hsdi_caching caching =
+            caching_of(o->draft_cache_layout, o->draft_cache_type, 0, &e->draft_place);
         status = hsdi_loaded_open(&e->draft, draft, e->draft_device, NULL, o->n_ctx, &caching, err);
     }
     if (status == HSD_OK && has_draft) {
@@ -375,6 +380,11 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
         return hsdi_fail(err, HSD_EINVAL, "cache_layout", "layouts %d and %d, %lld bytes",
                          (int)o->cache_layout, (int)o->draft_cache_layout,
                          (long long)o->cache_memory_bytes);
+    }
+    if ((unsigned)o->cache_type >= HSD_N_CACHE_TYPES ||
+        (unsigned)o->draft_cache_type >= HSD_N_CACHE_TYPES) {
+        return hsdi_fail(err, HSD_EINVAL, "cache_type", "types %d and %d", (int)o->cache_type,
+                         (int)o->draft_cache_type);
     }
     if (o->split_layer < 0 || (o->split_layer > 0 && !o->suffix_device)) {
         return hsdi_fail(err, HSD_EINVAL, "split_layer", "%d %s", o->split_layer,
@@ -407,6 +417,7 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
         hsdi_runner_init(&e->exit_runner, e->target.weights,
                          both_cpu ? e->draft_device : e->target_device, e->target.runner.kernels,
                          e->n_ctx);
+        e->exit_runner.cache_type = e->target.runner.cache_type;
     }
     e->drafts = (hsdi_drafts){.model = e->draft.model ? &e->draft.runner : NULL,
                               .target = e->suffix_device ? NULL : &e->exit_runner,

@@ -8,7 +8,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-enum { PROXIES_PER_ROW = 8 };
+enum { PROXIES_PER_ROW = 8, FILL_BY_PASSES_MAX = 256 };
 
 hsd_status hsd_measure_rendezvous(const char *transport, int n_steps, hsd_rendezvous_times *out,
                                   hsd_error *err)
@@ -67,9 +67,12 @@ static hsd_status pass_init(pass *p, int n_rows, int n_past, int n_repeats, int 
     return HSD_OK;
 }
 
-/// Fill the trunk by ordinary passes, so that attention reads real numbers.
+/// Fill the trunk: a short one by ordinary passes, so that attention reads real numbers.
 static hsd_status fill(const hsdi_target_stage *stage, const pass *p, int n_past, hsd_error *err)
 {
+    if (n_past > FILL_BY_PASSES_MAX) {
+        return hsdi_target_stage_fill(stage, n_past, err);
+    }
     hsd_status status = HSD_OK;
     const int32_t one = 1;
     for (int i = 0; i < n_past && status == HSD_OK; i++) {
