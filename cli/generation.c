@@ -23,6 +23,8 @@ enum {
     KEY_CACHE,
     KEY_DRAFT_CACHE,
     KEY_CACHE_MEMORY,
+    KEY_CACHE_TYPE,
+    KEY_DRAFT_CACHE_TYPE,
 };
 
 static const struct argp_option options[] = {
@@ -49,6 +51,11 @@ static const struct argp_option options[] = {
      "and in as many layers as --cache-memory needs)",
      0},
     {"draft-cache", KEY_DRAFT_CACHE, "LAYOUT", 0, "the same for the draft", 0},
+    {"cache-type", KEY_CACHE_TYPE, "TYPE", 0,
+     "how the target's cache is stored: f32 (the default), f16 (half of it), q8_0 (about a "
+     "quarter)",
+     0},
+    {"draft-cache-type", KEY_DRAFT_CACHE_TYPE, "TYPE", 0, "the same for the draft", 0},
     {"cache-memory", KEY_CACHE_MEMORY, "MIB", 0,
      "memory for the target's cache of a session; what does not fit is refused (0: no bound)", 0},
     {"worker", KEY_WORKER, "ENDPOINT", 0,
@@ -187,6 +194,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_DRAFT_CACHE:
         g->engine.draft_cache_layout = parse_layout("--draft-cache", arg, state);
+        return 0;
+    case KEY_CACHE_TYPE:
+        g->engine.cache_type = cli_parse_cache_type(state, "--cache-type", arg);
+        return 0;
+    case KEY_DRAFT_CACHE_TYPE:
+        g->engine.draft_cache_type = cli_parse_cache_type(state, "--draft-cache-type", arg);
         return 0;
     case KEY_CACHE_MEMORY:
         g->engine.cache_memory_bytes = cli_parse_int(state, "--cache-memory", arg, 0, INT_MAX)

@@ -193,36 +193,23 @@ hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error 
 
 enum { RATES_MAX = 32 };
 
-/// Rates of a place that is no CPU, where hsd_device_measure has kept some.
-static void find_rates(const hsdi_place *place, hsdi_caching *out)
+void hsdi_place_rates(const hsdi_place *place, double *gops, double *read_gbps)
 {
-    hsd_device_info *all = calloc(RATES_MAX, sizeof *all);
     int n = 0;
-    if (!all || hsd_device_list(all, RATES_MAX, &n, NULL) != HSD_OK) {
-        free(all);
-        return;
-    }
-    for (int i = 0; i < n && i < RATES_MAX; i++) {
+    hsd_device_info *all = place && place->open ? calloc(RATES_MAX, sizeof *all) : NULL;
+    hsd_status status = all ? hsd_device_list(all, RATES_MAX, &n, NULL) : HSD_ENOMEM;
+    for (int i = 0; i < n && i < RATES_MAX && status == HSD_OK; i++) {
         hsdi_place listed;
         if (hsdi_place_parse(all[i].id, "device", &listed, NULL) == HSD_OK &&
             listed.open == place->open &&
             (listed.index == place->index ||
              (place->index < 0 && strcmp(all[i].type, "gpu") == 0))) {
-            out->gops = all[i].f16_gops;
-            out->read_gbps = all[i].read_gbps;
+            *gops = all[i].f16_gops;
+            *read_gbps = all[i].read_gbps;
             break;
         }
     }
     free(all);
-}
-
-hsdi_caching hsdi_caching_on(const hsdi_place *place, hsd_cache_layout layout, int64_t memory_bytes)
-{
-    hsdi_caching out = {.layout = layout, .memory_bytes = memory_bytes};
-    if (layout == HSD_CACHE_LAYOUT_AUTO && place->open) {
-        find_rates(place, &out);
-    }
-    return out;
 }
 
 enum { N_DEVICES = 3 };

@@ -1,4 +1,5 @@
 /// Engines: models, devices and the local draft worker.
+#include "engine/el.h"
 #include "engine/engine_internal.h"
 #include "engine/machine.h"
 
@@ -64,7 +65,8 @@ static int context_of(const hsdi_model *m, int n_ctx)
 
 /// Weights on their devices, and the runners for them.
 static hsd_status place_layers(hsdi_loaded *loaded, hsdi_device *device, const hsdi_split *split,
-                               int n_ctx, const hsdi_layout *layouts, hsd_error *err)
+                               int n_ctx, const hsdi_layout *layouts, hsd_cache_type type,
+                               hsd_error *err)
 {
     const hsdi_model *m = loaded->model;
     const hsdi_kernels *kernels = hsdi_kernels_get(hsdi_isa_detect());
@@ -81,11 +83,13 @@ static hsd_status place_layers(hsdi_loaded *loaded, hsdi_device *device, const h
         return status;
     }
     hsdi_runner_init(&loaded->runner, loaded->weights, device, kernels, n_ctx);
+    loaded->runner.cache_type = type;
     if (first < m->n_layers) {
         status = hsdi_weights_create(m, first, m->n_layers, layouts, split->device,
                                      &loaded->rest_weights, err);
         if (status == HSD_OK) {
             hsdi_runner_init(&loaded->rest, loaded->rest_weights, split->device, kernels, n_ctx);
+            loaded->rest.cache_type = type;
             loaded->runner.next = &loaded->rest;
         }
     }
@@ -105,10 +109,15 @@ static hsd_status load_layers(hsdi_loaded *loaded, hsdi_device *device, const hs
     hsd_status status = HSD_OK;
     if (caching) {
         int n_spare = hsdi_target_cells_needed(0, TREE_MAX);
-        status = hsdi_layouts_choose(m, caching, n_ctx, n_spare, layouts, &loaded->n_el, err);
+        hsdi_caching known = *caching;
+        if (known.layout == HSD_CACHE_LAYOUT_AUTO && hsdi_el_check(m, NULL) == HSD_OK) {
+            hsdi_place_rates(known.place, &known.gops, &known.read_gbps);
+        }
+        status = hsdi_layouts_choose(m, &known, n_ctx, n_spare, layouts, &loaded->n_el, err);
     }
     if (status == HSD_OK) {
-        status = place_layers(loaded, device, split, n_ctx, layouts, err);
+        status = place_layers(loaded, device, split, n_ctx, layouts,
+                              caching ? caching->type : HSD_CACHE_F32, err);
     }
     free(layouts);
     return status;
@@ -334,13 +343,16 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
     }
     const hsdi_split split = {e->suffix_device, o->split_layer};
     if (status == HSD_OK) {
-        const hsdi_caching caching =
-            hsdi_caching_on(&e->target_place, o->cache_layout, o->cache_memory_bytes);
+        const hsdi_caching caching = {.layout = o->cache_layout,
+                                      .type = o->cache_type,
+                                      .memory_bytes = o->cache_memory_bytes,
+                                      .place = &e->target_place};
         status = load_near(&e->target_place, hsdi_first_cpu(e), &e->target, target,
                            e->target_device, &split, o->n_ctx, &caching, err);
     }
     if (status == HSD_OK && has_draft) {
-        const hsdi_caching caching = hsdi_caching_on(&e->draft_place, o->draft_cache_layout, 0);
+        const hsdi_caching caching = {
+            .layout = o->draft_cache_layout, .type = o->draft_cache_type, .place = &e->draft_place};
         status = load_near(&e->draft_place, hsdi_draft_cpu(e), &e->draft, draft, e->draft_device,
                            NULL, o->n_ctx, &caching, err);
     }
@@ -361,6 +373,11 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
         return hsdi_fail(err, HSD_EINVAL, "cache_layout", "layouts %d and %d, %lld bytes",
                          (int)o->cache_layout, (int)o->draft_cache_layout,
                          (long long)o->cache_memory_bytes);
+    }
+    if ((unsigned)o->cache_type >= HSD_N_CACHE_TYPES ||
+        (unsigned)o->draft_cache_type >= HSD_N_CACHE_TYPES) {
+        return hsdi_fail(err, HSD_EINVAL, "cache_type", "types %d and %d", (int)o->cache_type,
+                         (int)o->draft_cache_type);
     }
     if (o->split_layer < 0 || (o->split_layer > 0 && !o->suffix_device)) {
         return hsdi_fail(err, HSD_EINVAL, "split_layer", "%d %s", o->split_layer,
@@ -393,6 +410,7 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
         hsdi_runner_init(&e->exit_runner, e->target.weights,
                          both_cpu ? e->draft_device : e->target_device, e->target.runner.kernels,
                          e->n_ctx);
+        e->exit_runner.cache_type = e->target.runner.cache_type;
     }
     e->drafts = (hsdi_drafts){.model = e->draft.model ? &e->draft.runner : NULL,
                               .target = e->suffix_device ? NULL : &e->exit_runner,

@@ -31,9 +31,8 @@ HSD_NODISCARD hsd_status hsdi_place_parse(const char *name, const char *option, 
 /// (hsdi_discover_fingerprint).
 void hsdi_device_recall(hsd_device_info *device, uint64_t hardware);
 
-/// What is wanted of caches there, with the rates that are known of a place that is no CPU.
-hsdi_caching hsdi_caching_on(const hsdi_place *place, hsd_cache_layout layout,
-                             int64_t memory_bytes);
+/// Rates of a place that is no CPU, where hsd_device_measure has kept some; else left alone.
+void hsdi_place_rates(const hsdi_place *place, double *gops, double *read_gbps);
 
 /// Open the device. A CPU that was named without processors gets `cpus` [n_threads]; NULL: its
 /// threads are not pinned.

@@ -11,8 +11,9 @@
 typedef struct hsdi_caching {
     hsd_cache_layout layout;
     hsd_cache_type type;
-    int64_t memory_bytes;   ///< for the layers of a session; 0: no bound
-    double gops, read_gbps; ///< of a device that is no CPU, where measured; else 0
+    int64_t memory_bytes;           ///< for the layers of a session; 0: no bound
+    const struct hsdi_place *place; ///< where they will lie, for its rates; NULL: on a CPU
+    double gops, read_gbps;         ///< of a device that is no CPU, where measured; else 0
 } hsdi_caching;
 
 /// Bytes that all layers keep of one token with so many of them keeping their input.

@@ -237,6 +237,11 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
     }
 }
 
+hsd_status hsdi_target_stage_fill(const hsdi_target_stage *stage, int n_cells, hsd_error *err)
+{
+    return hsdi_passes_randomise(((const target *)stage->self)->passes, n_cells, err);
+}
+
 size_t hsdi_target_stage_cache_bytes(const hsdi_target_stage *stage)
 {
     return hsdi_passes_cache_bytes(((const target *)stage->self)->passes);
@@ -333,6 +338,7 @@ hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
                              .n_cells = n_cells,
                              .width = m->n_kv * m->d_head,
                              .d_head = m->d_head,
+                             .type = runner->cache_type,
                              .el_width = m->n_embd,
                              .layouts = hsdi_weights_layouts(runner->weights)};
     hsd_status status;

@@ -26,6 +26,9 @@ HSD_NODISCARD hsd_status hsdi_target_stage_open(hsdi_runner *runner,
 void hsdi_target_stage_close(hsdi_target_stage *stage);
 
 /// Bytes of its caches.
+/// Fill cells 0 .. n_cells - 1 with random numbers, for measurements.
+HSD_NODISCARD hsd_status hsdi_target_stage_fill(const hsdi_target_stage *stage, int n_cells,
+                                                hsd_error *err);
 size_t hsdi_target_stage_cache_bytes(const hsdi_target_stage *stage);
 
 /// Logits [n_rows, n_vocab] of the last suffix; valid until the next call. For tests. NULL where

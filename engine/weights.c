@@ -556,6 +556,7 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
                   .scale = 1.0f / sqrtf((float)m->d_head),
                   .rope_mscale = m->rope_mscale,
                   .rope_freqs = m->rope_freqs},
+        .cache_type = range->cache_type,
         .n_vocab = range->from_tokens ? m->n_vocab : 0,
         .n_ctx = range->n_ctx,
     };

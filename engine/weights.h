@@ -35,6 +35,7 @@ typedef struct hsdi_graph_range {
     bool with_sum;    ///< of the lists, see hsdi_top_width and hsdi_draw_width
     bool drawn;       ///< lists by HSDI_OP_DRAW instead of HSDI_OP_TOP
     int n_rows_max, n_ctx;
+    hsd_cache_type cache_type; ///< of the caches; hsdi_runner_graph fills it in
 } hsdi_graph_range;
 
 /// Compile a range of layers for a device. The first layer of the weights uses layer 0 of the

@@ -1,5 +1,6 @@
 /// Attention over blocks of 32 positions, for a set whose lanes.h comes first and which says how
-/// many queries (ATTN_QUERIES) by how many registers of a head (ATTN_CHUNKS) it sums at once.
+/// many queries (ATTN_QUERIES) by how many registers of a head (ATTN_CHUNKS) it sums at once, and
+/// from how many queries on turning the keys pays (ATTN_TURN_MIN).
 ///
 /// Included once per vector set; the arithmetic is that of ref/attn.c. Blocks that lie in the trunk
 /// are the outer loop, so that their keys and values are read once for all rows and heads; so are
@@ -19,8 +20,7 @@
 enum {
     BLOCK = HSDI_ATTN_BLOCK,
     ATTN_SUMS = ATTN_QUERIES * ATTN_CHUNKS,
-    ATTN_TURN_MIN = 6, ///< queries from which turning the keys pays (Zen 4: 6 to 8)
-    SPAN = 4 * BLOCK,  ///< positions for one kv head before the next: they share lines of a cell
+    SPAN = 4 * BLOCK, ///< positions for one kv head before the next: they share lines of a cell
 };
 
 /// What a call says about one kv head, and the state of its queries.
@@ -165,7 +165,7 @@ HSDI_TEMPLATE bundle chain(int n_queries, int n_chunks, const float *const *q, c
                            int lane)
 {
     bundle sums;
-    HSDI_UNROLL for (int i = 0; i < n_queries; i++)
+    HSDI_UNROLL for (int i = 0; i < ATTN_QUERIES; i++)
     {
         sums.of[i] = v_zero();
     }
@@ -223,6 +223,26 @@ HSDI_TEMPLATE bundle dots_across(int n_queries, const attn_head *h, int j, const
     }
     return h->n_chunks == 4 ? sum_16(n_queries, 4, q, keys)
                             : sum_16(n_queries, h->n_chunks, q, keys);
+}
+
+/// Once for all types: they are long.
+static void dots_across_tile(const attn_head *h, int j, const float *keys, bundle *out)
+{
+    *out = dots_across(ATTN_QUERIES, h, j, keys);
+}
+
+static void dots_across_one(const attn_head *h, int j, const float *keys, bundle *out)
+{
+    *out = dots_across(1, h, j, keys);
+}
+
+static void across(int n_queries, const attn_head *h, int j, const float *keys, bundle *out)
+{
+    if (n_queries == 1) {
+        dots_across_one(h, j, keys, out);
+    } else {
+        dots_across_tile(h, j, keys, out);
+    }
 }
 
 // ---- weights ----
@@ -308,14 +328,19 @@ HSDI_TEMPLATE void copy_values(hsd_cache_type type, const attn_head *h, const in
     }
 }
 
-/// What a tile of queries asks of memory for the block that comes next.
-enum { FETCH_KEYS = 1, FETCH_VALUES = 2 };
+/// What a tile of queries asks of memory for the block that comes next. Few queries wait for memory
+/// and ask early, for the second cache; many have time, and find the lines in the first.
+enum { FETCH_KEYS = 1, FETCH_VALUES = 2, FETCH_NEAR = 4 };
 
-HSDI_TEMPLATE void fetch(hsd_cache_type type, const char *head, int chunk, int n_chunks)
+HSDI_TEMPLATE void fetch(hsd_cache_type type, const char *head, int chunk, int n_chunks, int what)
 {
     int bytes = type == HSD_CACHE_F32 ? 64 : type == HSD_CACHE_F16 ? 32 : 16;
     for (int i = 0; i < n_chunks * bytes; i += 64) {
-        __builtin_prefetch(head + bytes * chunk + i, 0, 3);
+        if (what & FETCH_NEAR) {
+            __builtin_prefetch(head + bytes * chunk + i, 0, 3);
+        } else {
+            __builtin_prefetch(head + bytes * chunk + i, 0, 2);
+        }
     }
 }
 
@@ -345,10 +370,10 @@ HSDI_TEMPLATE void add_values(hsd_cache_type type, bool is_copy, int n_queries, 
             sums[i] = v_fma(weight, part[i % n_chunks], sums[i]);
         }
         if (what & FETCH_KEYS) {
-            fetch(type, h->next_k + (size_t)h->next[p] * h->cell_bytes, chunk, n_chunks);
+            fetch(type, h->next_k + (size_t)h->next[p] * h->cell_bytes, chunk, n_chunks, what);
         }
         if (what & FETCH_VALUES) {
-            fetch(type, h->next_v + (size_t)h->next[p] * h->cell_bytes, chunk, n_chunks);
+            fetch(type, h->next_v + (size_t)h->next[p] * h->cell_bytes, chunk, n_chunks, what);
         }
     }
     HSDI_UNROLL for (int i = 0; i < n_queries * n_chunks; i++)
@@ -387,9 +412,10 @@ HSDI_TEMPLATE void attend_tile(hsd_cache_type type, int n_queries, const attn_he
     float weights[ATTN_QUERIES * BLOCK];
     bundle low, high;
     if (way.is_turned) {
-        low = high = dots_across(n_queries, h, j, h->keys);
+        across(n_queries, h, j, h->keys, &low);
+        high = low;
         if (n > 16) {
-            high = dots_across(n_queries, h, j, h->keys + 16 * h->d_pad);
+            across(n_queries, h, j, h->keys + 16 * h->d_pad, &high);
         }
     } else {
         HSDI_ROLLED for (int i = 0; i < n_queries; i++)
@@ -415,7 +441,8 @@ HSDI_TEMPLATE void attend_typed(hsd_cache_type type, const attn_head *h, int j, 
 {
     int n_queries = j_end - j;
     reading way = {.is_turned = n_queries >= ATTN_TURN_MIN, .is_copy = n_queries > ATTN_QUERIES};
-    int what = n_queries >= 2 * ATTN_QUERIES ? FETCH_KEYS : FETCH_KEYS | FETCH_VALUES;
+    int near = n_queries > 8 ? FETCH_NEAR : 0;
+    int what = near | FETCH_KEYS | (n_queries >= 2 * ATTN_QUERIES ? 0 : FETCH_VALUES);
     what = h->next ? what : 0;
     if (way.is_turned) {
         turn_keys(type, h, cells, n < 16 ? n : 16, h->keys);
@@ -428,7 +455,8 @@ HSDI_TEMPLATE void attend_typed(hsd_cache_type type, const attn_head *h, int j, 
     }
     for (; j + ATTN_QUERIES <= j_end; j += ATTN_QUERIES) {
         attend_tile(type, ATTN_QUERIES, h, way, j, cells, n, what);
-        what = what == FETCH_KEYS ? FETCH_VALUES : 0; // keys in the first tile, values in the next
+        // keys in the first tile, values in the next
+        what = (what & ~near) == FETCH_KEYS ? near | FETCH_VALUES : 0;
     }
     for (; j < j_end; j++) {
         attend_tile(type, 1, h, way, j, cells, n, what);

@@ -5,6 +5,9 @@
 ///         Cache bytes are exactly half. A bounded memory makes as few layers as needed keep their
 ///           input; what does not fit, and models that the layout is wrong for, are refused before
 ///           anything runs, with sizes or the reason.
+///         All of the first also holds for caches of type f16 and q8_0, in both layouts, with
+///         drafts
+///           of the same type or another; their bytes are as the types say.
 /// Does not prove: devices, see test_el.c.
 #include "tests/engine/fixture.h"
 
@@ -55,6 +58,19 @@ static hsd_engine *open_engine(hsd_cache_layout target, hsd_cache_layout draft, 
     options.cache_layout = target;
     options.draft_cache_layout = draft;
     options.cache_memory_bytes = memory;
+    must(hsd_engine_open(&options, &engine, &err), &err);
+    return engine;
+}
+
+static hsd_engine *open_typed(hsd_cache_layout layout, hsd_cache_type target, hsd_cache_type draft)
+{
+    hsd_engine_options options;
+    hsd_engine *engine = NULL;
+    hsd_error err = {0};
+    hsd_engine_options_init(&options);
+    options.cache_layout = layout;
+    options.cache_type = target;
+    options.draft_cache_type = draft;
     must(hsd_engine_open(&options, &engine, &err), &err);
     return engine;
 }
@@ -190,6 +206,60 @@ static void modes_agree_with_layers_of_both_layouts(void **state)
     hsd_engine_close(&mixed);
 }
 
+static void modes_agree_within_a_type(void **state)
+{
+    (void)state;
+    static const struct {
+        hsd_cache_layout layout;
+        hsd_cache_type target, draft;
+    } cases[] = {{HSD_CACHE_LAYOUT_KV, HSD_CACHE_F16, HSD_CACHE_F16},
+                 {HSD_CACHE_LAYOUT_KV, HSD_CACHE_Q8_0, HSD_CACHE_Q8_0},
+                 {HSD_CACHE_LAYOUT_KV, HSD_CACHE_F32, HSD_CACHE_Q8_0},
+                 {HSD_CACHE_LAYOUT_EL, HSD_CACHE_F16, HSD_CACHE_F32},
+                 {HSD_CACHE_LAYOUT_EL, HSD_CACHE_Q8_0, HSD_CACHE_F16}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s in %s, draft in %s", hsd_cache_layout_name(cases[i].layout),
+                 hsd_cache_type_name(cases[i].target), hsd_cache_type_name(cases[i].draft));
+        hsd_engine *engine = open_typed(cases[i].layout, cases[i].target, cases[i].draft);
+        check_modes(engine, name);
+        hsd_engine_close(&engine);
+    }
+}
+
+/// The shipped target has heads of a multiple of 32 elements.
+static void a_type_takes_the_bytes_that_it_says(void **state)
+{
+    (void)state;
+    int64_t one[HSD_N_CACHE_TYPES];
+    for (int type = 0; type < HSD_N_CACHE_TYPES; type++) {
+        hsd_session_options how;
+        hsd_session_options_init(&how);
+        how.mode = HSD_MODE_AR;
+        hsd_engine *engine = open_typed(HSD_CACHE_LAYOUT_KV, (hsd_cache_type)type, HSD_CACHE_F32);
+        text t = generate(engine, &how, "A");
+        hsd_engine_close(&engine);
+        one[type] = t.stats.cache_token_bytes;
+        assert_int_equal(t.stats.cache_bytes % t.stats.cache_token_bytes, 0);
+        print_message("%s: %lld bytes, %lld per token\n", hsd_cache_type_name((hsd_cache_type)type),
+                      (long long)t.stats.cache_bytes, (long long)one[type]);
+    }
+    assert_int_equal(one[HSD_CACHE_F16] * 2, one[HSD_CACHE_F32]);
+    assert_int_equal(one[HSD_CACHE_Q8_0] * 32 * 4, one[HSD_CACHE_F32] * 34);
+}
+
+static void a_type_that_is_none_is_refused(void **state)
+{
+    (void)state;
+    hsd_engine_options options;
+    hsd_engine *engine = NULL;
+    hsd_error err = {0};
+    hsd_engine_options_init(&options);
+    options.cache_type = HSD_N_CACHE_TYPES;
+    assert_int_equal(hsd_engine_open(&options, &engine, &err), HSD_EINVAL);
+    assert_string_equal(err.where, "cache_type");
+}
+
 static void expect(const hsd_engine_options *options, hsd_status want, const char *where,
                    const char *says)
 {
@@ -286,6 +356,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(modes_agree_within_a_layout),
         cmocka_unit_test(modes_agree_with_layers_of_both_layouts),
+        cmocka_unit_test(modes_agree_within_a_type),
+        cmocka_unit_test(a_type_takes_the_bytes_that_it_says),
+        cmocka_unit_test(a_type_that_is_none_is_refused),
         cmocka_unit_test(texts_are_those_of_keys_and_values_but_for_near_ties),
         cmocka_unit_test(the_cache_takes_half_of_the_bytes),
         cmocka_unit_test(a_bounded_memory_makes_as_few_layers_as_needed_keep_their_input),

@@ -2,6 +2,8 @@
 ///           keys and values: logits differ by no more than the bounds below, which are printed
 ///           with what was seen, for all tensor types of the fixtures and the shipped pair, on
 ///           every instruction set; on OpenCL and Level Zero too, where there are such devices.
+///         In f16 and q8_0 both layouts stay within bounds of keys and values in f32, and rows
+///           together, threads and instruction sets change no bit.
 ///         Within that layout, rows together, threads, exits and any mixture of layouts by layer
 ///           change no bit, and the instruction sets give the same bits; rows together and exits
 ///           on devices, too.
@@ -81,13 +83,13 @@ typedef struct result {
 } result;
 
 /// Run tokens through a model, `together` rows at a time; 0: 1, 2, .. 8, 1, ..
-static result run(const char *path, const hsdi_layout *layouts, hsdi_device *device, hsdi_isa isa,
-                  int exit_layer, int together)
+static result run_in(const char *path, const hsdi_layout *layouts, hsd_cache_type type,
+                     hsdi_device *device, hsdi_isa isa, int exit_layer, int together)
 {
     fixture f;
     result out = {0};
     int32_t tokens[N_TOKENS];
-    fixture_open_as(&f, path, layouts, device, isa, exit_layer);
+    fixture_open_as(&f, path, layouts, type, device, isa, exit_layer);
     out.n = f.n_ctx < N_TOKENS ? f.n_ctx : N_TOKENS;
     out.n_vocab = f.model->n_vocab;
     out.n_layers = f.model->n_layers;
@@ -103,6 +105,12 @@ static result run(const char *path, const hsdi_layout *layouts, hsdi_device *dev
     }
     fixture_close(&f);
     return out;
+}
+
+static result run(const char *path, const hsdi_layout *layouts, hsdi_device *device, hsdi_isa isa,
+                  int exit_layer, int together)
+{
+    return run_in(path, layouts, HSD_CACHE_F32, device, isa, exit_layer, together);
 }
 
 static void must_be_equal(const result *a, const result *b, const char *what, const char *path)
@@ -169,6 +177,45 @@ static void logits_are_those_of_keys_and_values(void **state)
             free(kv.logits);
             free(el.logits);
         }
+    }
+}
+
+/// Against keys and values in f32: a cached number is rounded by 2^-11 of itself (f16) or 1/254 of
+/// the largest of 32 (q8_0).
+static void types_of_inputs_differ_by_their_rounding(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        double f16, q8_0;
+    } files[] = {{"models/hsd-story-target.gguf", 5e-2, 1e-1},
+                 {"models/hsd-story-draft.gguf", 5e-2, 1e-1},
+                 {"tests/reference/fixtures/gpt2.gguf", 2e-3, 5e-2},
+                 {"tests/reference/fixtures/gpt2-q8_0.gguf", 5e-2, 1e-1},
+                 {"tests/reference/fixtures/gpt2-256-kmix.gguf", 5e-2, 1e-1}};
+    hsdi_isa isa = hsdi_isa_detect();
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        result kv = run(files[i].path, NULL, cpu(isa, 1), isa, 0, 1);
+        for (int type = HSD_CACHE_F16; type < HSD_N_CACHE_TYPES; type++) {
+            for (int el = 0; el < 2; el++) {
+                const hsd_cache_type t = (hsd_cache_type)type;
+                const hsdi_layout *layouts = el ? all_el() : NULL;
+                char where[32];
+                snprintf(where, sizeof where, "%s %s", el ? "el" : "kv", hsd_cache_type_name(t));
+                result one = run_in(files[i].path, layouts, t, cpu(isa, 1), isa, 0, 1);
+                result many = run_in(files[i].path, layouts, t, cpu(isa, 3), isa, 0, 0);
+                result ref =
+                    run_in(files[i].path, layouts, t, cpu(HSDI_ISA_REF, 1), HSDI_ISA_REF, 0, 8);
+                judge(&kv, &one, files[i].path, where,
+                      t == HSD_CACHE_F16 ? files[i].f16 : files[i].q8_0);
+                must_be_equal(&one, &many, where, files[i].path);
+                must_be_equal(&ref, &one, where, files[i].path);
+                free(one.logits);
+                free(many.logits);
+                free(ref.logits);
+            }
+        }
+        free(kv.logits);
     }
 }
 
@@ -298,6 +345,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_those_of_keys_and_values),
+        cmocka_unit_test(types_of_inputs_differ_by_their_rounding),
         cmocka_unit_test(instruction_sets_give_the_same_bits),
         cmocka_unit_test(rows_threads_and_exits_change_no_bit),
         cmocka_unit_test(models_that_it_would_be_wrong_for_are_refused),
