@@ -369,17 +369,31 @@ static hsd_status add_rope(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *e
     return a.status;
 }
 
+/// "attn", "attn_f16": kernels that read or write cells, by their type.
+static const char *of_type(const hsdi_launch_graph *g)
+{
+    static const char *const suffixes[HSD_N_CACHE_TYPES] = {"", "_f16", "_q8_0"};
+    return suffixes[g->base.cache_type];
+}
+
 static hsd_status add_store(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
 {
+    bool is_el = op->layout == HSDI_LAYOUT_EL; // one head as wide as the layer's input
+    int n_kv = is_el ? 1 : g->heads.n_kv, d_head = op->x.width / n_kv;
     hsdi_launch_args a;
-    hsd_status status = args_begin(g, "store", "", &a, err);
+    hsd_status status = args_begin(g, "store", of_type(g), &a, err);
     if (status != HSD_OK) {
         return status;
     }
-    hsdi_launch *l = add(g, &a, round_up((size_t)op->x.width));
+    bool is_f32 = g->base.cache_type == HSD_CACHE_F32;
+    int n = is_f32 ? op->x.width : n_kv * ((d_head + 31) / 32);
+    hsdi_launch *l = add(g, &a, round_up((size_t)n));
     arg_view(&a, g, &op->x, 0);
     arg_view(&a, g, &op->y, 0);
-    hsdi_launch_arg_int(&a, op->x.width);
+    hsdi_launch_arg_int(&a, is_f32 ? op->x.width : n_kv);
+    if (!is_f32) {
+        hsdi_launch_arg_int(&a, d_head);
+    }
     hsdi_launch_arg_memory(&a, g->table);
     l->arg = a.n;
     l->layer = op->layer;
@@ -390,7 +404,7 @@ static hsd_status add_attn(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *e
 {
     const hsdi_heads *h = &g->heads;
     hsdi_launch_args a;
-    hsd_status status = args_begin(g, "attn", "", &a, err);
+    hsd_status status = args_begin(g, "attn", of_type(g), &a, err);
     if (status != HSD_OK) {
         return status;
     }

@@ -19,7 +19,7 @@ STATS = {
     "carried": int, "paused": int, "tree": int, "late": int,
     "workers_lost": int, "replans": int, "prefill_s": float, "decode_s": float,
     "tokens_per_s": float,
-    "cache_bytes": int, "el_layers": int, "wait_s": float, "step_overhead_us": float, "window": int, "roots": int, "exit_layer": int,
+    "cache_bytes": int, "cache_token_bytes": int, "el_layers": int, "wait_s": float, "step_overhead_us": float, "window": int, "roots": int, "exit_layer": int,
     "threads": int, "draft_threads": int, "tokens_per_step": float,
 }
 
@@ -91,6 +91,19 @@ class Modes(CliCase):
                                 *sampling)
                 self.assertEqual(got["tokens"], expected["tokens"], (mode, sampling))
                 self.assertEqual(got["text"], expected["text"])
+
+    def test_every_cache_type_makes_the_targets_own_tokens(self):
+        sizes = {}
+        for cache in "f32", "f16", "q8_0":
+            how = ["run", "--prompt", PROMPT, "--tokens", 24, "--ignore-eos", "--cache", "kv",
+                   "--cache-type", cache, "--draft-cache-type", cache]
+            want = self.json(*how, "--mode", "ar")
+            sizes[cache] = want["stats"]["cache_token_bytes"]
+            self.assertEqual(want["stats"]["cache_bytes"] % sizes[cache], 0)
+            for mode in "serial", "mirror", "async":
+                self.assertEqual(self.json(*how, "--mode", mode)["tokens"], want["tokens"], mode)
+        self.assertEqual(sizes["f32"], 2 * sizes["f16"])
+        self.assertEqual(sizes["f32"] * 34, 128 * sizes["q8_0"])
 
     def test_every_draft_kind_makes_the_targets_own_tokens(self):
         expected = self.json("run", "--prompt", PROMPT, "--tokens", 40, "--mode", "ar")["tokens"]
