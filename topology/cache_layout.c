@@ -28,8 +28,7 @@ hsdi_cache_choice hsdi_cache_make(const hsdi_cache_case *l, hsdi_cache_kind kind
     int64_t bytes = kind == HSDI_CACHE_SHARED ? 0
                     : kind == HSDI_CACHE_KV   ? kv
                                               : bytes_of(l->n_embd, type);
-    bool is_built =
-        type == HSD_CACHE_F32 && (kind == HSDI_CACHE_KV || (kind == HSDI_CACHE_EL && has_el(l)));
+    bool is_built = kind == HSDI_CACHE_KV || (kind == HSDI_CACHE_EL && has_el(l));
     return (hsdi_cache_choice){kind, type, bytes, is_built, 0.0};
 }
 

@@ -274,6 +274,25 @@ static void a_device_computes_the_same(void **state)
     }
 }
 
+static void a_device_computes_the_same_in_every_type(void **state)
+{
+    static const char path[] = "tests/reference/fixtures/gpt2.gguf";
+    hsdi_isa isa = hsdi_isa_detect();
+    result kv = run(path, NULL, open_accelerator_or_skip(*state), isa, 0, 1);
+    for (int type = HSD_CACHE_F16; type < HSD_N_CACHE_TYPES; type++) {
+        const hsd_cache_type t = (hsd_cache_type)type;
+        result one = run_in(path, all_el(), t, open_accelerator_or_skip(*state), isa, 0, 1);
+        result many = run_in(path, every_other(), t, open_accelerator_or_skip(*state), isa, 0, 1);
+        result mixed = run_in(path, every_other(), t, open_accelerator_or_skip(*state), isa, 0, 0);
+        judge(&kv, &one, path, hsd_cache_type_name(t), t == HSD_CACHE_F16 ? 2e-3 : 5e-2);
+        must_be_equal(&many, &mixed, hsd_cache_type_name(t), path);
+        free(one.logits);
+        free(many.logits);
+        free(mixed.logits);
+    }
+    free(kv.logits);
+}
+
 static void models_that_it_would_be_wrong_for_are_refused(void **state)
 {
     (void)state;
@@ -352,6 +371,7 @@ int main(void)
         cmocka_unit_test(weights_grow_by_what_key_matrices_in_f16_take),
         cmocka_unit_test(the_cache_takes_half_of_the_bytes),
         ON_ACCELERATORS(a_device_computes_the_same),
+        ON_ACCELERATORS(a_device_computes_the_same_in_every_type),
     };
     only_the_cases_asked_for();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,6 +129,7 @@ static void el_is_exactly_half_of_square_heads_in_every_type(void **state)
         hsdi_cache_choice kv = hsdi_cache_make(&gpt2, HSDI_CACHE_KV, (hsd_cache_type)type);
         hsdi_cache_choice el = hsdi_cache_make(&gpt2, HSDI_CACHE_EL, (hsd_cache_type)type);
         assert_int_equal(kv.token_bytes, 2 * el.token_bytes);
+        assert_true(kv.is_built && el.is_built);
     }
 }
 
