@@ -21,6 +21,8 @@ enum {
     KEY_KERNELS,
     KEY_FAMILIES,
     KEY_HITS,
+    KEY_ATTENTION,
+    KEY_TYPES,
 };
 
 /// Written for this file. The last ones have the form of the tasks that the shipped pair knows.
@@ -50,6 +52,12 @@ static const struct argp_option options[] = {
     {"rows", KEY_ROWS, "LIST", 0,
      "time target passes of these row counts: 1,2,4,8,16; alone, nothing else is measured", 0},
     {"past", KEY_PAST, "N", 0, "context of these passes; default 64", 0},
+    {"attention", KEY_ATTENTION, "LIST", 0,
+     "time attention alone, all layers of the target, behind contexts of so many tokens, for the "
+     "rows of --rows (default 1,8) and caches of each type: 128,1024,4096,16384,32768; alone, "
+     "nothing else is measured",
+     0},
+    {"types", KEY_TYPES, "LIST", 0, "types of these caches; default f32,f16,q8_0", 0},
     {"coverage", KEY_COVERAGE, "FILE", 0,
      "only measure how often outcomes are among the roots of mode mirror, and hit a branch, for "
      "the prompts of a JSON lines file (prompt, family)",
@@ -158,6 +166,20 @@ static void add_variants(bench *b, struct argp_state *state)
     }
 }
 
+static void parse_types(bench *b, const struct argp_state *state, const char *arg)
+{
+    char *copy = strdup(arg), *rest = copy;
+    b->n_types = 0;
+    for (char *item = strsep(&rest, ","); item; item = strsep(&rest, ",")) {
+        if (b->n_types == HSD_N_CACHE_TYPES) {
+            argp_error(state, "--types: more than %d types", HSD_N_CACHE_TYPES);
+            break;
+        }
+        b->types[b->n_types++] = cli_parse_cache_type(state, "--types", item);
+    }
+    free(copy);
+}
+
 static error_t parse_numbers(int key, char *arg, struct argp_state *state)
 {
     bench *b = state->input;
@@ -175,6 +197,13 @@ static error_t parse_numbers(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_ROWS:
         b->n_rows = cli_parse_ints(state, "--rows", arg, 1, 1 << 20, b->rows, BENCH_MAX_ROWS);
+        return 0;
+    case KEY_ATTENTION:
+        b->n_pasts =
+            cli_parse_ints(state, "--attention", arg, 0, 1 << 24, b->pasts, BENCH_MAX_PASTS);
+        return 0;
+    case KEY_TYPES:
+        parse_types(b, state, arg);
         return 0;
     case KEY_PAST:
         b->n_past = (int)cli_parse_int(state, "--past", arg, 0, INT_MAX);
@@ -242,6 +271,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         argp_error(state, "'%s' is not an option", arg);
         return 0;
     case ARGP_KEY_END:
+        if (b->n_pasts > 0 && b->n_rows == 0) {
+            b->rows[b->n_rows++] = 1;
+            b->rows[b->n_rows++] = 8;
+        }
         if (b->only_rows && b->n_rows > 0) {
             b->n_modes = b->n_prefill = b->n_rendezvous = 0;
         }
@@ -333,6 +366,9 @@ int cli_bench(int argc, char **argv)
     b.n_per_family = 8;
     for (int n = 1; n <= 32; n *= 2) {
         b.hits[b.n_hits++] = n;
+    }
+    for (int i = 0; i < HSD_N_CACHE_TYPES; i++) {
+        b.types[b.n_types++] = (hsd_cache_type)i;
     }
     b.n_past = 64;
     b.n_prefill = 128;

@@ -13,6 +13,7 @@ enum {
     BENCH_MAX_PROMPTS = 16,
     BENCH_MAX_REPEATS = 1000,
     BENCH_MAX_ROWS = 32,
+    BENCH_MAX_PASTS = 16,
     BENCH_N_TRANSPORTS = 2,
 };
 
@@ -81,6 +82,11 @@ typedef struct bench {
     int rows[BENCH_MAX_ROWS];
     double rows_ms[BENCH_MAX_ROWS];
     int n_rows;
+    int pasts[BENCH_MAX_PASTS]; ///< contexts of attention alone; with them no passes are timed
+    int n_pasts;
+    hsd_cache_type types[HSD_N_CACHE_TYPES];
+    int n_types;
+    double attention_ms[HSD_N_CACHE_TYPES][BENCH_MAX_PASTS][BENCH_MAX_ROWS];
     int prefill_tokens; ///< what was measured
     double prefill_tokens_per_s;
     hsd_rendezvous_times rendezvous[BENCH_N_TRANSPORTS];

@@ -345,8 +345,30 @@ int bench_measure_prefill(bench *b, hsd_engine *engine)
     return code;
 }
 
+static int measure_attention(bench *b, hsd_engine *engine)
+{
+    for (int t = 0; t < b->n_types; t++) {
+        for (int i = 0; i < b->n_pasts; i++) {
+            hsd_error err = cli_no_error();
+            hsd_status status =
+                hsd_measure_attention(engine, b->types[t], b->rows, b->n_rows, b->pasts[i],
+                                      4 * b->n_repeats, b->attention_ms[t][i], &err);
+            if (status != HSD_OK) {
+                return cli_fail(status, &err);
+            }
+            if (cli_interrupted()) {
+                return CLI_INTERRUPTED;
+            }
+        }
+    }
+    return CLI_OK;
+}
+
 int bench_measure_rows(bench *b, hsd_engine *engine)
 {
+    if (b->n_pasts > 0) {
+        return measure_attention(b, engine);
+    }
     for (int i = 0; i < b->n_rows; i++) {
         hsd_error err = cli_no_error();
         int repeats = 10 * b->n_repeats;

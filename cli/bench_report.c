@@ -90,6 +90,26 @@ static void print_sessions(const bench *b)
     }
 }
 
+/// Attention alone: a line per type and context, a column per number of rows.
+static void print_attention(const bench *b)
+{
+    cli_outf("attention of all layers, ms\n%-6s %8s", "type", "tokens");
+    for (int r = 0; r < b->n_rows; r++) {
+        cli_outf(" %6d rows", b->rows[r]);
+    }
+    cli_outf("   last / first\n");
+    for (int t = 0; t < b->n_types; t++) {
+        for (int i = 0; i < b->n_pasts; i++) {
+            const double *ms = b->attention_ms[t][i];
+            cli_outf("%-6s %8d", hsd_cache_type_name(b->types[t]), b->pasts[i]);
+            for (int r = 0; r < b->n_rows; r++) {
+                cli_outf(" %11.3f", ms[r]);
+            }
+            cli_outf(" %14.2f\n", ms[0] > 0 ? ms[b->n_rows - 1] / ms[0] : 0.0);
+        }
+    }
+}
+
 static void print_table(const bench *b)
 {
     cli_outf("target %s, draft %s\n", file_name(b->g.engine.target_path),
@@ -113,6 +133,10 @@ static void print_table(const bench *b)
                  "99th %.1f us; bare ZeroMQ round trip %.1f us\n",
                  i == 0 ? "\n" : "", bench_transports[i], t->p50_us, t->p95_us, t->p99_us,
                  t->zmq_p50_us);
+    }
+    if (b->n_pasts > 0) {
+        print_attention(b);
+        return;
     }
     if (b->n_rows > 0) {
         cli_outf("\ntarget pass after %d tokens\n%6s %10s %9s\n", b->n_past, "rows", "ms",
@@ -213,6 +237,23 @@ static json_t *json_rows(const bench *b)
     return array;
 }
 
+static json_t *json_attention(const bench *b)
+{
+    json_t *array = json_array();
+    int n = b->n_types * b->n_pasts * b->n_rows;
+    for (int k = 0; array && k < n; k++) {
+        int r = k % b->n_rows, i = k / b->n_rows % b->n_pasts, t = k / b->n_rows / b->n_pasts;
+        json_t *item =
+            json_pack("{s:s, s:i, s:i, s:f}", "type", hsd_cache_type_name(b->types[t]), "past",
+                      b->pasts[i], "n", b->rows[r], "ms", b->attention_ms[t][i][r]);
+        if (json_array_append_new(array, item) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
 static int print_json(const bench *b)
 {
     json_t *object =
@@ -223,6 +264,10 @@ static int print_json(const bench *b)
                   json_modes(b), "sessions", json_sessions(b), "prefill", "tokens",
                   b->prefill_tokens, "tokens_per_s", b->prefill_tokens_per_s, "rendezvous",
                   json_rendezvous(b), "rows_past", b->n_past, "rows", json_rows(b));
+    if (object && b->n_pasts > 0) {
+        json_object_del(object, "rows");
+        json_object_set_new(object, "attention", json_attention(b));
+    }
     const hsd_overlap *o = &b->overlap;
     if (object && o->alone_ms > 0) {
         json_object_set_new(object, "overlap",

@@ -20,6 +20,11 @@ enum {
     KEY_KEY,
     KEY_TOPOLOGY,
     KEY_RULE,
+    KEY_CACHE,
+    KEY_DRAFT_CACHE,
+    KEY_CACHE_MEMORY,
+    KEY_CACHE_TYPE,
+    KEY_DRAFT_CACHE_TYPE,
 };
 
 static const struct argp_option options[] = {
@@ -40,6 +45,19 @@ static const struct argp_option options[] = {
     {"draft-threads", KEY_DRAFT_THREADS, "N", 0, "threads of the draft (0: chosen by the engine)",
      0},
     {"ctx", KEY_CTX, "N", 0, "tokens of context (0: the model's own, up to 4096)", 0},
+    {"cache", KEY_CACHE, "LAYOUT", 0,
+     "what the target keeps of a token: kv (keys and values), el (each layer's input, half as "
+     "much, for models without rotary positions), auto (the default: kv; el where that is faster, "
+     "and in as many layers as --cache-memory needs)",
+     0},
+    {"draft-cache", KEY_DRAFT_CACHE, "LAYOUT", 0, "the same for the draft", 0},
+    {"cache-type", KEY_CACHE_TYPE, "TYPE", 0,
+     "how the target's cache is stored: f32 (the default), f16 (half of it), q8_0 (about a "
+     "quarter)",
+     0},
+    {"draft-cache-type", KEY_DRAFT_CACHE_TYPE, "TYPE", 0, "the same for the draft", 0},
+    {"cache-memory", KEY_CACHE_MEMORY, "MIB", 0,
+     "memory for the target's cache of a session; what does not fit is refused (0: no bound)", 0},
     {"worker", KEY_WORKER, "ENDPOINT", 0,
      "use a draft worker started with `hsd worker'; may be repeated", 0},
     {"worker-key", KEY_WORKER_KEY, "FILE", 0,
@@ -120,6 +138,17 @@ error_t cli_parse_setting(int key, const char *arg, const struct argp_state *sta
     return 0;
 }
 
+static hsd_cache_layout parse_layout(const char *option, const char *arg, struct argp_state *state)
+{
+    for (int i = 0; i < HSD_N_CACHE_LAYOUTS; i++) {
+        if (strcmp(arg, hsd_cache_layout_name((hsd_cache_layout)i)) == 0) {
+            return (hsd_cache_layout)i;
+        }
+    }
+    argp_error(state, "%s: '%s' is none of auto, kv, el", option, arg);
+    return HSD_CACHE_LAYOUT_AUTO;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     cli_generation *g = state->input;
@@ -159,6 +188,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_CTX:
         g->engine.n_ctx = (int)cli_parse_int(state, "--ctx", arg, 0, INT_MAX);
+        return 0;
+    case KEY_CACHE:
+        g->engine.cache_layout = parse_layout("--cache", arg, state);
+        return 0;
+    case KEY_DRAFT_CACHE:
+        g->engine.draft_cache_layout = parse_layout("--draft-cache", arg, state);
+        return 0;
+    case KEY_CACHE_TYPE:
+        g->engine.cache_type = cli_parse_cache_type(state, "--cache-type", arg);
+        return 0;
+    case KEY_DRAFT_CACHE_TYPE:
+        g->engine.draft_cache_type = cli_parse_cache_type(state, "--draft-cache-type", arg);
+        return 0;
+    case KEY_CACHE_MEMORY:
+        g->engine.cache_memory_bytes = cli_parse_int(state, "--cache-memory", arg, 0, INT_MAX)
+                                       << 20;
         return 0;
     case KEY_WORKER:
         add_worker(g, arg, state);

@@ -75,6 +75,18 @@ bool cli_find_draft_kind(const char *name, hsd_draft_kind *out)
     return false;
 }
 
+hsd_cache_type cli_parse_cache_type(const struct argp_state *state, const char *option,
+                                    const char *arg)
+{
+    for (int i = 0; i < HSD_N_CACHE_TYPES; i++) {
+        if (strcmp(arg, hsd_cache_type_name((hsd_cache_type)i)) == 0) {
+            return (hsd_cache_type)i;
+        }
+    }
+    argp_error(state, "%s: '%s' is none of f32, f16, q8_0", option, arg);
+    return HSD_CACHE_F32;
+}
+
 hsd_mode cli_parse_mode(const struct argp_state *state, const char *option, const char *text)
 {
     hsd_mode mode = HSD_MODE_AUTO;

@@ -15,7 +15,8 @@ enum {
     KEY_READY_FD,
     KEY_KEY,
     KEY_CLIENTS,
-    KEY_TRACE
+    KEY_TRACE,
+    KEY_CACHE_TYPE,
 };
 
 typedef struct worker_options {
@@ -30,6 +31,7 @@ static const struct argp_option options[] = {
     {"draft", KEY_DRAFT, "FILE", 0, "GGUF file of the draft (default: the shipped one)", 0},
     {"device", KEY_DEVICE, "NAME", 0,
      "device of the draft: cpu (the default), cpu:0-3, opencl, level_zero (see `hsd devices')", 0},
+    {"cache-type", KEY_CACHE_TYPE, "TYPE", 0, "of the draft's caches: f32 (default), f16, q8_0", 0},
     {"threads", KEY_THREADS, "N", 0, "threads on the CPU (0: chosen by the draft's size)", 0},
     {"key", KEY_KEY, "FILE", 0,
      "NAME.key of this worker, made with `hsd keygen NAME'; needed to serve other hosts", 0},
@@ -73,6 +75,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_THREADS:
         o->worker.n_threads = (int)cli_parse_int(state, "--threads", arg, 0, 4096);
+        return 0;
+    case KEY_CACHE_TYPE:
+        o->worker.cache_type = cli_parse_cache_type(state, "--cache-type", arg);
         return 0;
     case KEY_KEY:
         o->worker.key_file = arg;

@@ -203,6 +203,27 @@ hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error 
     return hsdi_device_list(0, out, cap, n_out, err);
 }
 
+enum { RATES_MAX = 32 };
+
+void hsdi_place_rates(const hsdi_place *place, double *gops, double *read_gbps)
+{
+    int n = 0;
+    hsd_device_info *all = place && place->open ? calloc(RATES_MAX, sizeof *all) : NULL;
+    hsd_status status = all ? hsd_device_list(all, RATES_MAX, &n, NULL) : HSD_ENOMEM;
+    for (int i = 0; i < n && i < RATES_MAX && status == HSD_OK; i++) {
+        hsdi_place listed;
+        if (hsdi_place_parse(all[i].id, "device", &listed, NULL) == HSD_OK &&
+            listed.open == place->open &&
+            (listed.index == place->index ||
+             (place->index < 0 && strcmp(all[i].type, "gpu") == 0))) {
+            *gops = all[i].f16_gops;
+            *read_gbps = all[i].read_gbps;
+            break;
+        }
+    }
+    free(all);
+}
+
 enum { N_DEVICES = 3 };
 
 static void all_devices(const hsd_engine *e, hsdi_device *out[N_DEVICES])

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "engine/detok.h"
 #include "engine/drafts.h"
+#include "engine/layouts.h"
 #include "pipelines/target.h"
 #include "topology/cores.h"
 #include "topology/machine.h"
@@ -30,6 +31,9 @@ HSD_NODISCARD hsd_status hsdi_place_parse(const char *name, const char *option, 
 /// (hsdi_discover_fingerprint).
 void hsdi_device_recall(hsd_device_info *device, uint64_t hardware);
 
+/// Rates of a place that is no CPU, where hsd_device_measure has kept some; else left alone.
+void hsdi_place_rates(const hsdi_place *place, double *gops, double *read_gbps);
+
 /// Open the device. A CPU that was named without processors gets `cpus` [n_threads]; NULL: its
 /// threads are not pinned.
 HSD_NODISCARD hsd_status hsdi_place_open(const hsdi_place *place, const int *cpus, int n_threads,
@@ -43,6 +47,7 @@ typedef struct hsdi_loaded {
     hsdi_runner runner;
     hsdi_weights *rest_weights; ///< of the last layers where they lie elsewhere, else NULL
     hsdi_runner rest;           ///< what runner.next points to then
+    int n_el;                   ///< layers that cache their input
 } hsdi_loaded;
 
 /// The last layers of a model on a device of their own.
@@ -140,9 +145,11 @@ int hsdi_engine_spin_us(const hsd_engine *engine, const char *endpoint);
 HSD_NODISCARD hsd_status hsdi_engine_start_local(hsd_engine *engine, int which, hsd_error *err);
 
 /// Load a model file and put it on a device, its last layers on another one where `split` says so.
+///
+/// caching : NULL: keys and values.
 HSD_NODISCARD hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path,
                                           hsdi_device *device, const hsdi_split *split, int n_ctx,
-                                          hsd_error *err);
+                                          const hsdi_caching *caching, hsd_error *err);
 void hsdi_loaded_close(hsdi_loaded *loaded);
 
 /// Pin the calling thread; does nothing for cpu < 0 or where it is forbidden.

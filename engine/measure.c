@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROXIES_PER_ROW = 8 };
+enum { PROXIES_PER_ROW = 8, FILL_BY_PASSES_MAX = 256 };
 
 hsd_status hsd_measure_rendezvous(const char *transport, int n_steps, hsd_rendezvous_times *out,
                                   hsd_error *err)
@@ -75,9 +75,12 @@ typedef struct piece {
     int32_t tokens[FILL_ROWS], pos[FILL_ROWS], n_path[FILL_ROWS], path[FILL_ROWS * FILL_ROWS];
 } piece;
 
-/// Fill the trunk by ordinary passes, so that attention reads real numbers.
+/// Fill the trunk: a short one by ordinary passes, so that attention reads real numbers.
 static hsd_status fill(const hsdi_target_stage *stage, const pass *p, int n_past, hsd_error *err)
 {
+    if (n_past > FILL_BY_PASSES_MAX) {
+        return hsdi_target_stage_fill(stage, n_past, err);
+    }
     hsd_status status = HSD_OK;
     piece *rows_of = n_past > 0 ? calloc(1, sizeof *rows_of) : NULL;
     if (n_past > 0 && !rows_of) {

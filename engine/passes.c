@@ -5,6 +5,7 @@
 #include "engine/passes.h"
 
 #include "base/error.h"
+#include "engine/cells.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -160,8 +161,14 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
     }
     hsd_status status = hsdi_seat_take(&at->runner->combiner, o->is_steady, &at->seat, err);
     if (status == HSD_OK) {
-        status = hsdi_cache_create(at->runner->device, end - begin, o->n_cells, m->n_kv * m->d_head,
-                                   &at->cache, err);
+        hsdi_cache_desc cells = {.n_layers = end - begin,
+                                 .n_cells = o->n_cells,
+                                 .width = m->n_kv * m->d_head,
+                                 .d_head = m->d_head,
+                                 .type = at->runner->cache_type,
+                                 .el_width = m->n_embd,
+                                 .layouts = hsdi_weights_layouts(weights) + begin};
+        status = hsdi_cache_create(at->runner->device, &cells, &at->cache, err);
     }
     if (status == HSD_OK) {
         status = hsdi_runner_graph(at->runner, fill, &at->fill, err);
@@ -378,6 +385,29 @@ hsd_status hsdi_passes_whole(hsdi_passes *p, const hsdi_job *rows, hsd_error *er
         pass_on(p, at->last, rows->n_rows);
     }
     return status;
+}
+
+hsd_status hsdi_passes_randomise(hsdi_passes *p, int n_cells, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    for (int i = 0; i < p->n_places && status == HSD_OK; i++) {
+        const hsdi_runner *runner = p->places[i].runner;
+        int begin = hsdi_weights_begin(runner->weights);
+        status =
+            hsdi_cells_fill(runner->device, p->model, hsdi_weights_layouts(runner->weights) + begin,
+                            hsdi_weights_end(runner->weights) - begin, runner->cache_type,
+                            p->places[i].cache, n_cells, err);
+    }
+    return status;
+}
+
+size_t hsdi_passes_cache_bytes(const hsdi_passes *p)
+{
+    size_t n = 0;
+    for (int i = 0; i < p->n_places; i++) {
+        n += hsdi_cache_bytes(p->places[i].cache);
+    }
+    return n;
 }
 
 hsdi_passes_rows hsdi_passes_result(const hsdi_passes *p)

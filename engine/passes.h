@@ -62,6 +62,10 @@ HSD_NODISCARD hsd_status hsdi_passes_suffix(hsdi_passes *passes, const hsdi_job 
 /// All layers and the LM head, not cut at the exit: the same bits as prefix and suffix.
 HSD_NODISCARD hsd_status hsdi_passes_whole(hsdi_passes *passes, const hsdi_job *rows,
                                            hsd_error *err);
+/// Fill the first n_cells cells of all layers with random numbers, for measurements.
+HSD_NODISCARD hsd_status hsdi_passes_randomise(hsdi_passes *passes, int n_cells, hsd_error *err);
+/// Bytes of the caches, on all devices.
+size_t hsdi_passes_cache_bytes(const hsdi_passes *passes);
 /// What the last suffix or whole pass ended with.
 hsdi_passes_rows hsdi_passes_result(const hsdi_passes *passes);
 

@@ -37,6 +37,7 @@ hsd_status hsdi_runner_graph(hsdi_runner *runner, hsdi_graph_range range, hsdi_g
                              hsd_error *err)
 {
     hsd_status status = HSD_OK;
+    range.cache_type = runner->cache_type;
     pthread_mutex_lock(&runner->lock);
     int i = 0;
     while (i < runner->n_graphs && !same(&runner->graphs[i].range, &range)) {

@@ -20,7 +20,9 @@ typedef struct hsdi_runner {
     hsdi_device *device;
     const hsdi_kernels *kernels; ///< for sampling on the host
     int n_ctx;
-    struct hsdi_runner *next; ///< has the layers behind this one's; NULL: there are none
+    hsd_cache_type cache_type; ///< of all caches that the graphs are used with; F32, or set before
+                               ///< the first graph
+    struct hsdi_runner *next;  ///< has the layers behind this one's; NULL: there are none
     hsdi_combiner combiner;
     pthread_mutex_t lock; ///< guards the list
     int n_graphs;

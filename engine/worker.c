@@ -68,6 +68,9 @@ static hsd_status load_keys(hsd_worker *w, const hsd_worker_options *o, hsd_erro
 
 static hsd_status load_draft(hsd_worker *w, const hsd_worker_options *o, hsd_error *err)
 {
+    if ((unsigned)o->cache_type >= HSD_N_CACHE_TYPES) {
+        return hsdi_fail(err, HSD_EINVAL, "cache_type", "type %d", (int)o->cache_type);
+    }
     char *path = malloc(HSDI_PATH_MAX);
     if (!path) {
         return hsdi_fail(err, HSD_ENOMEM, "worker", "path");
@@ -86,7 +89,8 @@ static hsd_status load_draft(hsd_worker *w, const hsd_worker_options *o, hsd_err
         status = open_device(w, o, n_parameters, err);
     }
     if (status == HSD_OK) {
-        status = hsdi_loaded_open(&w->draft, draft, w->device, NULL, 0, err);
+        const hsdi_caching caching = {.layout = HSD_CACHE_LAYOUT_KV, .type = o->cache_type};
+        status = hsdi_loaded_open(&w->draft, draft, w->device, NULL, 0, &caching, err);
     }
     free(path);
     return status;

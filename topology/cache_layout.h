@@ -2,6 +2,7 @@
 #ifndef HSDI_TOPOLOGY_CACHE_LAYOUT_H
 #define HSDI_TOPOLOGY_CACHE_LAYOUT_H
 
+#include <hsd/cache.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -11,8 +12,6 @@ typedef enum hsdi_cache_kind {
     HSDI_CACHE_H,      ///< the layer's input, keys and values made again from it
     HSDI_CACHE_SHARED, ///< another layer's
 } hsdi_cache_kind;
-
-typedef enum hsdi_cache_type { HSDI_CACHE_F32, HSDI_CACHE_F16, HSDI_CACHE_Q8 } hsdi_cache_type;
 
 typedef enum hsdi_positions {
     HSDI_POSITIONS_ROTARY, ///< between the query and key products: absorbing keys would be wrong
@@ -27,13 +26,14 @@ typedef struct hsdi_cache_case {
     bool shares_other_layer; ///< its keys and values are another layer's
     bool is_parked;          ///< a sequence that waits
     bool is_memory_short;    ///< smaller is worth more than faster
+    hsd_cache_type type;     ///< in which it is built: hsdi_cache_built
     int n_rows;              ///< that share the prefix: window and tree rows of a pass
     double gops, read_gbps;  ///< of the device; either 0: not known, taken for a CPU core
 } hsdi_cache_case;
 
 typedef struct hsdi_cache_choice {
     hsdi_cache_kind kind;
-    hsdi_cache_type type;
+    hsd_cache_type type;
     int64_t token_bytes; ///< of one token in one layer
     bool is_built;       ///< hsd has it
     double most_rows;    ///< EL is faster than keys and values below so many rows; 0: never
@@ -45,10 +45,15 @@ typedef struct hsdi_cache_choice {
 /// Thread : pure.
 hsdi_cache_choice hsdi_cache_layout(const hsdi_cache_case *layer);
 
-/// What can be chosen today: keys and values in f32 (the owner's where a layer shares them).
+/// What is chosen: the table's where hsd has it, else keys and values, in the case's type. Missing
+/// are layers that share a cache, cross-attention, and inputs kept for parked sequences of rotary
+/// models.
 hsdi_cache_choice hsdi_cache_built(const hsdi_cache_case *layer);
 
+/// A layout and type for this layer, whatever the table says: their bytes, and whether hsd has it.
+hsdi_cache_choice hsdi_cache_make(const hsdi_cache_case *layer, hsdi_cache_kind kind,
+                                  hsd_cache_type type);
+
 const char *hsdi_cache_kind_name(hsdi_cache_kind kind); ///< "K+V"
-const char *hsdi_cache_type_name(hsdi_cache_type type); ///< "f32"
 
 #endif

@@ -222,11 +222,14 @@ static void tell_rest(teller *t)
         say(t, "the plan pays from an acceptance of %.2f at every depth; %s %.2f at the first",
             plan->break_even, a->n_seen > 0.0 ? "seen was" : "assumed is", a->accept[1]);
     }
-    if (plan->cache_wanted.token_bytes > 0 && !plan->cache_wanted.is_built) {
-        say(t, "cache %s in %s: the table says %s in %s, which is not built",
-            hsdi_cache_kind_name(plan->cache.kind), hsdi_cache_type_name(plan->cache.type),
+    bool other =
+        plan->cache_wanted.kind != plan->cache.kind || plan->cache_wanted.type != plan->cache.type;
+    if (plan->cache_wanted.token_bytes > 0 && other) {
+        say(t, "cache %s in %s: the table says %s in %s, which %s",
+            hsdi_cache_kind_name(plan->cache.kind), hsd_cache_type_name(plan->cache.type),
             hsdi_cache_kind_name(plan->cache_wanted.kind),
-            hsdi_cache_type_name(plan->cache_wanted.type));
+            hsd_cache_type_name(plan->cache_wanted.type),
+            plan->cache_wanted.is_built ? "--cache and --cache-type choose" : "is not built");
     }
 }
 

@@ -31,6 +31,11 @@ void hsdi_cpu_weight_destroy(hsdi_weight *weight)
     free(w);
 }
 
+static int n_matrices(const struct hsdi_weight *w)
+{
+    return w->n_heads > 0 ? w->n_heads : 1;
+}
+
 typedef struct pack_job {
     const hsdi_kernels *kernels;
     const hsdi_cpu_weight *w;
@@ -40,11 +45,15 @@ typedef struct pack_job {
 static void pack_part(void *arg, int i_thread, int n_threads)
 {
     const pack_job *j = arg;
-    int n_groups = (j->w->base.n_out + HSDI_GROUP - 1) / HSDI_GROUP;
+    const struct hsdi_weight *w = &j->w->base;
+    int n_groups = (w->n_out + HSDI_GROUP - 1) / HSDI_GROUP;
     int begin = (int)((int64_t)n_groups * i_thread / n_threads);
     int end = (int)((int64_t)n_groups * (i_thread + 1) / n_threads);
-    j->kernels->pack(j->w->base.type, j->w->base.n_out, j->w->base.n_in, j->data, j->w->packed,
-                     begin, end);
+    for (int h = 0; h < n_matrices(w); h++) {
+        const char *from = (const char *)j->data + (int64_t)h * w->n_out * j->w->row_bytes;
+        char *to = (char *)j->w->packed + (size_t)h * j->w->head_bytes;
+        j->kernels->pack(w->type, w->n_out, w->n_in, from, to, begin, end);
+    }
 }
 
 hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
@@ -68,8 +77,11 @@ hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight 
             hsdi_dequant_row(shape->type, data, shape->n_in, w->vector);
         }
     }
-    if (shape->uses & HSDI_USE_MATMUL) {
-        size_t size = cpu->kernels->pack_bytes(shape->type, shape->n_out, shape->n_in);
+    bool is_packed = (shape->uses & (HSDI_USE_MATMUL | HSDI_USE_HEADS)) != 0;
+    if (is_packed) {
+        size_t one = cpu->kernels->pack_bytes(shape->type, shape->n_out, shape->n_in);
+        w->head_bytes = (one + 63) / 64 * 64;
+        size_t size = shape->n_heads > 0 ? (size_t)shape->n_heads * w->head_bytes : one;
         w->base.size_bytes += size;
         w->packed = alloc_packed(size);
         if (w->packed) {
@@ -79,8 +91,7 @@ hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight 
             pthread_mutex_unlock(&device->turn);
         }
     }
-    if (((shape->uses & HSDI_USE_VECTOR) && !w->vector) ||
-        ((shape->uses & HSDI_USE_MATMUL) && !w->packed)) {
+    if (((shape->uses & HSDI_USE_VECTOR) && !w->vector) || (is_packed && !w->packed)) {
         hsdi_cpu_weight_destroy(&w->base);
         return hsdi_fail(err, HSD_ENOMEM, "weight", "[%d, %d]", shape->n_out, shape->n_in);
     }
@@ -131,8 +142,8 @@ hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *s
     hsdi_cpu_cache *c = calloc(1, sizeof *c);
     if (c) {
         c->base = *shape;
-        c->base.size_bytes = (size_t)shape->n_layers * 2 * (size_t)shape->n_cells *
-                             (size_t)shape->width * sizeof(float);
+        int last = shape->n_layers - 1;
+        c->base.size_bytes = hsdi_cache_layer_at(shape, last) + hsdi_cache_layer_bytes(shape, last);
         // Virtual memory only: pages come with the first write, so a long context costs nothing
         // until it is used.
         c->data = aligned_alloc(64, (c->base.size_bytes + 63) / 64 * 64);

@@ -10,6 +10,7 @@
 #ifndef HSD_ENGINE_H
 #define HSD_ENGINE_H
 
+#include <hsd/cache.h>
 #include <hsd/machine.h>
 #include <hsd/status.h>
 #include <hsd/trace.h>
@@ -70,6 +71,13 @@ typedef struct hsd_engine_options {
     int n_draft_threads;       ///< threads of the draft where it is on the CPU; 0: by the engine
     int n_ctx; ///< tokens per session; 0: what the model was trained on, up to 4096.
                ///< More than that works with rotary positions, but reads badly
+    hsd_cache_layout cache_layout;       ///< of the target. Tokens are equal in all modes with the
+                                         ///< same layout; between layouts a near-tie may differ
+    hsd_cache_layout draft_cache_layout; ///< of the draft; the early exit has the target's
+    hsd_cache_type cache_type, draft_cache_type; ///< likewise, and the same holds: tokens are equal
+                                                 ///< in all modes with the same type of the target
+    int64_t cache_memory_bytes;          ///< of the target's caches of a session at most; 0: no
+                                         ///< bound. What does not fit is refused at once
     const char *const *worker_endpoints; ///< workers started elsewhere: "ipc:///tmp/hsd.sock"
     int n_workers;
     const char *key_file; ///< our own keys, "NAME.key" of hsd_key_create; NULL: none. Workers on
@@ -171,9 +179,12 @@ typedef struct hsd_stats {
     int64_t workers_lost; ///< draft workers given up during the generation
     int64_t replans;      ///< mode auto: changes of the plan, trials included
     double prefill_s, decode_s;
-    double tokens_per_s;    ///< n_tokens / decode_s
-    double wait_s;          ///< time the target waited for the draft (exposed draft time)
-    double step_overhead_s; ///< median per step spent neither in a device nor waiting
+    double tokens_per_s;       ///< n_tokens / decode_s
+    double wait_s;             ///< time the target waited for the draft (exposed draft time)
+    double step_overhead_s;    ///< median per step spent neither in a device nor waiting
+    int64_t cache_bytes;       ///< of the target's caches of this session
+    int64_t cache_token_bytes; ///< of these, of one token
+    int n_el_layers;           ///< layers of the target that keep their input: HSD_CACHE_LAYOUT_EL
     int window, tree, roots, exit_layer, n_threads, n_draft_threads; ///< settings in force
 } hsd_stats;
 
@@ -314,6 +325,7 @@ typedef struct hsd_worker_options {
     const char *device;     ///< as target_device of hsd_engine_options; NULL: "cpu"
     int n_threads;          ///< threads on the CPU; 0: as many as help, at most one per core of the
                             ///< process's affinity
+    hsd_cache_type cache_type; ///< of the draft's caches
     const char *key_file; ///< our own keys, "NAME.key" of hsd_key_create; NULL: none. Needed beyond
                           ///< loopback addresses, and only together with clients_file
     const char *clients_file; ///< who may connect: lines as in "NAME.pub", `#` begins a comment;
@@ -435,9 +447,20 @@ HSD_API HSD_NODISCARD hsd_status hsd_tune(const hsd_tune_options *options, hsd_t
                                           int *n_out, hsd_error *err);
 
 /// Median time of target passes of n_rows rows on a context of n_past tokens, in milliseconds.
-/// Thread: uses the engine's target device; do not run sessions beside it.
+/// Longer contexts than 256 tokens hold random numbers, which cost the same. Thread: uses the
+/// engine's target device; do not run sessions beside it.
 HSD_API HSD_NODISCARD hsd_status hsd_measure_pass(hsd_engine *engine, int n_rows, int n_past,
                                                   int n_repeats, double *ms, hsd_error *err);
+
+/// Median times of attention alone, of rows [n_counts] rows behind n_past tokens: that of all
+/// layers of the target (its first ones, where they are on two devices) in their layouts, over
+/// cells of `type` with random numbers, in one submission. In milliseconds.
+///
+/// Shapes : ms [n_counts]. Errors: HSD_EINVAL for more than 64 rows; HSD_EUNSUPPORTED for a type
+///          that the device has not; HSD_ENOMEM; HSD_EDEVICE. Thread: as hsd_measure_pass.
+HSD_API HSD_NODISCARD hsd_status hsd_measure_attention(hsd_engine *engine, hsd_cache_type type,
+                                                       const int *rows, int n_counts, int n_past,
+                                                       int n_repeats, double *ms, hsd_error *err);
 
 /// What decides whether drafting beside the target pays, in milliseconds, medians.
 typedef struct hsd_overlap {

@@ -182,6 +182,23 @@ class Bench(CliCase):
         self.assertEqual([result[key] for key in ["modes", "rendezvous"]], [[], []])
         self.assertEqual(len(result["rows"]), 1)
 
+    def test_attention_alone_is_timed_by_context_type_and_rows(self):
+        result = self.json("bench", "--attention", "0,300", "--types", "f16,q8_0", "--rows", "1,3",
+                           "--repeats", 1, "--threads", 1)
+        seen = [(x["type"], x["past"], x["n"]) for x in result["attention"]]
+        self.assertEqual(seen, [(t, p, n) for t in ("f16", "q8_0") for p in (0, 300)
+                                for n in (1, 3)])
+        self.assertTrue(all(x["ms"] > 0 for x in result["attention"]))
+        self.assertNotIn("rows", result)
+        self.assertEqual(result["modes"], [])
+
+    def test_passes_behind_a_long_context_are_timed_in_every_type(self):
+        for cache in "f32", "f16", "q8_0":
+            result = self.json("bench", "--rows", "1,2", "--past", 400, "--repeats", 1,
+                               "--threads", 1, "--cache-type", cache)
+            self.assertEqual([x["n"] for x in result["rows"]], [1, 2])
+            self.assertEqual(result["rows_past"], 400)
+
     def test_rows_alone_are_all_that_is_measured(self):
         result = self.json("bench", "--rows", "1,2", "--repeats", 1, "--threads", 1)
         self.assertEqual([item["n"] for item in result["rows"]], [1, 2])

@@ -19,7 +19,7 @@ STATS = {
     "carried": int, "paused": int, "tree": int, "late": int,
     "workers_lost": int, "replans": int, "prefill_s": float, "decode_s": float,
     "tokens_per_s": float,
-    "wait_s": float, "step_overhead_us": float, "window": int, "roots": int, "exit_layer": int,
+    "cache_bytes": int, "cache_token_bytes": int, "el_layers": int, "wait_s": float, "step_overhead_us": float, "window": int, "roots": int, "exit_layer": int,
     "threads": int, "draft_threads": int, "tokens_per_step": float,
 }
 
@@ -92,6 +92,19 @@ class Modes(CliCase):
                 self.assertEqual(got["tokens"], expected["tokens"], (mode, sampling))
                 self.assertEqual(got["text"], expected["text"])
 
+    def test_every_cache_type_makes_the_targets_own_tokens(self):
+        sizes = {}
+        for cache in "f32", "f16", "q8_0":
+            how = ["run", "--prompt", PROMPT, "--tokens", 24, "--ignore-eos", "--cache", "kv",
+                   "--cache-type", cache, "--draft-cache-type", cache]
+            want = self.json(*how, "--mode", "ar")
+            sizes[cache] = want["stats"]["cache_token_bytes"]
+            self.assertEqual(want["stats"]["cache_bytes"] % sizes[cache], 0)
+            for mode in "serial", "mirror", "async":
+                self.assertEqual(self.json(*how, "--mode", mode)["tokens"], want["tokens"], mode)
+        self.assertEqual(sizes["f32"], 2 * sizes["f16"])
+        self.assertEqual(sizes["f32"] * 34, 128 * sizes["q8_0"])
+
     def test_every_draft_kind_makes_the_targets_own_tokens(self):
         expected = self.json("run", "--prompt", PROMPT, "--tokens", 40, "--mode", "ar")["tokens"]
         for mode in ["serial", "mirror"]:
@@ -128,6 +141,29 @@ class Modes(CliCase):
             other = self.json("run", "--prompt", PROMPT, "--tokens", 100, *rule)["tokens"]
             self.assertNotEqual(other, plain)
 
+    def test_a_cache_of_inputs_is_half_as_large_and_modes_agree(self):
+        kv = self.json("run", "--prompt", PROMPT, "--tokens", 40, "--mode", "ar", "--cache", "kv")["stats"]
+        el = self.json("run", "--prompt", PROMPT, "--tokens", 40, "--mode", "ar", "--cache", "el")
+        self.assertEqual(kv["cache_bytes"], 2 * el["stats"]["cache_bytes"])
+        self.assertEqual(kv["el_layers"], 0)
+        self.assertGreater(el["stats"]["el_layers"], 0)
+        for mode in ["serial", "mirror", "async"]:
+            got = self.json("run", "--prompt", PROMPT, "--tokens", 40, "--mode", mode, "--cache",
+                            "el", "--draft-cache", "el")
+            self.assertEqual(got["tokens"], el["tokens"], mode)
+
+    def test_a_bounded_memory_is_kept_or_refused_with_the_context_that_fits(self):
+        bounded = self.json("run", "--prompt", PROMPT, "--tokens", 8, "--cache-memory", 6)["stats"]
+        self.assertLessEqual(bounded["cache_bytes"], 6 << 20)
+        self.assertGreater(bounded["el_layers"], 0)
+        line = self.failure("run", "--prompt", PROMPT, "--cache-memory", 1)
+        self.assertIn("cache_memory", line)
+        self.assertIn("(ENOMEM)", line)
+        fits = int(line.split(":")[-1].split("would fit")[0])
+        got = self.json("run", "--prompt", PROMPT, "--tokens", 4, "--cache-memory", 1, "--ctx", fits)
+        self.assertLessEqual(got["stats"]["cache_bytes"], 1 << 20)
+        self.failure("run", "--prompt", PROMPT, "--cache-memory", 1, "--ctx", fits + 1)
+
     def test_the_pair_may_be_named(self):
         named = self.json("run", "--prompt", PROMPT, "--tokens", 16, "--target", TARGET,
                           "--draft", DRAFT, "--mode", "mirror")
@@ -144,6 +180,18 @@ class Modes(CliCase):
 
 
 class Failures(CliCase):
+    def test_a_cache_of_inputs_is_refused_where_it_would_be_wrong(self):
+        rotary = os.path.join(os.path.dirname(OTHER), "llama-gqa.gguf")
+        line = self.failure("run", "--target", rotary, "--cache", "el", "--prompt", "x")
+        self.assertIn("rotary", line)
+        self.assertIn("(EUNSUPPORTED)", line)
+
+    def test_a_layout_that_is_none_is_wrong_usage(self):
+        for option in ["--cache", "--draft-cache"]:
+            result = hsd("run", "--prompt", "x", option, "maybe")
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("'maybe'", result.stderr)
+
     def test_a_missing_file_is_named(self):
         line = self.failure("run", "--target", "/no/such.gguf", "--prompt", "x")
         self.assertIn("/no/such.gguf", line)

@@ -117,6 +117,12 @@ class Usage(CliCase):
         for modes in ["ar,ar", "ar,,mirror", ""]:
             self.assertIn("--modes:", self.usage_error("bench", "--modes", modes))
 
+    def test_types_of_caches_are_read_strictly(self):
+        for option in "--cache-type", "--draft-cache-type":
+            said = self.usage_error("run", "--prompt", "x", option, "q4_0")
+            self.assertIn("none of f32, f16, q8_0", said)
+        self.assertIn("--types:", self.usage_error("bench", "--attention", "8", "--types", "f32,"))
+
     def test_a_terminal_is_not_read_as_a_prompt(self):
         leader, follower = os.openpty()
         try:

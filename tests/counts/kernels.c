@@ -96,7 +96,7 @@ static void count_attention(const hsdi_kernels *k, int n_rows)
     float *keys = noise_floats(&s, (size_t)N_CELLS * N_KV * D_HEAD);
     float *values = noise_floats(&s, (size_t)N_CELLS * N_KV * D_HEAD);
     float *out = noise_floats(&s, (size_t)n_rows * N_HEAD * D_HEAD);
-    t.scratch = must_alloc(k->attn_scratch_bytes(N_HEAD, N_KV, D_HEAD, n_rows));
+    t.scratch = must_alloc(k->attn_scratch_bytes(N_HEAD, D_HEAD, n_rows));
     t.a = (hsdi_attn){.n_head = N_HEAD,
                       .n_kv = N_KV,
                       .d_head = D_HEAD,

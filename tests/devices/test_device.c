@@ -22,6 +22,15 @@
 enum { WIDTH = 96, N_HEAD = 4, N_KV = 2, D_HEAD = 8, N_ROWS = 7, N_CELLS = 32 };
 enum { D_Q = N_HEAD * D_HEAD, D_KV = N_KV * D_HEAD };
 
+/// Type of the caches that rigs are opened with.
+static hsd_cache_type type_now = HSD_CACHE_F32;
+
+static hsdi_cache_desc cells_now(void)
+{
+    return (hsdi_cache_desc){
+        .n_layers = 1, .n_cells = N_CELLS, .width = D_KV, .d_head = D_HEAD, .type = type_now};
+}
+
 static void must(hsd_status status, const hsd_error *err)
 {
     if (status != HSD_OK) {
@@ -134,6 +143,7 @@ static hsdi_graph_desc rig_desc(const hsdi_op *ops, int n_ops)
                                        .scale = 0.35f,
                                        .rope_mscale = 1.0f,
                                        .rope_freqs = freqs},
+                             .cache_type = type_now,
                              .n_vocab = 50,
                              .n_ctx = N_CELLS};
 }
@@ -152,7 +162,8 @@ static void rig_open(rig *r, hsdi_device *device)
     r->up = weight(device, 2 * WIDTH, WIDTH, HSDI_USE_MATMUL, 5, NULL);
     r->down = weight(device, WIDTH, WIDTH, HSDI_USE_MATMUL, 6, NULL);
     r->embed = weight(device, 50, WIDTH, HSDI_USE_ROWS, 7, &embed_data);
-    must(hsdi_cache_create(device, 1, N_CELLS, D_KV, &r->cache, &err), &err);
+    const hsdi_cache_desc cells = cells_now();
+    must(hsdi_cache_create(device, &cells, &r->cache, &err), &err);
     must(hsdi_buffer_create(device, N_ROWS, WIDTH, &r->result, &err), &err);
     rig_ops(r, ops, &n_ops);
     hsdi_graph_desc desc = rig_desc(ops, n_ops);
@@ -292,7 +303,8 @@ static void threads_that_went_to_sleep_wake_up(void **state)
     rig_close(&r);
 }
 
-static void it_computes_what_the_cpu_computes(void **state)
+/// `bound` of a row's largest number.
+static void check_against_cpu(void **state, float bound)
 {
     float want[N_ROWS * WIDTH], got[N_ROWS * WIDTH];
     rig r;
@@ -303,17 +315,35 @@ static void it_computes_what_the_cpu_computes(void **state)
     rig_run(&r, 0, want);
     rig_close(&r);
     for (int row = 0; row < N_ROWS; row++) {
-        // Sums run in another order: 5e-6 of a row's largest number, 7e-7 seen.
         float largest = 0.0f, worst = 0.0f;
         for (int i = row * WIDTH; i < (row + 1) * WIDTH; i++) {
             float error = fabsf(got[i] - want[i]);
             largest = fmaxf(largest, fabsf(want[i]));
             worst = error > worst || isnan(error) ? error : worst;
         }
-        if (!(worst <= 5e-6f * largest)) {
-            fail_msg("row %d: error %g, largest number %g", row, (double)worst, (double)largest);
+        if (!(worst <= bound * largest)) {
+            fail_msg("%s: row %d: error %g, largest number %g", hsd_cache_type_name(type_now), row,
+                     (double)worst, (double)largest);
         }
     }
+}
+
+/// Sums run in another order: 7e-7 seen.
+static void it_computes_what_the_cpu_computes(void **state)
+{
+    check_against_cpu(state, 5e-6f);
+}
+
+/// So a number to be stored may lie on the other side of a rounding boundary: a step of f16 is
+/// 2^-10 of it, one of q8_0 1/127 of its block's largest.
+static void with_smaller_caches_it_computes_nearly_that(void **state)
+{
+    static const float bounds[HSD_N_CACHE_TYPES] = {5e-6f, 1e-3f, 2e-2f};
+    for (int type = 0; type < HSD_N_CACHE_TYPES; type++) {
+        type_now = (hsd_cache_type)type;
+        check_against_cpu(state, bounds[type]);
+    }
+    type_now = HSD_CACHE_F32;
 }
 
 static void a_device_that_is_not_there_is_named(void **state)
@@ -376,7 +406,8 @@ static void two_threads_may_submit_to_one_device(void **state)
     hsdi_buffer *result = r.result;
     rig second = r;
     hsd_error err = {0};
-    must(hsdi_cache_create(r.device, 1, N_CELLS, D_KV, &second.cache, &err), &err);
+    const hsdi_cache_desc cells = cells_now();
+    must(hsdi_cache_create(r.device, &cells, &second.cache, &err), &err);
     must(hsdi_buffer_create(r.device, N_ROWS, WIDTH, &second.result, &err), &err);
     assert_int_equal(pthread_create(&other, NULL, submit_many, &second), 0);
     submit_many(&r);
@@ -552,7 +583,8 @@ static hsdi_job text_job(text *t, int begin, int n)
 static void text_open(text *t, const rig *r, unsigned *seed)
 {
     hsd_error err = {0};
-    must(hsdi_cache_create(r->device, 1, N_CELLS, D_KV, &t->cache, &err), &err);
+    const hsdi_cache_desc cells = cells_now();
+    must(hsdi_cache_create(r->device, &cells, &t->cache, &err), &err);
     must(hsdi_buffer_create(r->device, N_ROWS, WIDTH, &t->result, &err), &err);
     int shift = draw(seed, 0, N_CELLS - 1);
     for (int i = 0; i < N_CELLS; i++) {
@@ -623,6 +655,48 @@ static void several_jobs_give_the_bits_of_each_alone(void **state)
         }
         rig_close(&r);
     }
+}
+
+static void several_jobs_do_so_with_smaller_caches(void **state)
+{
+    for (int type = HSD_CACHE_F16; type < HSD_N_CACHE_TYPES; type++) {
+        type_now = (hsd_cache_type)type;
+        several_jobs_give_the_bits_of_each_alone(state);
+    }
+    type_now = HSD_CACHE_F32;
+}
+
+/// A cache of another type, of another head, of no type.
+static void caches_that_do_not_suit_are_refused(void **state)
+{
+    (void)state;
+    rig r;
+    type_now = HSD_CACHE_Q8_0;
+    rig_open(&r, open_cpu(1));
+    hsdi_cache *other = NULL;
+    for (int i = 0; i < 2; i++) {
+        hsd_error err = {0};
+        hsdi_cache_desc cells = cells_now();
+        cells.type = i == 0 ? HSD_CACHE_F16 : HSD_CACHE_Q8_0;
+        cells.d_head = i == 0 ? D_HEAD : D_KV;
+        must(hsdi_cache_create(r.device, &cells, &other, &err), &err);
+        text t;
+        unsigned seed = 1;
+        text_open(&t, &r, &seed);
+        hsdi_job job = text_job(&t, N_PAST, 1);
+        job.cache = other;
+        assert_int_equal(hsdi_graph_run(r.graph, &job, &err), HSD_EINVAL);
+        assert_string_equal(err.where, "cache");
+        text_close(&t);
+        hsdi_cache_destroy(&other);
+    }
+    hsd_error err = {0};
+    hsdi_cache_desc cells = cells_now();
+    cells.type = HSD_N_CACHE_TYPES;
+    assert_int_equal(hsdi_cache_create(r.device, &cells, &other, &err), HSD_EINVAL);
+    assert_null(other);
+    rig_close(&r);
+    type_now = HSD_CACHE_F32;
 }
 
 static void jobs_that_do_not_fit_together_are_refused_and_nothing_runs(void **state)
@@ -762,11 +836,14 @@ int main(void)
         ON_EACH(graphs_whose_operands_do_not_fit_are_refused),
         cmocka_unit_test(the_null_device_counts_fails_and_delays),
         ON_EACH(several_jobs_give_the_bits_of_each_alone),
+        ON_EACH(several_jobs_do_so_with_smaller_caches),
+        cmocka_unit_test(caches_that_do_not_suit_are_refused),
         ON_EACH(jobs_that_do_not_fit_together_are_refused_and_nothing_runs),
         cmocka_unit_test(the_null_device_takes_several_jobs_as_one_submission),
         ON_EACH(weights_of_wrong_shapes_are_refused),
         ON_EACH(a_matrix_can_be_read_from_end_to_end),
         ON_ACCELERATORS(it_computes_what_the_cpu_computes),
+        ON_ACCELERATORS(with_smaller_caches_it_computes_nearly_that),
         ON_ACCELERATORS(a_device_that_is_not_there_is_named),
         ON_ACCELERATORS(weights_and_caches_stay_with_their_device),
     };

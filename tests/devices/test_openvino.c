@@ -124,12 +124,27 @@ static void lists_of_the_largest_are_refused(void **state)
     assert_null(graph);
 }
 
+static void el_attention_is_refused(void **state)
+{
+    place *p = *state;
+    hsdi_graph *graph = NULL;
+    hsd_error err = {0};
+    const hsdi_op op = {.kind = HSDI_OP_STORE,
+                        .x = view(HSDI_VALUE_IN, 0, WIDTH),
+                        .y = view(HSDI_VALUE_IN, 0, WIDTH),
+                        .layout = HSDI_LAYOUT_EL};
+    assert_int_equal(compile(p, &op, 1, &graph, &err), HSD_EUNSUPPORTED);
+    assert_non_null(strstr(err.message, "EL-attention"));
+    assert_null(graph);
+}
+
 static void caches_are_refused(void **state)
 {
     place *p = *state;
     hsdi_cache *cache = NULL;
     hsd_error err;
-    assert_int_equal(hsdi_cache_create(p->device, 1, 4, WIDTH, &cache, &err), HSD_EUNSUPPORTED);
+    const hsdi_cache_desc cells = {.n_layers = 1, .n_cells = 4, .width = WIDTH};
+    assert_int_equal(hsdi_cache_create(p->device, &cells, &cache, &err), HSD_EUNSUPPORTED);
     assert_null(cache);
 }
 
@@ -141,6 +156,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(columns_that_nothing_wrote_are_refused_and_no_file_stays,
                                         place_open, place_close),
         cmocka_unit_test_setup_teardown(lists_of_the_largest_are_refused, place_open, place_close),
+        cmocka_unit_test_setup_teardown(el_attention_is_refused, place_open, place_close),
         cmocka_unit_test_setup_teardown(caches_are_refused, place_open, place_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

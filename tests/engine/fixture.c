@@ -27,13 +27,22 @@ void fixture_open(fixture *f, const char *path, hsdi_isa isa, int n_threads, int
 void fixture_open_on(fixture *f, const char *path, hsdi_device *device, hsdi_isa isa,
                      int exit_layer)
 {
+    fixture_open_as(f, path, NULL, HSD_CACHE_F32, device, isa, exit_layer);
+}
+
+void fixture_open_as(fixture *f, const char *path, const hsdi_layout *layouts, hsd_cache_type type,
+                     hsdi_device *device, hsdi_isa isa, int exit_layer)
+{
     hsd_error err = {0};
     memset(f, 0, sizeof *f);
     f->device = device;
     must(hsdi_model_load(path, &f->model, &err), &err);
-    must(hsdi_weights_create(f->model, 0, f->model->n_layers, f->device, &f->weights, &err), &err);
+    must(
+        hsdi_weights_create(f->model, 0, f->model->n_layers, layouts, f->device, &f->weights, &err),
+        &err);
     f->n_ctx = hsdi_model_max_ctx(f->model) < 512 ? f->model->n_ctx : 512;
     hsdi_runner_init(&f->runner, f->weights, f->device, hsdi_kernels_get(isa), f->n_ctx);
+    f->runner.cache_type = type;
     const hsdi_target_stage_options options = {.exit_layer = exit_layer,
                                                .n_cells = f->n_ctx,
                                                .with_logits = true,
