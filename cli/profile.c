@@ -15,6 +15,8 @@ enum {
     KEY_SECONDS,
     KEY_PATIENCE,
     KEY_PIECE,
+    KEY_PARENT,
+    KEY_SKIP,
     KEY_REPORT,
     KEY_TOPOLOGY,
     KEY_TRACE
@@ -35,6 +37,8 @@ static const struct argp_option options[] = {
      "tokens to generate for acceptance (default 384, with --quick 96) or for the report (128)", 0},
     {"json", KEY_JSON, 0, 0, "print the profile as one JSON object", 0},
     {"piece", KEY_PIECE, "N", OPTION_HIDDEN, "measure one piece of the profile on stdin", 0},
+    {"parent", KEY_PARENT, "PID", OPTION_HIDDEN, "end with this process", 0},
+    {"skip", KEY_SKIP, "N", OPTION_HIDDEN, "drivers that are not listed", 0},
     {"verbose", 'v', 0, 0, "log lines on stderr", 0},
     {.doc = "A report of one run instead:", .group = 2},
     {"report", KEY_REPORT, "FILE", 0,
@@ -97,6 +101,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_PIECE:
         o->piece = arg;
+        return 0;
+    case KEY_PARENT:
+        o->parent = (int)cli_parse_int(state, "--parent", arg, 1, INT_MAX);
+        return 0;
+    case KEY_SKIP:
+        o->measured.skip = (int)cli_parse_int(state, "--skip", arg, 0, 3);
         return 0;
     case KEY_REPORT:
         o->report_file = arg;
@@ -169,6 +179,9 @@ static int run_piece(const profile_options *o)
     hsd_error err = cli_no_error();
     hsd_profile *about = NULL, *found = NULL;
     hsd_status status;
+    if (o->parent > 0 && !profile_follow_parent(o->parent)) {
+        return CLI_INTERRUPTED;
+    }
     if (strcmp(o->piece, "begin") == 0) {
         status = hsd_profile_begin(&o->measured, &found, &err);
     } else {
@@ -215,7 +228,7 @@ static int measure_piece(const profile_options *o, hsd_profile *profile, int i, 
     }
     fprintf(stderr, "hsd: %d/%d %s\n", i + 1, hsd_profile_n_pieces(&o->measured, profile), name);
     snprintf(number, sizeof number, "%d", i);
-    int code = profile_ask_child(o, number, about, n_about, &answer);
+    int code = profile_ask_child(o, number, 0, about, n_about, &answer);
     hsd_profile *found = take(&answer);
     if (code == CLI_OK && found) {
         hsd_status status = hsd_profile_join(profile, found, &err);
@@ -245,16 +258,51 @@ static int finish(const profile_options *o, const hsd_profile *profile)
     return code == CLI_OK ? printed : code;
 }
 
+/// The devices that there are. Where a driver ends the process that asks, or holds it, those of its
+/// kind are left out.
+static int begin(const profile_options *o, hsd_profile **out)
+{
+    static const struct {
+        int skip;
+        const char *what;
+    } tries[] = {{0, ""},
+                 {HSD_PROFILE_SKIP_OPENCL, "OpenCL"},
+                 {HSD_PROFILE_SKIP_LEVEL_ZERO, "Level Zero"},
+                 {HSD_PROFILE_SKIP_OPENCL | HSD_PROFILE_SKIP_LEVEL_ZERO, "OpenCL and Level Zero"}};
+    char first[PROFILE_REASON_BYTES] = "";
+    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
+        profile_answer answer;
+        int code = profile_ask_child(o, "begin", tries[i].skip, "", 0, &answer);
+        if (code != CLI_OK) {
+            return code;
+        }
+        *out = take(&answer);
+        if (*out && i > 0) {
+            fprintf(stderr, "hsd: warning: devices of %s are left out, asking for them: %s\n",
+                    tries[i].what, first);
+        }
+        if (*out) {
+            return CLI_OK;
+        }
+        if (i == 0) {
+            snprintf(first, sizeof first, "%s", answer.reason);
+        }
+        if (!answer.has_crashed) {
+            return cli_failf("%s", answer.reason);
+        }
+    }
+    return cli_failf("%s", first);
+}
+
 static int measure_all(const profile_options *o)
 {
     hsd_error err = cli_no_error();
-    profile_answer answer;
+    hsd_profile *profile = NULL;
     char *about = NULL;
     size_t n_about = 0;
-    int code = profile_ask_child(o, "begin", "", 0, &answer);
-    hsd_profile *profile = code == CLI_OK ? take(&answer) : NULL;
-    if (!profile) {
-        return code != CLI_OK ? code : cli_failf("%s", answer.reason);
+    int code = begin(o, &profile);
+    if (code != CLI_OK) {
+        return code;
     }
     hsd_status status = hsd_profile_print(profile, HSD_PROFILE_YAML, &about, &n_about, &err);
     code = status == HSD_OK ? CLI_OK : cli_fail(status, &err);

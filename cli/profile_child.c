@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +18,9 @@
 extern char **environ;
 
 enum { SAID_BYTES = 4096, POLL_MS = 100 };
+
+/// A process that was killed may take this long to end; one in the hands of a driver, for ever.
+static const double KILLED_S = 10.0;
 
 /// A running child, its two streams, and what came of them.
 typedef struct child {
@@ -46,22 +50,33 @@ static int input_file(const char *input, size_t n_input)
     return fd;
 }
 
-/// `hsd profile --piece PIECE` and the arguments of this one.
-static char **make_argv(const profile_options *o, const char *piece)
+bool profile_follow_parent(int parent)
+{
+    // Between the two calls the parent may end, and is nobody's parent then.
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == (pid_t)parent;
+}
+
+enum { OPTION_BYTES = 48, N_OPTIONS = 3 };
+
+/// What a child is started with: strings for argv.
+typedef struct child_options {
+    char piece[OPTION_BYTES], parent[OPTION_BYTES], skip[OPTION_BYTES];
+} child_options;
+
+/// `hsd profile --piece PIECE ..` and the arguments of this one.
+static char **make_argv(const profile_options *o, child_options *own)
 {
     static char program[] = "hsd", command[] = "profile";
-    char **argv = calloc((size_t)o->argc + 4, sizeof *argv);
-    char *option = argv ? malloc(strlen(piece) + 16) : NULL;
-    if (!option) {
-        free(argv);
-        return NULL;
-    }
-    sprintf(option, "--piece=%s", piece);
-    argv[0] = program;
-    argv[1] = command;
-    argv[2] = option;
-    for (int i = 1; i < o->argc; i++) {
-        argv[2 + i] = o->argv[i];
+    char **argv = calloc((size_t)o->argc + 2 + N_OPTIONS, sizeof *argv);
+    if (argv) {
+        argv[0] = program;
+        argv[1] = command;
+        argv[2] = own->piece;
+        argv[3] = own->parent;
+        argv[4] = own->skip;
+        for (int i = 1; i < o->argc; i++) {
+            argv[1 + N_OPTIONS + i] = o->argv[i];
+        }
     }
     return argv;
 }
@@ -142,10 +157,9 @@ static bool take_said(child *c, bool verbose)
     return true;
 }
 
-/// Read until both streams end. True when it took too long.
-static bool attend(child *c, const profile_options *o)
+/// Read until both streams end, or end_s. True when it took too long.
+static bool attend(child *c, const profile_options *o, double end_s)
 {
-    double end_s = now_s() + o->n_seconds_most;
     struct pollfd fds[2] = {{c->out, POLLIN, 0}, {c->err, POLLIN, 0}};
     while (fds[0].fd >= 0 || fds[1].fd >= 0) {
         if (now_s() > end_s || cli_interrupted()) {
@@ -189,31 +203,59 @@ static void explain(child *c, const profile_options *o, bool is_late, int status
     }
 }
 
-int profile_ask_child(const profile_options *o, const char *piece, const char *input,
+/// Wait for its end, until end_s. False: it has not ended.
+static bool wait_until(child *c, double end_s, int *status)
+{
+    struct timespec nap = {.tv_nsec = 500000};
+    for (;;) {
+        pid_t pid = waitpid(c->pid, status, WNOHANG);
+        if (pid == c->pid || (pid < 0 && errno != EINTR)) {
+            return true;
+        }
+        if (now_s() > end_s || cli_interrupted()) {
+            return false;
+        }
+        nanosleep(&nap, NULL);
+        nap.tv_nsec = nap.tv_nsec < 50000000 ? 2 * nap.tv_nsec : nap.tv_nsec;
+    }
+}
+
+/// See it to its end. True when that had to be made: it took too long, or we were interrupted.
+static bool end_child(child *c, const profile_options *o, int *status)
+{
+    double end_s = now_s() + o->n_seconds_most;
+    bool is_late = attend(c, o, end_s) || !wait_until(c, end_s, status);
+    if (is_late) {
+        kill(-c->pid, SIGKILL);
+        double killed_s = now_s();
+        while (waitpid(c->pid, status, WNOHANG) == 0 && now_s() - killed_s < KILLED_S) {
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        }
+    }
+    return is_late;
+}
+
+int profile_ask_child(const profile_options *o, const char *piece, int skip, const char *input,
                       size_t n_input, profile_answer *out)
 {
     child c = {0};
+    child_options own;
+    snprintf(own.piece, sizeof own.piece, "--piece=%s", piece);
+    snprintf(own.parent, sizeof own.parent, "--parent=%ld", (long)getpid());
+    snprintf(own.skip, sizeof own.skip, "--skip=%d", skip);
     int fd = input_file(input, n_input);
-    char **argv = make_argv(o, piece);
+    char **argv = make_argv(o, &own);
     int code = fd < 0 || !argv ? ENOMEM : spawn(&c, argv, fd);
     *out = (profile_answer){0};
     if (fd >= 0) {
         close(fd);
     }
-    if (argv) {
-        free(argv[2]);
-    }
     free(argv);
     if (code != 0) {
         return cli_failf("a process for measuring cannot be started: %s", strerror(code));
     }
-    bool is_late = attend(&c, o);
     int status = 0;
-    if (is_late) {
-        kill(-c.pid, SIGKILL);
-    }
-    while (waitpid(c.pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    bool is_late = end_child(&c, o, &status);
     close(c.out);
     close(c.err);
     bool is_good = !is_late && WIFEXITED(status) && WEXITSTATUS(status) == CLI_OK && c.text;
@@ -221,6 +263,7 @@ int profile_ask_child(const profile_options *o, const char *piece, const char *i
         *out = (profile_answer){.text = c.text, .n_bytes = c.n_text};
     } else {
         explain(&c, o, is_late, status, out->reason);
+        out->has_crashed = is_late || WIFSIGNALED(status);
         free(c.text);
     }
     return cli_interrupted() ? CLI_INTERRUPTED : CLI_OK;

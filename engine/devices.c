@@ -1,8 +1,10 @@
 /// Devices by name: "cpu", "cpu:0-3", "opencl", "opencl:1", "level_zero".
 #include "base/error.h"
 #include "engine/engine_internal.h"
+#include "engine/machine.h"
 #include "topology/discover.h"
 
+#include <hsd/profile.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,15 +143,20 @@ static void describe_level_zero(int index, const hsdi_level_zero_info *info, hsd
 
 /// Devices of OpenCL and Level Zero behind the CPU. That there are none is no failure of a list:
 /// opening such a device says why.
-static hsd_status list_others(hsd_device_info *out, int cap, int *n_out, hsd_error *err)
+static hsd_status list_others(int skip, hsd_device_info *out, int cap, int *n_out, hsd_error *err)
 {
     hsdi_opencl_info *opencl = calloc((size_t)cap + 1, sizeof *opencl);
     hsdi_level_zero_info *level_zero = calloc((size_t)cap + 1, sizeof *level_zero);
     int n_opencl = 0, n_level_zero = 0;
     if (opencl && level_zero) {
-        n_opencl = hsdi_opencl_list(opencl, cap, &n_opencl, NULL) == HSD_OK ? n_opencl : 0;
-        n_level_zero =
-            hsdi_level_zero_list(level_zero, cap, &n_level_zero, NULL) == HSD_OK ? n_level_zero : 0;
+        if ((skip & HSD_PROFILE_SKIP_OPENCL) ||
+            hsdi_opencl_list(opencl, cap, &n_opencl, NULL) != HSD_OK) {
+            n_opencl = 0;
+        }
+        if ((skip & HSD_PROFILE_SKIP_LEVEL_ZERO) ||
+            hsdi_level_zero_list(level_zero, cap, &n_level_zero, NULL) != HSD_OK) {
+            n_level_zero = 0;
+        }
         for (int i = 0; i < n_opencl && i < cap; i++) {
             describe_opencl(i, &opencl[i], &out[i]);
         }
@@ -164,7 +171,7 @@ static hsd_status list_others(hsd_device_info *out, int cap, int *n_out, hsd_err
     return ok ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "devices", "list");
 }
 
-hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error *err)
+hsd_status hsdi_device_list(int skip, hsd_device_info *out, int cap, int *n_out, hsd_error *err)
 {
     if (!n_out || cap < 0 || (cap > 0 && !out)) {
         return hsdi_fail(err, HSD_EINVAL, "devices", "room for %d and a count are required", cap);
@@ -175,7 +182,7 @@ hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error 
     int n = 0;
     if (status == HSD_OK) {
         // With no room `out` may be NULL, and is not written to.
-        status = list_others(cap > 0 ? out + 1 : NULL, cap > 0 ? cap - 1 : 0, &n, err);
+        status = list_others(skip, cap > 0 ? out + 1 : NULL, cap > 0 ? cap - 1 : 0, &n, err);
     }
     if (status == HSD_OK) {
         if (cap > 0) {
@@ -189,6 +196,11 @@ hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error 
     }
     free(cores);
     return status;
+}
+
+hsd_status hsd_device_list(hsd_device_info *out, int cap, int *n_out, hsd_error *err)
+{
+    return hsdi_device_list(0, out, cap, n_out, err);
 }
 
 enum { N_DEVICES = 3 };

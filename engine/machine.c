@@ -35,13 +35,13 @@ static void recall_sets(hsdi_machine *m, const hsd_device_info *cpu, uint64_t ha
     }
 }
 
-static hsd_status discover(hsdi_machine *m, hsd_device_info *list, hsd_error *err)
+static hsd_status discover(int skip, hsdi_machine *m, hsd_device_info *list, hsd_error *err)
 {
     static const hsdi_machine_source here = {NULL, NULL};
     int n = 0;
     hsd_status status = hsdi_discover(&here, m, err);
     if (status == HSD_OK) {
-        status = hsd_device_list(list, MAX_LISTED, &n, err);
+        status = hsdi_device_list(skip, list, MAX_LISTED, &n, err);
     }
     if (status == HSD_OK) {
         uint64_t hardware = m->fingerprint;
@@ -53,7 +53,7 @@ static hsd_status discover(hsdi_machine *m, hsd_device_info *list, hsd_error *er
     return status;
 }
 
-hsd_status hsd_machine_discover(hsd_machine **out, hsd_error *err)
+hsd_status hsdi_machine_discover(int skip, hsd_machine **out, hsd_error *err)
 {
     if (!out) {
         return hsdi_fail(err, HSD_EINVAL, "machine", "a place for the machine is required");
@@ -61,7 +61,7 @@ hsd_status hsd_machine_discover(hsd_machine **out, hsd_error *err)
     *out = NULL;
     hsd_machine *machine = malloc(sizeof *machine);
     hsd_device_info *list = calloc(MAX_LISTED, sizeof *list);
-    hsd_status status = machine && list ? discover(&machine->m, list, err) : no_memory(err);
+    hsd_status status = machine && list ? discover(skip, &machine->m, list, err) : no_memory(err);
     free(list);
     if (status != HSD_OK) {
         free(machine);
@@ -69,6 +69,11 @@ hsd_status hsd_machine_discover(hsd_machine **out, hsd_error *err)
     }
     *out = machine;
     return HSD_OK;
+}
+
+hsd_status hsd_machine_discover(hsd_machine **out, hsd_error *err)
+{
+    return hsdi_machine_discover(0, out, err);
 }
 
 hsd_status hsd_machine_read(const char *path, hsd_machine **out, hsd_error *err)

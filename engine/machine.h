@@ -2,6 +2,7 @@
 #ifndef HSDI_ENGINE_MACHINE_H
 #define HSDI_ENGINE_MACHINE_H
 
+#include <hsd/engine.h>
 #include <hsd/machine.h>
 #include <pipelines/target.h>
 #include <topology/machine.h>
@@ -9,6 +10,12 @@
 struct hsd_machine {
     hsdi_machine m;
 };
+
+/// hsd_device_list and hsd_machine_discover without some kinds of drivers: `skip` is a sum of
+/// hsd_profile_skip.
+HSD_NODISCARD hsd_status hsdi_device_list(int skip, hsd_device_info *out, int cap, int *n_out,
+                                          hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_machine_discover(int skip, hsd_machine **out, hsd_error *err);
 
 /// Draft workers that a machine describes, as the options of an engine name them.
 typedef struct hsdi_described_workers {

@@ -21,6 +21,7 @@ static bool predict(void *user, int i_arm, const double *accept, int n_accept, d
     hsdi_predictor *p = user;
     hsdi_plan_setting x = p->settings[i_arm];
     hsdi_acceptance *a = &p->costs.acceptance;
+    hsdi_acceptance_forget(a);
     (void)hit_rate; // coverage is what the law has; hits also depend on the clock
     for (int d = 1; d <= HSDI_COST_DEPTHS; d++) {
         a->accept[d] = accept[d < n_accept ? d : n_accept];
@@ -96,9 +97,29 @@ static void add_arm(hsdi_session_plan *out, const hsdi_plan_setting *x,
     *arm = (hsdi_watch_arm){.mode = x->mode,
                             .window = window,
                             .tree = o->tree > window ? o->tree : window,
-                            .roots = roots};
+                            .roots = roots,
+                            .exit_layer = x->exit_layer};
     if (x->mode != HSD_MODE_AR && alone_ns > 0.0) {
         expect(out->predictor, s, arm, alone_ns);
+    }
+}
+
+/// Mirror with fewer roots, and with the other exits: what pays changes with the text and with what
+/// else runs here.
+static void add_mirrors(const hsd_engine *e, hsdi_session_plan *out, const hsdi_plan_setting *best,
+                        const hsd_session_options *o, double alone)
+{
+    int exits[HSDI_PLAN_EXITS], n_exits = hsdi_plan_exits(e->target.model->n_layers, exits);
+    double alone_ns = alone > 0.0 ? 1e9 / alone : 0.0;
+    if (o->roots == 0 && out->roots >= 8) {
+        add_arm(out, best, o, out->roots / 4, alone_ns);
+    }
+    for (int i = 0; i < n_exits && o->exit_layer == 0 && best->exit_layer > 0; i++) {
+        hsdi_plan_setting x = *best;
+        x.exit_layer = exits[i];
+        if (exits[i] != best->exit_layer) {
+            add_arm(out, &x, o, out->roots, alone_ns);
+        }
     }
 }
 
@@ -156,8 +177,8 @@ static hsd_status plan_modes(hsd_engine *e, const hsd_session_options *o, hsdi_s
             out->watch.first = out->watch.n_arms;
         }
         add_arm(out, &plan->best.setting, o, out->roots, alone > 0.0 ? 1e9 / alone : 0.0);
-        if (mode == HSD_MODE_MIRROR && o->roots == 0 && out->roots >= 8) {
-            add_arm(out, &plan->best.setting, o, out->roots / 4, alone > 0.0 ? 1e9 / alone : 0.0);
+        if (mode == HSD_MODE_MIRROR) {
+            add_mirrors(e, out, &plan->best.setting, o, alone);
         }
     }
     free(plan);
@@ -202,6 +223,9 @@ void hsdi_plan_learn(hsd_engine *e, const hsdi_watch *watch)
     static const double enough = 32.0; // tokens
     pthread_mutex_lock(&e->lock);
     hsdi_acceptance *a = e->plan ? &e->plan->costs.acceptance : NULL;
+    if (a && watch->tried[1] > enough) {
+        hsdi_acceptance_forget(a);
+    }
     for (int d = 1; a && d <= HSDI_WINDOW_MAX; d++) {
         if (watch->tried[d] > enough) {
             a->accept[d] = watch->accepted[d] / watch->tried[d];

@@ -362,6 +362,7 @@ static hsd_status measure_all(measuring *m, hsd_error *err)
         c->n_tables = c->n_slowdowns = 0;
         c->rendezvous = (hsdi_cost_rendezvous){0};
     }
+    hsdi_costs_settle(c, HSDI_COST_PAST);
     hsd_status status = measure_table(m, HSDI_COST_TARGET, i_target, &e->target.runner, cpu,
                                       e->n_target_alone, alone, err);
     if (status == HSD_OK) {

@@ -137,6 +137,8 @@ static hsd_status make(const hsd_plan_options *o, hsd_plan *p, hsd_error *err)
     }
     if (status == HSD_OK) {
         assume_rest(&p->costs);
+        // A text that fills the context asked for has half of it on average.
+        hsdi_costs_settle(&p->costs, o->n_ctx > 0 ? 0.5 * o->n_ctx : HSDI_COST_PAST);
         status = hsdi_costs_estimate(&p->machine, &p->costs, err);
     }
     if (status == HSD_OK) {

@@ -72,7 +72,7 @@ static int add_device(hsdi_profile *p, const char *name, const char *id)
 static hsd_status read_machine(const hsd_profile_options *o, hsd_machine **out, hsd_error *err)
 {
     return o->topology_path ? hsd_machine_read(o->topology_path, out, err)
-                            : hsd_machine_discover(out, err);
+                            : hsdi_machine_discover(o->skip, out, err);
 }
 
 uint64_t hsdi_profile_machine(void)
@@ -167,7 +167,7 @@ static hsd_status find_devices(const hsd_profile_options *o, hsdi_profile *p, hs
 static hsd_status check_options(const hsd_profile_options *o, hsd_error *err)
 {
     if (o->n_devices < 0 || o->n_draft_devices < 0 || o->n_threads < 0 || o->n_prompts < 0 ||
-        o->n_tokens < 0 || !(o->seconds >= 0.0 && o->seconds < 1e6)) {
+        o->n_tokens < 0 || o->skip < 0 || !(o->seconds >= 0.0 && o->seconds < 1e6)) {
         return hsdi_fail(err, HSD_EINVAL, "profile", "a number is negative");
     }
     for (int i = 0; i < o->n_threads; i++) {

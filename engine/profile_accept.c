@@ -8,10 +8,12 @@
 #include "pipelines/rendezvous.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
     WINDOW = 8,
+    BRIEF_WINDOW = 2,
     N_STEPS = 2000,
     QUICK_STEPS = 500,
     N_ROUNDS = 5,
@@ -62,17 +64,23 @@ typedef struct calibration {
     const hsd_profile_options *options;
     int64_t end_ns; ///< no token is wanted after it
     int n_tokens;   ///< for each prompt
+    int window;
     int64_t reached[HSDI_WINDOW_MAX + 1], passed[HSDI_WINDOW_MAX + 1];
     hsd_coverage coverage;
     double n_seen;
     int64_t n_steps;
-    int n_got; ///< tokens so far
+    int n_got;     ///< tokens so far
+    int32_t *text; ///< [n_text_most] the present prompt and what came; NULL: no trail is made
+    int n_text, n_text_most;
+    char *trail;
 } calibration;
 
 static bool on_token(void *user, const hsd_token *token)
 {
     calibration *c = user;
-    (void)token;
+    if (c->text && token->id >= 0 && c->n_text < c->n_text_most) {
+        c->text[c->n_text++] = token->id;
+    }
     return ++c->n_got < TOKENS_LEAST || hsdi_now_ns() < c->end_ns;
 }
 
@@ -99,6 +107,32 @@ static void collect(calibration *c, const hsd_session *session)
     c->n_steps += stats.steps;
 }
 
+/// A generation from one prompt, and what the draft says of it.
+static hsd_status generate_one(hsd_engine *engine, calibration *c, hsd_session *session,
+                               const char *prompt, hsd_error *err)
+{
+    int n_prompt = 0;
+    hsd_status status = HSD_OK;
+    if (c->text) {
+        status = hsdi_tokenizer_encode(engine->target.tokenizer, prompt, strlen(prompt), true,
+                                       false, c->text, c->n_text_most, &n_prompt, err);
+        c->n_text = n_prompt;
+    }
+    if (status == HSD_OK) {
+        status = hsd_session_submit(session, prompt, strlen(prompt), err);
+    }
+    if (status == HSD_OK) {
+        status = hsd_session_wait(session, err);
+        status = status == HSD_ECANCELED ? HSD_OK : status; // the time was over
+    }
+    if (status == HSD_OK) {
+        collect(c, session);
+    }
+    return status == HSD_OK && c->text
+               ? hsdi_profile_trail(engine, c->text, c->n_text, n_prompt, c->trail, err)
+               : status;
+}
+
 static hsd_status generate(hsd_engine *engine, calibration *c, hsd_mode mode, hsd_draft_kind kind,
                            hsd_error *err)
 {
@@ -107,7 +141,7 @@ static hsd_status generate(hsd_engine *engine, calibration *c, hsd_mode mode, hs
     hsd_session_options_init(&how);
     how.mode = mode;
     how.draft_kind = kind;
-    how.window = WINDOW;
+    how.window = c->window;
     how.roots = HSDI_ROOTS_MAX;
     how.audit_roots = mode == HSD_MODE_MIRROR;
     how.n_tokens = c->n_tokens;
@@ -122,12 +156,7 @@ static hsd_status generate(hsd_engine *engine, calibration *c, hsd_mode mode, hs
         if (c->n_got >= TOKENS_LEAST && hsdi_now_ns() >= c->end_ns) {
             break;
         }
-        status = hsd_session_submit(session, prompts[i], strlen(prompts[i]), err);
-        if (status == HSD_OK) {
-            status = hsd_session_wait(session, err);
-            status = status == HSD_ECANCELED ? HSD_OK : status; // the time was over
-            collect(c, session);
-        }
+        status = generate_one(engine, c, session, prompts[i], err);
     }
     hsd_session_close(&session);
     return status;
@@ -168,6 +197,52 @@ static int tokens_of(const hsd_profile_options *o)
     return n > n_prompts ? n / n_prompts : 1;
 }
 
+/// Texts of the target alone, and what the draft says of them.
+static hsd_status make_trail(hsd_engine *engine, const hsd_profile_options *options, double seconds,
+                             hsdi_acceptance *out, hsd_error *err)
+{
+    calibration c = {
+        .options = options, .n_tokens = tokens_of(options), .window = WINDOW, .trail = out->trail};
+    c.end_ns = hsdi_now_ns() + (int64_t)(seconds * 1e9);
+    c.n_text_most = engine->n_ctx;
+    c.text = calloc((size_t)c.n_text_most, sizeof *c.text);
+    hsd_status status = c.text ? generate(engine, &c, HSD_MODE_AR, HSD_DRAFT_AUTO, err)
+                               : hsdi_fail(err, HSD_ENOMEM, "profile", "a text");
+    free(c.text);
+    return status;
+}
+
+/// Whose roots the outcomes were, with windows of so many tokens.
+static hsd_status audit(hsd_engine *engine, calibration *c, int window, double seconds, double *own,
+                        double *both, hsd_error *err)
+{
+    c->window = window;
+    c->end_ns = hsdi_now_ns() + (int64_t)(seconds * 1e9);
+    hsd_status status = generate(engine, c, HSD_MODE_MIRROR, HSD_DRAFT_MODEL, err);
+    put_coverage(c->coverage.draft, own);
+    put_coverage(c->coverage.both, both);
+    return status;
+}
+
+/// Acceptance by depth, and hits with long and with short windows.
+static hsd_status audit_both(hsd_engine *engine, const hsd_profile_options *options, double seconds,
+                             hsdi_acceptance *out, hsd_error *err)
+{
+    calibration c = {.options = options, .n_tokens = tokens_of(options)}, brief = c;
+    int n_layers = hsd_engine_n_layers(engine);
+    hsd_status status = audit(engine, &c, WINDOW, 0.7 * seconds, out->own, out->both, err);
+    put_depths(&c, out);
+    out->n_seen = c.n_seen;
+    out->window = WINDOW;
+    out->exit_part = (double)(n_layers / 2) / n_layers; // where sessions exit by default
+    if (status == HSD_OK) {
+        status = audit(engine, &brief, BRIEF_WINDOW, 0.3 * seconds, out->brief_own, out->brief_both,
+                       err);
+        out->brief_window = BRIEF_WINDOW;
+    }
+    return status;
+}
+
 hsd_status hsdi_profile_acceptance(const hsd_profile_options *options, double seconds,
                                    hsdi_profile *out, hsd_error *err)
 {
@@ -183,18 +258,13 @@ hsd_status hsdi_profile_acceptance(const hsd_profile_options *options, double se
     how.log_user = options->log_user;
     hsd_status status = hsd_engine_open(&how, &engine, err);
     if (status == HSD_OK && hsd_engine_has_draft(engine)) {
-        calibration c = {.options = options, .n_tokens = tokens_of(options)};
-        c.end_ns = hsdi_now_ns() + (int64_t)(seconds * 0.8e9);
-        status = generate(engine, &c, HSD_MODE_MIRROR, HSD_DRAFT_MODEL, err);
-        put_depths(&c, a);
-        put_coverage(c.coverage.draft, a->own);
-        put_coverage(c.coverage.both, a->both);
-        a->n_seen = c.n_seen;
-        int n_layers = hsd_engine_n_layers(engine);
-        a->exit_part = (double)(n_layers / 2) / n_layers; // where sessions exit by default
+        status = make_trail(engine, options, 0.4 * seconds, a, err);
+    }
+    if (status == HSD_OK && hsd_engine_has_draft(engine)) {
+        status = audit_both(engine, options, 0.4 * seconds, a, err);
     }
     if (status == HSD_OK) {
-        calibration c = {.options = options, .n_tokens = tokens_of(options)};
+        calibration c = {.options = options, .n_tokens = tokens_of(options), .window = WINDOW};
         c.end_ns = hsdi_now_ns() + (int64_t)(seconds * 0.2e9);
         status = generate(engine, &c, HSD_MODE_SERIAL, HSD_DRAFT_NGRAM, err);
         // A step for which the lookup found nothing counts as one whose first token was wrong.

@@ -1,5 +1,5 @@
 /// How much target and draft slow each other down: one is timed while the other computes in a loop
-/// on a thread of its own, and without it, in turn.
+/// on a thread of its own, and without it, in turn. Also pairs that never compute at the same time.
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/profile.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_ROUNDS_MAX = 24, N_ROUNDS_LEAST = 5, N_PASSES = 3, TARGET_ROWS = 8 };
+enum { N_ROUNDS_MAX = 24, N_ROUNDS_LEAST = 5, N_PASSES = 3, TARGET_ROWS = 4 };
 
 /// A pipeline that may compute in a loop.
 typedef struct side {
@@ -30,10 +30,11 @@ typedef struct side {
 static hsd_status run(side *s, int64_t *ns, hsd_error *err)
 {
     hsdi_pass_ns part;
-    hsd_status status = hsdi_stages_run(s->stages, s->is_target ? TARGET_ROWS : 1, &part, err);
+    hsd_status status =
+        hsdi_stages_run(s->stages, s->probe.n_past, s->is_target ? TARGET_ROWS : 1, &part, err);
     *ns = part.suffix;
     if (status == HSD_OK && !s->is_target) {
-        status = hsdi_stages_run(s->stages, TARGET_ROWS, &part, err);
+        status = hsdi_stages_run(s->stages, s->probe.n_past, TARGET_ROWS, &part, err);
         *ns += part.suffix;
     }
     return status;
@@ -131,7 +132,8 @@ static hsd_status side_init(side *s, const hsd_profile_options *o, const char *i
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
     hsd_status status = hsdi_probe_open(o, id, role, i_device, n_threads, &s->probe, err);
-    return status == HSD_OK ? hsdi_stages_open(&s->probe, 0, n_threads, &s->stages, err) : status;
+    return status == HSD_OK ? hsdi_stages_open(&s->probe, 0, n_threads, 0, &s->stages, err)
+                            : status;
 }
 
 static void side_fini(side *s)
@@ -218,7 +220,13 @@ hsd_status hsdi_profile_beside(const hsd_profile_options *options, const char *t
     hsd_status status = HSD_OK;
     for (int i = 0; i < n_pairs && status == HSD_OK; i++) {
         status = measure_pair(options, target_id, i_target, pairs[i][0], draft_id, i_draft,
-                              pairs[i][1], seconds / n_pairs, out, err);
+                              pairs[i][1], 0.5 * seconds / n_pairs, out, err);
+    }
+    int n_turns = n[0] * n[1] < PAIRS_MAX ? n[0] * n[1] : PAIRS_MAX;
+    for (int i = 0; i < n_turns && status == HSD_OK; i++) { // all fit who take turns
+        status =
+            hsdi_profile_turns(options, target_id, i_target, threads[0][i / n[1]], draft_id,
+                               i_draft, threads[1][i % n[1]], 0.5 * seconds / n_turns, out, err);
     }
     return status;
 }

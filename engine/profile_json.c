@@ -1,5 +1,6 @@
 /// A profile as one JSON object, with the names of profile.yaml.
 #include "base/error.h"
+#include "base/numbers.h"
 #include "engine/profile.h"
 
 #include <stdio.h>
@@ -100,11 +101,27 @@ static void put_passes(FILE *file, const hsdi_profile *p)
         put_place(file, p, s->role, s->i_device, s->n_threads, i > 0 ? "," : "");
         fprintf(file,
                 ", \"part\": \"%s\", \"layers\": %d, \"rows\": %d, \"past\": %d, \"times\": %d, "
-                "\"median_ns\": %.9g, \"low_ns\": %.9g, \"high_ns\": %.9g}",
+                "\"median_ns\": %.9g, \"low_ns\": %.9g, \"high_ns\": %.9g, "
+                "\"mean_ns\": %.9g}",
                 parts[s->part], s->n_layers, s->n_rows, s->n_past, s->n_times, s->median_ns,
-                s->low_ns, s->high_ns);
+                s->low_ns, s->high_ns, s->mean_ns);
     }
     fprintf(file, "]}\n");
+}
+
+static void put_turns(FILE *file, const hsdi_profile *p)
+{
+    fprintf(file, "\"turns\": [");
+    for (int i = 0; i < p->costs.n_turns; i++) {
+        const hsdi_cost_turn *t = &p->costs.turns[i];
+        fprintf(file, "%s\n{", i > 0 ? "," : "");
+        put_text(file, "target", p->devices[t->i_target].name);
+        fprintf(file, ", \"target_threads\": %d, ", t->n_target);
+        put_text(file, "draft", p->devices[t->i_draft].name);
+        fprintf(file, ", \"draft_threads\": %d, \"step_ns\": %.9g, \"call_ns\": %.9g}", t->n_draft,
+                t->step_ns, t->call_ns);
+    }
+    fprintf(file, "],\n");
 }
 
 static void put_rest(FILE *file, const hsdi_profile *p)
@@ -125,6 +142,13 @@ static void put_rest(FILE *file, const hsdi_profile *p)
     put_numbers(file, "own", a->own, HSDI_COST_ROWS);
     fprintf(file, ", ");
     put_numbers(file, "both", a->both, HSDI_COST_ROWS);
+    fprintf(file, ", ");
+    fprintf(file, "\"window\": %d, \"brief_window\": %d, ", a->window, a->brief_window);
+    put_numbers(file, "brief_own", a->brief_own, HSDI_COST_ROWS);
+    fprintf(file, ", ");
+    put_numbers(file, "brief_both", a->brief_both, HSDI_COST_ROWS);
+    fprintf(file, ", ");
+    put_text(file, "trail", a->trail);
     fprintf(file, "},\n");
 }
 
@@ -135,6 +159,7 @@ hsd_status hsdi_profile_json(const hsdi_profile *p, char **text, size_t *n_bytes
     if (!file) {
         return hsdi_fail(err, HSD_ENOMEM, "profile", "no memory for its text");
     }
+    hsdi_numbers before = hsdi_numbers_plain();
     fprintf(file, "{\"version\": 1, ");
     put_text(file, "made", p->made);
     fprintf(file, ", ");
@@ -148,8 +173,10 @@ hsd_status hsdi_profile_json(const hsdi_profile *p, char **text, size_t *n_bytes
     }
     put_devices(file, p);
     put_tables(file, p);
+    put_turns(file, p);
     put_rest(file, p);
     put_passes(file, p);
+    hsdi_numbers_back(before);
     if (fclose(file) != 0) {
         free(*text);
         *text = NULL;

@@ -14,13 +14,21 @@
 #include <string.h>
 
 enum { TIMES_MAX = 200, TIMES_LEAST = 3, N_ROLLOUT = 8, QUICK_ROWS = 16 };
+enum { PASTS_MAX = 3, PARTS = 7, BLOCK = 4 };
 
 /// Times of one part of passes, and what becomes of them.
 typedef struct series {
     double ns[TIMES_MAX];
     int n;
-    double low_ns; ///< lower quartile
+    double mean_ns;
 } series;
+
+/// What one context is measured as.
+typedef struct context {
+    int n_past;
+    double prefix_near[HSDI_COST_ROWS], prefix_far[HSDI_COST_ROWS], whole_ns[HSDI_COST_ROWS];
+    series parts[PARTS]; ///< whole; prefix, exit head and suffix of either cut
+} context;
 
 /// What one combination of device and thread count is measured with.
 typedef struct sweep {
@@ -32,16 +40,17 @@ typedef struct sweep {
     int64_t end_ns;    ///< no further row count is begun after it
     int64_t budget_ns; ///< of one row count
     hsdi_profile *out;
-    int n_rows_done; ///< entries of the arrays below
-    double prefix_near[HSDI_COST_ROWS], prefix_far[HSDI_COST_ROWS], whole_ns[HSDI_COST_ROWS];
-    series parts[7]; ///< whole; prefix, exit head and suffix of either cut
+    int n_rows_done; ///< entries of the contexts' arrays
+    int n_block;     ///< passes of a kind that are timed behind each other
+    int n_contexts;
+    context contexts[PASTS_MAX]; ///< the usual one first
 } sweep;
 
 enum { WHOLE = 0, NEAR = 1, FAR = 4 };
 
-/// The profile gets median and quartiles. Tables are made of the lower quartile: other work on the
-/// machine makes times longer, never shorter.
-static void put_pass(sweep *s, hsdi_profile_part part, int n_layers, int n_rows, series *times)
+/// The profile gets quartiles and the mean, of which tables are made.
+static void put_pass(sweep *s, hsdi_profile_part part, int n_layers, int n_past, int n_rows,
+                     series *times)
 {
     hsdi_profile_pass pass = {.role = s->probe->role,
                               .part = part,
@@ -49,20 +58,20 @@ static void put_pass(sweep *s, hsdi_profile_part part, int n_layers, int n_rows,
                               .n_threads = s->n_threads,
                               .n_layers = n_layers,
                               .n_rows = n_rows,
-                              .n_past = s->probe->n_past,
+                              .n_past = n_past,
                               .n_times = times->n};
     hsdi_quartiles(times->ns, times->n, &pass.low_ns, &pass.median_ns, &pass.high_ns);
-    times->low_ns = pass.low_ns;
+    pass.mean_ns = times->mean_ns = hsdi_mean_time(times->ns, times->n, pass.median_ns);
     if (s->out->n_passes < HSDI_PROFILE_PASSES) {
         s->out->passes[s->out->n_passes++] = pass;
     }
 }
 
-static hsd_status run_once(hsdi_stages *stages, int n_rows, series *parts, int at, bool is_cut,
-                           hsd_error *err)
+static hsd_status run_once(hsdi_stages *stages, int n_past, int n_rows, series *parts, int at,
+                           bool is_cut, hsd_error *err)
 {
     hsdi_pass_ns ns;
-    hsd_status status = stages ? hsdi_stages_run(stages, n_rows, &ns, err) : HSD_OK;
+    hsd_status status = stages ? hsdi_stages_run(stages, n_past, n_rows, &ns, err) : HSD_OK;
     if (stages && status == HSD_OK && at >= 0) {
         parts[0].ns[at] = (double)(is_cut ? ns.prefix : ns.suffix);
         if (is_cut) {
@@ -73,58 +82,124 @@ static hsd_status run_once(hsdi_stages *stages, int n_rows, series *parts, int a
     return status;
 }
 
-/// All kinds of passes in turn, so that a slow moment of the machine meets all of them.
-static hsd_status measure_all(sweep *s, int n_rows, hsd_error *err)
+/// `n` passes of one kind; before the first one that nobody times, where passes are short: other
+/// kinds and contexts have taken the caches, which a generation has for itself.
+static hsd_status run_block(const sweep *s, hsdi_stages *stages, int n_past, int n_rows,
+                            series *parts, int at, bool is_cut, hsd_error *err)
 {
-    int n = -1; // one to warm up
     hsd_status status = HSD_OK;
-    int64_t end_ns = hsdi_now_ns() + s->budget_ns;
-    while (status == HSD_OK && n < TIMES_MAX && (n < TIMES_LEAST || hsdi_now_ns() < end_ns)) {
-        if ((status = run_once(s->whole, n_rows, s->parts + WHOLE, n, false, err)) == HSD_OK &&
-            (status = run_once(s->at_near, n_rows, s->parts + NEAR, n, true, err)) == HSD_OK) {
-            status = run_once(s->at_far, n_rows, s->parts + FAR, n, true, err);
-        }
-        n++;
-    }
-    for (int i = 0; i < 7; i++) {
-        s->parts[i].n = n;
+    for (int i = s->n_block > 1 ? -1 : 0; i < s->n_block && status == HSD_OK; i++) {
+        status = run_once(stages, n_past, n_rows, parts, i < 0 ? -1 : at + i, is_cut, err);
     }
     return status;
 }
 
-static void put_cut(sweep *s, series *parts, int exit_layer, int n_rows)
+/// Every kind of pass behind one context. at < 0: none is timed.
+static hsd_status run_kinds(sweep *s, context *c, int n_rows, int at, hsd_error *err)
 {
-    put_pass(s, HSDI_PART_PREFIX, exit_layer, n_rows, &parts[0]);
-    put_pass(s, HSDI_PART_EXIT_HEAD, 0, n_rows, &parts[1]);
-    put_pass(s, HSDI_PART_SUFFIX, s->n_layers - exit_layer, n_rows, &parts[2]);
+    hsd_status status = run_block(s, s->whole, c->n_past, n_rows, c->parts + WHOLE, at, false, err);
+    if (status == HSD_OK) {
+        status = run_block(s, s->at_near, c->n_past, n_rows, c->parts + NEAR, at, true, err);
+    }
+    return status == HSD_OK
+               ? run_block(s, s->at_far, c->n_past, n_rows, c->parts + FAR, at, true, err)
+               : status;
+}
+
+/// All contexts once. Where that says that there is no time for several the usual one stays, and
+/// where there is, passes are timed in blocks.
+static hsd_status warm_up(sweep *s, int n_rows, hsd_error *err)
+{
+    enum { MANY = 8 };
+    hsd_status status = HSD_OK;
+    int64_t begin_ns = hsdi_now_ns();
+    s->n_block = 1;
+    for (int i = 0; i < s->n_contexts && status == HSD_OK; i++) {
+        status = run_kinds(s, &s->contexts[i], n_rows, -1, err);
+    }
+    int64_t took_ns = hsdi_now_ns() - begin_ns;
+    if (s->n_rows_done == 0 && (TIMES_LEAST + 1) * took_ns > s->budget_ns) {
+        s->n_contexts = 1;
+    }
+    s->n_block = MANY * took_ns < s->budget_ns ? BLOCK : 1;
+    return status;
+}
+
+/// All kinds of passes in turn, so that a slow moment of the machine meets all of them.
+static hsd_status measure_all(sweep *s, int n_rows, hsd_error *err)
+{
+    int n = 0;
+    int64_t end_ns = hsdi_now_ns() + s->budget_ns;
+    hsd_status status = warm_up(s, n_rows, err);
+    while (status == HSD_OK && n + s->n_block <= TIMES_MAX &&
+           (n < TIMES_LEAST || hsdi_now_ns() < end_ns)) {
+        for (int i = 0; i < s->n_contexts && status == HSD_OK; i++) {
+            status = run_kinds(s, &s->contexts[i], n_rows, n, err);
+        }
+        n += s->n_block;
+    }
+    for (int i = 0; i < s->n_contexts; i++) {
+        for (int k = 0; k < PARTS; k++) {
+            s->contexts[i].parts[k].n = n;
+        }
+    }
+    return status;
+}
+
+static void put_cut(sweep *s, int n_past, series *parts, int exit_layer, int n_rows)
+{
+    put_pass(s, HSDI_PART_PREFIX, exit_layer, n_past, n_rows, &parts[0]);
+    put_pass(s, HSDI_PART_EXIT_HEAD, 0, n_past, n_rows, &parts[1]);
+    put_pass(s, HSDI_PART_SUFFIX, s->n_layers - exit_layer, n_past, n_rows, &parts[2]);
 }
 
 static hsd_status measure_rollout(sweep *s, hsd_error *err)
 {
-    series *times = &s->parts[WHOLE];
+    series *times = &s->contexts[0].parts[WHOLE];
+    int n_past = s->contexts[0].n_past;
     int64_t ns, end_ns = hsdi_now_ns() + s->budget_ns;
     hsd_status status = HSD_OK;
     times->n = 0;
     while (status == HSD_OK && times->n < TIMES_MAX &&
            (times->n < TIMES_LEAST || hsdi_now_ns() < end_ns)) {
-        status = hsdi_stages_rollout(s->whole, N_ROLLOUT, &ns, err);
+        status = hsdi_stages_rollout(s->whole, n_past, N_ROLLOUT, &ns, err);
         times->ns[times->n++] = (double)ns;
     }
     if (status == HSD_OK) {
-        put_pass(s, HSDI_PART_ROLLOUT, s->n_layers, N_ROLLOUT, times);
+        put_pass(s, HSDI_PART_ROLLOUT, s->n_layers, n_past, N_ROLLOUT, times);
     }
     return status;
 }
 
+/// The usual context, a short one, and a long one if it was filled soon enough.
+static void set_contexts(sweep *s)
+{
+    int n_filled = s->probe->n_past;
+    int usual = n_filled < HSDI_PROFILE_PAST ? n_filled : HSDI_PROFILE_PAST;
+    s->contexts[s->n_contexts++].n_past = usual;
+    if (usual > 2 * HSDI_PROFILE_SHORT) {
+        s->contexts[s->n_contexts++].n_past = HSDI_PROFILE_SHORT;
+    }
+    if (n_filled >= 2 * HSDI_PROFILE_PAST) {
+        s->contexts[s->n_contexts++].n_past = n_filled;
+    }
+}
+
 static hsd_status open_stages(sweep *s, hsd_error *err)
 {
-    hsd_status status = hsdi_stages_open(s->probe, 0, s->n_threads, &s->whole, err);
+    int64_t patience = s->budget_ns; // of the first; the others fill what that one did
+    int room = s->probe->model.runner.n_ctx - HSDI_STAGE_ROWS;
+    if (room >= 2 * HSDI_PROFILE_PAST) {
+        s->probe->n_past = room < HSDI_PROFILE_LONG ? room : HSDI_PROFILE_LONG;
+    }
+    hsd_status status = hsdi_stages_open(s->probe, 0, s->n_threads, patience, &s->whole, err);
     if (status == HSD_OK && s->near > 0) {
-        status = hsdi_stages_open(s->probe, s->near, s->n_threads, &s->at_near, err);
+        status = hsdi_stages_open(s->probe, s->near, s->n_threads, INT64_MAX, &s->at_near, err);
     }
     if (status == HSD_OK && s->far > s->near) {
-        status = hsdi_stages_open(s->probe, s->far, s->n_threads, &s->at_far, err);
+        status = hsdi_stages_open(s->probe, s->far, s->n_threads, INT64_MAX, &s->at_far, err);
     }
+    set_contexts(s);
     return status;
 }
 
@@ -133,6 +208,22 @@ static void close_stages(sweep *s)
     hsdi_stages_close(&s->whole);
     hsdi_stages_close(&s->at_near);
     hsdi_stages_close(&s->at_far);
+}
+
+/// What row count i took behind a context.
+static void put_rows(sweep *s, context *c, int i)
+{
+    int n_rows = hsdi_cost_row_counts[i];
+    put_pass(s, HSDI_PART_WHOLE, s->n_layers, c->n_past, n_rows, &c->parts[WHOLE]);
+    c->whole_ns[i] = c->parts[WHOLE].mean_ns;
+    if (s->at_near) {
+        put_cut(s, c->n_past, c->parts + NEAR, s->near, n_rows);
+        c->prefix_near[i] = c->parts[NEAR].mean_ns;
+    }
+    if (s->at_far) {
+        put_cut(s, c->n_past, c->parts + FAR, s->far, n_rows);
+        c->prefix_far[i] = c->parts[FAR].mean_ns;
+    }
 }
 
 /// Row counts in ascending order, until the time is over.
@@ -152,15 +243,8 @@ static hsd_status measure_rows(sweep *s, hsd_error *err)
         if (status != HSD_OK) {
             break;
         }
-        put_pass(s, HSDI_PART_WHOLE, s->n_layers, n_rows, &s->parts[WHOLE]);
-        s->whole_ns[i] = s->parts[WHOLE].low_ns;
-        if (s->at_near) {
-            put_cut(s, s->parts + NEAR, s->near, n_rows);
-            s->prefix_near[i] = s->parts[NEAR].low_ns;
-        }
-        if (s->at_far) {
-            put_cut(s, s->parts + FAR, s->far, n_rows);
-            s->prefix_far[i] = s->parts[FAR].low_ns;
+        for (int k = 0; k < s->n_contexts; k++) {
+            put_rows(s, &s->contexts[k], i);
         }
         s->n_rows_done = i + 1;
     }
@@ -171,33 +255,34 @@ static hsd_status measure_rows(sweep *s, hsd_error *err)
 }
 
 /// Time of one layer at entry i.
-static double layer_of(const sweep *s, int i, const hsdi_cost_model *shape)
+static double layer_of(const sweep *s, const context *c, int i, const hsdi_cost_model *shape)
 {
     if (s->far > s->near) {
-        return (s->prefix_far[i] - s->prefix_near[i]) / (s->far - s->near);
+        return (c->prefix_far[i] - c->prefix_near[i]) / (s->far - s->near);
     }
     if (s->near > 0) { // two layers: a prefix is one of them, with the fixed part
-        return s->prefix_near[i];
+        return c->prefix_near[i];
     }
     // One layer: by the bytes of layer and head.
     double all = (double)(shape->layer_bytes + shape->head_bytes);
-    return all > 0.0 ? s->whole_ns[i] * (double)shape->layer_bytes / all : s->whole_ns[i];
+    return all > 0.0 ? c->whole_ns[i] * (double)shape->layer_bytes / all : c->whole_ns[i];
 }
 
-static void make_table(const sweep *s, const hsdi_cost_model *shape, hsdi_cost_table *out)
+static void make_table(const sweep *s, const context *c, const hsdi_cost_model *shape,
+                       hsdi_cost_table *out)
 {
     double fixed[HSDI_COST_ROWS], low, high;
     int n = s->n_rows_done;
     for (int i = 0; i < n; i++) {
-        double layer = layer_of(s, i, shape);
-        double most = s->whole_ns[i] / s->n_layers; // noise must not leave less than nothing
+        double layer = layer_of(s, c, i, shape);
+        double most = c->whole_ns[i] / s->n_layers; // noise must not leave less than nothing
         out->layer_ns[i] = fmin(fmax(layer, 0.01 * most), most);
-        fixed[i] = s->far > s->near ? s->prefix_near[i] - s->near * out->layer_ns[i] : 0.0;
+        fixed[i] = s->far > s->near ? c->prefix_near[i] - s->near * out->layer_ns[i] : 0.0;
     }
     hsdi_quartiles(fixed, n, &low, &out->fixed_ns, &high);
     out->fixed_ns = fmax(out->fixed_ns, 0.0);
     for (int i = 0; i < n; i++) {
-        double rest = s->whole_ns[i] - out->fixed_ns - s->n_layers * out->layer_ns[i];
+        double rest = c->whole_ns[i] - out->fixed_ns - s->n_layers * out->layer_ns[i];
         out->head_ns[i] = fmax(rest, 0.0);
     }
     // Beyond what was measured the last line goes on.
@@ -209,6 +294,20 @@ static void make_table(const sweep *s, const hsdi_cost_model *shape, hsdi_cost_t
         double head = i >= 2 ? out->head_ns[i - 1] - out->head_ns[i - 2] : 0.0;
         out->layer_ns[i] = out->layer_ns[i - 1] + fmax(step * layer, 0.0);
         out->head_ns[i] = out->head_ns[i - 1] + fmax(step * head, 0.0);
+    }
+}
+
+static void put_table(const sweep *s, const context *c, const hsdi_cost_model *shape,
+                      hsdi_profile *out)
+{
+    if (out->costs.n_tables < HSDI_COST_TABLES) {
+        hsdi_cost_table *table = &out->costs.tables[out->costs.n_tables++];
+        *table = (hsdi_cost_table){.role = s->probe->role,
+                                   .i_device = s->probe->i_device,
+                                   .n_threads = s->n_threads,
+                                   .n_past = c->n_past,
+                                   .is_measured = true};
+        make_table(s, c, shape, table);
     }
 }
 
@@ -234,22 +333,16 @@ static hsd_status measure_threads(const hsd_profile_options *options, const char
     CPU_ZERO(&before);
     (void)sched_getaffinity(0, sizeof before, &before);
     hsdi_pin_self(probe.cpu);
+    s.budget_ns = (int64_t)(seconds * 1e9 / (HSDI_COST_ROWS + 1));
     status = open_stages(&s, err);
     s.end_ns = hsdi_now_ns() + (int64_t)(seconds * 1e9);
-    s.budget_ns = (int64_t)(seconds * 1e9 / (HSDI_COST_ROWS + 1));
     if (status == HSD_OK) {
         status = measure_rows(&s, err);
     }
     hsdi_cost_model shape = hsdi_cost_model_of(probe.model.model);
     *(role == HSDI_COST_TARGET ? &out->costs.target : &out->costs.draft) = shape;
-    if (status == HSD_OK && out->costs.n_tables < HSDI_COST_TABLES) {
-        hsdi_cost_table *table = &out->costs.tables[out->costs.n_tables++];
-        *table = (hsdi_cost_table){.role = role,
-                                   .i_device = i_device,
-                                   .n_threads = s.n_threads,
-                                   .n_past = probe.n_past,
-                                   .is_measured = true};
-        make_table(&s, &shape, table);
+    for (int i = 0; i < s.n_contexts && status == HSD_OK; i++) {
+        put_table(&s, &s.contexts[i], &shape, out);
     }
     (void)sched_setaffinity(0, sizeof before, &before);
     close_stages(&s);

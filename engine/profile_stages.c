@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "engine/profile.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,7 +105,7 @@ hsd_status hsdi_probe_open(const hsd_profile_options *options, const char *id, h
     }
     if (status == HSD_OK) {
         status = hsdi_loaded_open(&out->model, path, out->device, NULL,
-                                  HSDI_PROFILE_PAST + HSDI_STAGE_ROWS, err);
+                                  HSDI_PROFILE_LONG + HSDI_STAGE_ROWS, err);
     }
     free(path);
     if (status != HSD_OK) {
@@ -145,10 +146,15 @@ static hsdi_rows chain(hsdi_stages *s, int n_trunk, int n_rows)
                        .path_stride = n_rows};
 }
 
-static hsd_status fill(hsdi_stages *s, hsd_error *err)
+static hsd_status fill(hsdi_stages *s, int64_t patience_ns, hsd_error *err)
 {
     hsd_status status = HSD_OK;
+    int64_t begin_ns = hsdi_now_ns();
     for (int at = 0; at < s->n_past && status == HSD_OK; at += HSDI_STAGE_ROWS) {
+        if (at >= HSDI_PROFILE_PAST && hsdi_now_ns() - begin_ns > patience_ns) {
+            s->n_past = at;
+            break;
+        }
         int n = s->n_past - at < HSDI_STAGE_ROWS ? s->n_past - at : HSDI_STAGE_ROWS;
         const hsdi_rows rows = chain(s, at, n);
         status = s->has_stage ? s->stage.prefill(s->stage.self, &rows, err)
@@ -157,8 +163,8 @@ static hsd_status fill(hsdi_stages *s, hsd_error *err)
     return status;
 }
 
-hsd_status hsdi_stages_open(hsdi_probe *probe, int exit_layer, int n_threads, hsdi_stages **out,
-                            hsd_error *err)
+hsd_status hsdi_stages_open(hsdi_probe *probe, int exit_layer, int n_threads, int64_t patience_ns,
+                            hsdi_stages **out, hsd_error *err)
 {
     static const hsd_sampling greedy = {.top_p = 1.0f};
     hsdi_stages *s = calloc(1, sizeof *s);
@@ -192,7 +198,8 @@ hsd_status hsdi_stages_open(hsdi_probe *probe, int exit_layer, int n_threads, hs
         s->has_stage = status == HSD_OK;
     }
     if (status == HSD_OK) {
-        status = fill(s, err);
+        status = fill(s, patience_ns, err);
+        probe->n_past = s->n_past;
     }
     if (status != HSD_OK) {
         hsdi_stages_close(out);
@@ -216,10 +223,11 @@ void hsdi_stages_close(hsdi_stages **stages)
     }
 }
 
-hsd_status hsdi_stages_run(hsdi_stages *s, int n_rows, hsdi_pass_ns *out, hsd_error *err)
+hsd_status hsdi_stages_run(hsdi_stages *s, int n_past, int n_rows, hsdi_pass_ns *out,
+                           hsd_error *err)
 {
     int32_t own[HSDI_STAGE_ROWS];
-    const hsdi_rows rows = chain(s, s->n_past, n_rows);
+    const hsdi_rows rows = chain(s, n_past, n_rows);
     hsd_status status = HSD_OK;
     int64_t begin = hsdi_now_ns();
     *out = (hsdi_pass_ns){0};
@@ -247,13 +255,14 @@ hsd_status hsdi_stages_run(hsdi_stages *s, int n_rows, hsdi_pass_ns *out, hsd_er
     return status;
 }
 
-hsd_status hsdi_stages_rollout(hsdi_stages *s, int n_tokens, int64_t *ns, hsd_error *err)
+hsd_status hsdi_stages_rollout(hsdi_stages *s, int n_past, int n_tokens, int64_t *ns,
+                               hsd_error *err)
 {
     hsd_status status = HSD_OK;
     int64_t begin = hsdi_now_ns();
     for (int i = 0; i < n_tokens && status == HSD_OK; i++) {
         // A row behind the trunk: its path is the chain so far.
-        hsdi_rows rows = chain(s, s->n_past, i + 1);
+        hsdi_rows rows = chain(s, n_past, i + 1);
         rows.n_rows = 1;
         rows.tokens += i;
         rows.pos += i;
@@ -286,4 +295,14 @@ void hsdi_quartiles(double *values, int n, double *low, double *median, double *
     *low = quantile(values, n, 0.25);
     *median = quantile(values, n, 0.5);
     *high = quantile(values, n, 0.75);
+}
+
+double hsdi_mean_time(const double *values, int n, double median)
+{
+    static const double most_times = 4.0;
+    double sum = 0.0;
+    for (int i = 0; i < n; i++) {
+        sum += fmin(values[i], most_times * median);
+    }
+    return sum / n;
 }

@@ -1,5 +1,6 @@
 /// A profile for people.
 #include "base/error.h"
+#include "base/numbers.h"
 #include "engine/profile.h"
 
 #include <stdio.h>
@@ -99,6 +100,22 @@ static void put_slowdowns(FILE *file, const hsdi_profile *p)
     fprintf(file, p->costs.n_slowdowns > 0 ? "\n" : "");
 }
 
+static void put_turns(FILE *file, const hsdi_profile *p)
+{
+    char place[96], other[96];
+    if (p->costs.n_turns > 0) {
+        fprintf(file, "In turn, us beyond the passes: a serial step, and each call of the draft\n");
+    }
+    for (int k = 0; k < p->costs.n_turns; k++) {
+        const hsdi_cost_turn *t = &p->costs.turns[k];
+        where(p, t->i_target, t->n_target, place, sizeof place);
+        where(p, t->i_draft, t->n_draft, other, sizeof other);
+        fprintf(file, "target on %-24.24s and draft on %-24.24s %6.1f; %.1f\n", place, other,
+                t->step_ns * 1e-3, t->call_ns * 1e-3);
+    }
+    fprintf(file, p->costs.n_turns > 0 ? "\n" : "");
+}
+
 static void put_devices(FILE *file, const hsdi_profile *p)
 {
     for (int i = 0; i < p->n_devices; i++) {
@@ -151,11 +168,14 @@ hsd_status hsdi_profile_table(const hsdi_profile *p, char **text, size_t *n_byte
     if (!file) {
         return hsdi_fail(err, HSD_ENOMEM, "profile", "no memory for its text");
     }
+    hsdi_numbers before = hsdi_numbers_plain();
     put_passes(file, p);
     put_tables(file, p);
     put_slowdowns(file, p);
+    put_turns(file, p);
     put_devices(file, p);
     put_rest(file, p);
+    hsdi_numbers_back(before);
     if (fclose(file) != 0) {
         free(*text);
         *text = NULL;

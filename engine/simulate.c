@@ -18,7 +18,7 @@ enum { N_TOKENS = 1024, N_PROMPT = 16, WINDOW_ADAPTIVE = 8, ROOTS = 8 };
 /// A machine, its costs and the setting: too large for a stack.
 typedef struct scene {
     hsdi_machine machine;
-    hsdi_costs costs;
+    hsdi_costs costs, at_middle; ///< at every context; at that in the middle of the text
     hsdi_simulator_options sim;
 } scene;
 
@@ -362,8 +362,10 @@ static hsd_status simulate_mode(const hsd_simulate_options *o, hsd_mode mode, sc
                             .n_bytes = came.n_bytes,
                             .is_measured = are_measured(s)};
     hsdi_plan_step step;
+    s->at_middle = s->costs;
+    hsdi_costs_settle(&s->at_middle, s->sim.n_prompt + 0.5 * s->sim.n_tokens);
     if ((!s->sim.adapts || mode == HSD_MODE_AR) &&
-        hsdi_plan_predict(&s->machine, &s->costs, set, &step, NULL) == HSD_OK) {
+        hsdi_plan_predict(&s->machine, &s->at_middle, set, &step, NULL) == HSD_OK) {
         out->law_tokens_per_s = step.tokens_per_s;
     }
     fill_stats(s, &came, &out->stats);

@@ -55,10 +55,13 @@ typedef enum hsdi_error_code {
 } hsdi_error_code;
 
 typedef enum hsdi_trace_order {
-    HSDI_TRACE_RECORD = 0, ///< from now on
+    HSDI_TRACE_RECORD = 0, ///< from now on; `from` is the first span's number
     HSDI_TRACE_GIVE = 1,   ///< spans from a number on; answered with SPANS
     HSDI_TRACE_END = 2,    ///< forget them
 } hsdi_trace_order;
+
+/// In place of a number of dropped spans: the worker does not record this session.
+static const uint64_t HSDI_SPANS_NONE = INT64_MAX;
 
 /// HELLO and WELCOME.
 typedef struct hsdi_identity {
@@ -123,7 +126,7 @@ typedef struct hsdi_frame {
         } trace;
         struct {
             uint64_t from, next; ///< the GIVE's, and what to ask for next
-            uint64_t n_dropped;  ///< spans that the worker had no room for
+            uint64_t n_dropped;  ///< spans that the worker had no room for; or HSDI_SPANS_NONE
             bool is_last;
             int n;
             const uint8_t *bytes; ///< borrowed from the frame; read with hsdi_frame_span

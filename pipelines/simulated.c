@@ -21,6 +21,7 @@ struct hsdi_simulated {
     hsdi_acceptance acceptance;
     /// Chance that the right token is among the first n others, where the first one is wrong.
     double own[TOP + 1], both[TOP + 1];
+    bool *right; ///< [n_ctx] is the first candidate for a position right? NULL: drawn when asked
     int n_committed; ///< tokens of the text
     int n_flying;    ///< of the longest chain that is verified now; -1: nothing is
     // The target's.
@@ -50,6 +51,25 @@ static double rate_at(const double rates[HSDI_COST_ROWS], double n)
     return rates[i] + (rates[i + 1] - rates[i]) * (at - i);
 }
 
+/// How often a window is right as a whole, and how often the token behind such a one is.
+static void count_whole(const hsdi_simulated *s, double *whole, double *first)
+{
+    int n_steps = 0, n_whole = 0, n_first = 0, window = s->pair.window;
+    for (int at = s->pair.n_prompt; s->right && at + window + 1 < s->pair.n_ctx; n_steps++) {
+        int n = 0;
+        while (n < window && s->right[at + n]) {
+            n++;
+        }
+        n_whole += n == window;
+        n_first += n == window && s->right[at + n];
+        at += n + 1;
+    }
+    if (n_steps > 0) {
+        *whole = (double)n_whole / n_steps;
+        *first = n_whole > 0 ? (double)n_first / n_whole : *first;
+    }
+}
+
 /// A verification ends behind the whole window with chance `whole`, and then the first candidate
 /// is a root and right with chance `first`; else it is out. From that, what the other candidates
 /// must be right with. In trees every row offers its best: n of each row are n * rows roots.
@@ -60,6 +80,7 @@ static void spread_rates(const hsdi_simulated *s, const double rates[HSDI_COST_R
     for (int d = 1; d <= s->pair.window; d++) {
         whole *= accept_at(s, d);
     }
+    count_whole(s, &whole, &first);
     out[0] = 0.0;
     for (int n = 1; n <= TOP; n++) {
         double rate = rate_at(rates, s->pair.is_tree ? n * (s->pair.window + 1.0) : n);
@@ -77,6 +98,55 @@ int32_t hsdi_simulated_truth(const hsdi_simulated *s, int position)
     return (int32_t)(hsdi_uniform_at(s->pair.seed, position, DRAW_TOKEN) * N_VOCAB);
 }
 
+/// The trail from the text on that the seed counts, over and over.
+static void follow_trail(hsdi_simulated *s)
+{
+    const char *trail = s->acceptance.trail;
+    uint64_t n_texts = 1;
+    for (const char *c = trail; *c; c++) {
+        n_texts += *c == ' ';
+    }
+    const char *at = trail;
+    for (uint64_t i = s->pair.seed % n_texts; i > 0; i--) {
+        at = strchr(at, ' ') + 1;
+    }
+    for (int i = s->pair.n_prompt; i < s->pair.n_ctx; i++) {
+        at += strspn(at, " ");
+        at = *at ? at : trail + strspn(trail, " ");
+        s->right[i] = *at == '0';
+        at++;
+    }
+}
+
+/// Stretches of right tokens, whose depth counts from the last wrong one.
+static void draw_stretches(hsdi_simulated *s)
+{
+    for (int i = s->pair.n_prompt, depth = 1; i < s->pair.n_ctx; i++) {
+        double draw = hsdi_uniform_at(s->pair.seed, i, DRAW_RIGHT);
+        s->right[i] = draw < accept_at(s, depth);
+        depth = s->right[i] ? depth + 1 : 1;
+    }
+}
+
+static hsd_status make_text(hsdi_simulated *s, hsd_error *err)
+{
+    const char *trail = s->acceptance.trail;
+    bool has_trail = trail[strspn(trail, " ")] != 0;
+    if (!has_trail && !s->pair.runs_on) {
+        return HSD_OK;
+    }
+    s->right = calloc((size_t)s->pair.n_ctx + 1, sizeof *s->right);
+    if (!s->right) {
+        return hsdi_fail(err, HSD_ENOMEM, "simulated", "no memory for %d tokens", s->pair.n_ctx);
+    }
+    if (has_trail) {
+        follow_trail(s);
+    } else {
+        draw_stretches(s);
+    }
+    return HSD_OK;
+}
+
 static bool is_right_at(const hsdi_simulated *s, int position, int depth, bool is_lookup)
 {
     double chance = is_lookup ? s->acceptance.ngram_accept : accept_at(s, depth);
@@ -88,6 +158,9 @@ static bool is_right_at(const hsdi_simulated *s, int position, int depth, bool i
 /// before, and so on.
 static bool is_first_right(const hsdi_simulated *s, int position, bool is_lookup)
 {
+    if (s->right && !is_lookup) {
+        return position < s->pair.n_ctx && s->right[position];
+    }
     int begin = s->n_committed;
     int n = s->n_flying >= 0 ? s->n_flying : s->pair.window;
     while (position >= begin) {
@@ -145,11 +218,22 @@ static int listed_place(const hsdi_simulated *s, const double chance[TOP + 1], i
 
 // ---- the target ----
 
+static void spend_target(const hsdi_simulated *s, hsdi_simulated_part part, const hsdi_rows *rows)
+{
+    const hsdi_simulated_call call = {.part = part,
+                                      .n_rows = rows->n_rows,
+                                      .n_past = rows->n_trunk,
+                                      .is_silent = part == HSDI_SIMULATED_PREFILL ||
+                                                   part == HSDI_SIMULATED_PREFIX,
+                                      .is_alone = part == HSDI_SIMULATED_PREFILL || rows->is_alone};
+    s->spend(s->self, &call);
+}
+
 static hsd_status target_prefill(void *self, const hsdi_rows *rows, hsd_error *err)
 {
     hsdi_simulated *s = self;
     (void)err;
-    s->spend(s->self, HSDI_SIMULATED_PREFILL, rows->n_rows, true, true);
+    spend_target(s, HSDI_SIMULATED_PREFILL, rows);
     return HSD_OK;
 }
 
@@ -164,7 +248,7 @@ static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *er
         int depth = rows->pos[row] - rows->pos[0];
         s->n_flying = depth > s->n_flying ? depth : s->n_flying;
     }
-    s->spend(s->self, HSDI_SIMULATED_PREFIX, rows->n_rows, true, rows->is_alone);
+    spend_target(s, HSDI_SIMULATED_PREFIX, rows);
     return HSD_OK;
 }
 
@@ -172,7 +256,7 @@ static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd
 {
     hsdi_simulated *s = self;
     (void)err;
-    s->spend(s->self, HSDI_SIMULATED_EXIT, s->rows.n_rows, false, s->rows.is_alone);
+    spend_target(s, HSDI_SIMULATED_EXIT, &s->rows);
     for (int row = 0; row < s->rows.n_rows; row++) {
         int position = s->rows.pos[row] + 1;
         int place =
@@ -186,7 +270,7 @@ static hsd_status target_suffix(void *self, int32_t *own, hsd_error *err)
 {
     hsdi_simulated *s = self;
     (void)err;
-    s->spend(s->self, HSDI_SIMULATED_SUFFIX, s->rows.n_rows, false, s->rows.is_alone);
+    spend_target(s, HSDI_SIMULATED_SUFFIX, &s->rows);
     // A row's token is right where all before it are; then one token more is committed.
     int begin = s->rows.pos[0], n_right = 0;
     for (int depth = 1; depth <= s->n_flying && n_right == depth - 1; depth++) {
@@ -249,7 +333,11 @@ static hsd_status draft_eval(void *self, const hsdi_rows *rows, int n_top, hsdi_
                         : listed_place(s, s->own, position, n_top);
         fill_list(s, position, place, out + (size_t)row * (size_t)n_top, n_top);
     }
-    draft->spend(draft->self, HSDI_SIMULATED_DRAFT, rows->n_rows, n_top == 0, false);
+    const hsdi_simulated_call call = {.part = HSDI_SIMULATED_DRAFT,
+                                      .n_rows = rows->n_rows,
+                                      .n_past = rows->n_trunk,
+                                      .is_silent = n_top == 0};
+    draft->spend(draft->self, &call);
     return HSD_OK;
 }
 
@@ -292,14 +380,24 @@ hsd_status hsdi_simulated_create(const hsdi_simulated_pair *pair, hsdi_simulated
     s->pair = *pair;
     s->acceptance = *pair->acceptance;
     s->n_flying = -1;
-    spread_rates(s, s->acceptance.own, s->own);
-    spread_rates(s, s->acceptance.both, s->both);
+    hsd_status status = make_text(s, err);
+    if (status != HSD_OK) {
+        free(s);
+        return status;
+    }
+    double own[HSDI_COST_ROWS], both[HSDI_COST_ROWS];
+    hsdi_acceptance_roots(&s->acceptance, s->pair.window, own, both);
+    spread_rates(s, own, s->own);
+    spread_rates(s, both, s->both);
     *out = s;
     return HSD_OK;
 }
 
 void hsdi_simulated_destroy(hsdi_simulated **simulated)
 {
+    if (*simulated) {
+        free((*simulated)->right);
+    }
     free(*simulated);
     *simulated = NULL;
 }

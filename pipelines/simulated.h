@@ -1,8 +1,9 @@
 /// Simulated stages: a target and drafts of given acceptance, whose calls take given times.
 ///
-/// There is no text: the target's token at a position is a hash of the position, and whether a
-/// draft's token is right there is drawn with the given chance, by random numbers that depend on
-/// seed and position alone. Where the draft's first candidate is wrong, the right token stands
+/// There is no text: the target's token at a position is a hash of the position. Whether a draft's
+/// token is right there is what the trail of the statistics says, from the text on that the seed
+/// counts; without a trail it is drawn with the given chance, by random numbers that depend on seed
+/// and position alone. Where the draft's first candidate is wrong, the right token stands
 /// further down its list, or only in that of the target's early exit, or in none, so often that
 /// the outcome of a verification is among the best n roots as often as the statistics say.
 #ifndef HSDI_PIPELINES_SIMULATED_H
@@ -19,7 +20,8 @@ typedef struct hsdi_simulated hsdi_simulated;
 typedef struct hsdi_simulated_pair {
     const hsdi_acceptance *acceptance; ///< copied
     uint64_t seed;
-    int n_ctx;
+    int n_prompt, n_ctx;
+    bool runs_on;      ///< windows follow each other without a gap while the draft is right (async)
     int window, roots; ///< of the sessions: what the hit rates are spread over
     bool is_tree;      ///< windows are trees
     bool has_exit;
@@ -34,10 +36,16 @@ typedef enum hsdi_simulated_part {
     HSDI_SIMULATED_DRAFT,
 } hsdi_simulated_part;
 
-/// Lets the time pass that a call takes: n_rows rows, with no output where `is_silent`, on all
-/// processors where `is_alone`. `self` is that of the stage's maker.
-typedef void (*hsdi_simulated_spend)(void *self, hsdi_simulated_part part, int n_rows,
-                                     bool is_silent, bool is_alone);
+/// A call: n_rows rows behind n_past tokens, with no output where `is_silent`, on all processors
+/// where `is_alone`.
+typedef struct hsdi_simulated_call {
+    hsdi_simulated_part part;
+    int n_rows, n_past;
+    bool is_silent, is_alone;
+} hsdi_simulated_call;
+
+/// Lets the time pass that a call takes. `self` is that of the stage's maker.
+typedef void (*hsdi_simulated_spend)(void *self, const hsdi_simulated_call *call);
 
 /// Errors : HSD_ENOMEM.
 /// Owner  : *out is owned by the caller.

@@ -32,6 +32,7 @@ typedef struct drafter {
     char endpoint[NAME_BYTES];
     const hsdi_cost_table *table; ///< NULL: a lookup
     int n_layers;
+    double call_ns; ///< of a call beyond its pass
     int actor;
     hsdi_simulated_draft draft;
     hsdi_worker *worker;
@@ -65,10 +66,21 @@ void hsdi_simulator_options_init(hsdi_simulator_options *options)
 
 // ---- times ----
 
-/// Layers [first, last) of the target, with the head where `head`.
-static double layers_ns(const simulator *sim, const hsdi_cost_table *table, int first, int last,
-                        bool head, double n_rows)
+/// The table of the same place at a context of n_past tokens.
+static hsdi_cost_table at_context(const simulator *sim, const hsdi_cost_table *table, int n_past)
 {
+    hsdi_cost_table out = *table;
+    (void)hsdi_cost_find_at(sim->options->costs, table->role, table->i_device, table->n_threads,
+                            n_past, &out);
+    return out;
+}
+
+/// Layers [first, last) of the target, with the head unless it is silent.
+static double layers_ns(const simulator *sim, const hsdi_cost_table *table, int first, int last,
+                        const hsdi_simulated_call *call)
+{
+    bool head = !call->is_silent;
+    double n_rows = call->n_rows;
     const hsdi_plan_setting *setting = &sim->options->setting;
     int n_layers = sim->options->costs->target.n_layers;
     int split = sim->suffix ? setting->split_layer : n_layers;
@@ -81,7 +93,8 @@ static double layers_ns(const simulator *sim, const hsdi_cost_table *table, int 
         double bytes = n_rows * 4.0 * sim->options->costs->target.n_embd;
         ns +=
             first < split ? sim->hop_ns + (sim->hop_gbps > 0.0 ? bytes / sim->hop_gbps : 0.0) : 0.0;
-        ns += hsdi_cost_pass(sim->suffix, last - (first > split ? first : split), head, n_rows);
+        hsdi_cost_table suffix = at_context(sim, sim->suffix, call->n_past);
+        ns += hsdi_cost_pass(&suffix, last - (first > split ? first : split), head, n_rows);
     }
     return ns;
 }
@@ -107,36 +120,36 @@ static void note_pass(simulator *sim)
     sim->pass_ns = now_ns;
 }
 
-static void spend_target(void *self, hsdi_simulated_part part, int n_rows, bool is_silent,
-                         bool is_alone)
+static void spend_target(void *self, const hsdi_simulated_call *call)
 {
     simulator *sim = self;
-    const hsdi_cost_table *table = is_alone ? sim->alone : sim->beside;
+    hsdi_cost_table table =
+        at_context(sim, call->is_alone ? sim->alone : sim->beside, call->n_past);
     int n_layers = sim->options->costs->target.n_layers;
     double ns = 0.0;
-    if (part == HSDI_SIMULATED_PREFILL) {
-        ns = layers_ns(sim, table, 0, n_layers, !is_silent, n_rows);
-    } else if (part == HSDI_SIMULATED_PREFIX) {
+    if (call->part == HSDI_SIMULATED_PREFILL) {
+        ns = layers_ns(sim, &table, 0, n_layers, call);
+    } else if (call->part == HSDI_SIMULATED_PREFIX) {
         note_pass(sim);
-        ns = sim->exit_layer > 0 ? layers_ns(sim, table, 0, sim->exit_layer, false, n_rows) : 0.0;
-    } else if (part == HSDI_SIMULATED_EXIT) {
-        ns = hsdi_cost_pass(sim->suffix ? sim->suffix : table, 0, true, n_rows);
+        ns = sim->exit_layer > 0 ? layers_ns(sim, &table, 0, sim->exit_layer, call) : 0.0;
+    } else if (call->part == HSDI_SIMULATED_EXIT) {
+        ns = hsdi_cost_pass(sim->suffix ? sim->suffix : &table, 0, true, call->n_rows);
     } else {
-        ns = layers_ns(sim, table, sim->exit_layer, n_layers, true, n_rows);
+        ns = layers_ns(sim, &table, sim->exit_layer, n_layers, call);
     }
     hsdi_virtual_compute(sim->time, with_jitter(sim, ns));
 }
 
-static void spend_draft(void *self, hsdi_simulated_part part, int n_rows, bool is_silent,
-                        bool is_alone)
+static void spend_draft(void *self, const hsdi_simulated_call *call)
 {
     drafter *d = self;
     const hsdi_simulator_options *o = d->sim->options;
-    (void)part;
-    (void)is_alone;
-    double ns =
-        d->table ? hsdi_cost_pass(d->table, d->n_layers, !is_silent, n_rows) : LOOKUP_NS * n_rows;
-    if (d->table && o->streams > 1.0 && !is_silent) {
+    double ns = LOOKUP_NS * call->n_rows;
+    if (d->table) {
+        hsdi_cost_table table = at_context(d->sim, d->table, call->n_past);
+        ns = hsdi_cost_pass(&table, d->n_layers, !call->is_silent, call->n_rows) + d->call_ns;
+    }
+    if (d->table && o->streams > 1.0 && !call->is_silent) {
         ns *= ceil(o->setting.window / o->streams) / o->setting.window;
     }
     hsdi_virtual_compute(d->sim->time, with_jitter(d->sim, ns));
@@ -246,6 +259,13 @@ static hsdi_virtual_path path_to_thread(const hsdi_simulator_options *o)
                                .wake_ns = r->serial_extra_ns};
 }
 
+/// Frames of two that take turns, which was measured with their passes: a step has two ways and
+/// three frames to send, and nothing goes on meanwhile.
+static hsdi_virtual_path path_in_turn(const hsdi_cost_turn *turn)
+{
+    return (hsdi_virtual_path){.latency_ns = turn->step_ns / 4.0, .send_ns = turn->step_ns / 6.0};
+}
+
 /// Frames to a worker: on this host as measured, unless a link is described; elsewhere by the
 /// links. What the pipelines themselves need for a frame is that of threads.
 static hsdi_virtual_path path_to_worker(const hsdi_simulator_options *o, int i_device, int i_worker)
@@ -313,6 +333,14 @@ static hsd_status start_drafter(simulator *sim, int i_device, int i_worker, bool
     d->draft = (hsdi_simulated_draft){sim->pair, spend_draft, d, is_lookup};
     hsdi_draft_factory factory = hsdi_simulated_factory(&d->draft);
     hsd_status status = is_lookup ? HSD_OK : find_draft_table(sim, d, i_device, is_elsewhere, err);
+    const hsdi_cost_turn *turn = NULL;
+    if (o->setting.mode == HSD_MODE_SERIAL && d->table && i_worker < 0 && !is_elsewhere) {
+        turn = hsdi_cost_turn_of(o->costs, sim->alone, d->table);
+    }
+    if (turn && o->setting.draft_kind == HSD_DRAFT_MODEL) {
+        path = path_in_turn(turn);
+        d->call_ns = turn->call_ns;
+    }
     if (status == HSD_OK) {
         status = hsdi_virtual_endpoint(sim->time, d->endpoint, &path, err);
     }
@@ -404,7 +432,9 @@ static hsd_status open_all(simulator *sim, hsd_error *err)
     hsdi_simulated_pair pair = {
         .acceptance = &o->costs->acceptance,
         .seed = o->seed,
+        .n_prompt = o->n_prompt,
         .n_ctx = o->n_prompt + o->n_tokens,
+        .runs_on = s->mode == HSD_MODE_ASYNC,
         .window = s->window > 0 ? s->window : 1,
         .roots = s->roots > 0 ? s->roots : 8,
         .is_tree = s->tree > s->window,

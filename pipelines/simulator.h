@@ -22,7 +22,7 @@ typedef struct hsdi_simulator_options {
     hsdi_sources sources; ///< whose candidates may become roots; default both
     int n_prompt;         ///< default 16
     int n_tokens;         ///< default 1024
-    uint64_t seed;        ///< of the text
+    uint64_t seed;        ///< of the text; of a trail: with which of its texts to begin
     double streams;       ///< tokens that one call of the draft yields in a row (arXiv 2402.11131):
                           ///< the calls of a window are that many times fewer; default 1
     double jitter;        ///< standard deviation of the stages' times over their mean; default 0

@@ -133,6 +133,7 @@ hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *c
                                            target->n_ctx);
     bool is_fixed = !config->adapts || config->mode == HSD_MODE_AR;
     hsdi_pace_init(&target->pace, config->draft.window, is_fixed, true);
+    target->exit_layer = config->draft.exit_layer;
     hsdi_target_watch_init(target, config->watch);
     if (status == HSD_OK) {
         status = hsdi_track_open(config->trace, "target", &target->track, err);
@@ -220,6 +221,7 @@ static void publish(hsdi_target *target)
     target->stats.window = target->config.draft.window;
     target->stats.tree = target->config.draft.tree;
     target->stats.roots = target->config.draft.roots;
+    target->stats.exit_layer = target->exit_layer;
     target->published = target->stats;
     pthread_mutex_unlock(&target->published_lock);
 }
@@ -659,10 +661,10 @@ hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
     target->stats.decode_ns = hsdi_now_ns() - prefilled_ns;
     target->stats.overhead_p50_ns = overhead_median(target);
     target->is_generating = false;
-    target->cancel = NULL;
     if (target->track) {
-        hsdi_helpers_take_spans(target);
+        hsdi_helpers_take_spans(target, status == HSD_ECANCELED);
     }
+    target->cancel = NULL;
     publish(target);
     return status == HSD_ECANCELED ? hsdi_fail(err, status, NULL, "the generation was stopped")
                                    : status;

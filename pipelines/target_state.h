@@ -27,14 +27,16 @@ typedef struct hsdi_helper {
     bool is_awaited;   ///< worth waiting for; a worker that was opened late first has to catch up
     bool has_answered; ///< the window of this step
     int n_late;        ///< in a row
-    int n_silent;      ///< deadlines in a row without any frame from it, while it was open
-    int64_t heard_ns;  ///< when the last frame came, or the last such deadline began
+    int n_silent;      ///< deadlines in a row without any valid frame, while it was open
+    int n_foreign;     ///< frames of another protocol version in a row
+    int64_t heard_ns;  ///< when the last valid frame came, or the last such deadline began
     hsdi_draft_window offer; ///< its last window, as far as it fits the text; n_tokens 0: none
     bool is_carried;         ///< the offer is older than the last commit
     float n_right;           ///< of its offers, decayed: tokens that the text then had
     float rows_per_s;        ///< of its draft, decayed; 0: not known
     int ask_low, ask_high;   ///< the first differing token is in low .. high
     bool has_served;         ///< a window came since it was opened
+    bool is_returning;       ///< it was not there when the generation began, and is not open yet
     int n_failures;          ///< in this generation: ERROR 6, 7, and 3 without a window before
     int64_t next_call_ns;
     int draft_kind; ///< hsd_draft_kind
@@ -46,7 +48,7 @@ typedef struct hsdi_helper {
 
     hsdi_track *track;         ///< of a worker in another process, with a trace; else NULL
     bool has_clock, is_giving; ///< its clock is known; an answer with spans is awaited
-    int pid;                   ///< of its process, as TIME says
+    bool is_owing;             ///< a generation that was stopped did not wait for its spans
     int n_exchanges;           ///< of clocks that are still to come, the awaited one included
     int64_t asked_ns;          ///< when the last CLOCK was sent
     int64_t least_ns, most_ns; ///< bounds of its clock's offset so far
@@ -81,6 +83,7 @@ struct hsdi_target {
     hsdi_pace paces[HSDI_WATCH_ARMS]; ///< of the other arms
     int arm, forced_arm;              ///< arm in force; forced_arm: the next one, -1: the watch's
     int n_proxies_most;               ///< where the mode has proxies
+    int exit_layer;                   ///< of the stage's passes, as far as it was told
     bool reopens;                     ///< workers must be told other settings
     int want; ///< longest chain that this step's windows were asked to have; 0: none was asked for
     int32_t *row_tokens, *row_pos, *row_cell, *row_n_path; ///< [n_rows_max]
@@ -151,13 +154,18 @@ void hsdi_helpers_look(hsdi_target *target, int64_t timeout_ns);
 
 /// A worker shook hands: it is to record, and its clock is compared from now on.
 void hsdi_helper_trace_begin(hsdi_target *target, hsdi_helper *helper);
+/// A generation begins: it is to record, also where it has forgotten the session.
+void hsdi_helper_trace_again(hsdi_target *target, hsdi_helper *helper);
 void hsdi_helper_ask_time(hsdi_target *target, hsdi_helper *helper);
 void hsdi_helper_on_time(hsdi_target *target, hsdi_helper *helper, const hsdi_frame *frame);
 void hsdi_helper_on_spans(hsdi_target *target, hsdi_helper *helper, const hsdi_frame *frame);
 /// Wait until the clocks that are being compared are known, half a second at most.
 void hsdi_helpers_wait_clocks(hsdi_target *target);
-/// Fetch what the workers recorded, and compare clocks again. Takes some seconds at most.
-void hsdi_helpers_take_spans(hsdi_target *target);
+/// Fetch what the workers recorded, and compare clocks again. Takes some seconds at most; where it
+/// hurries, or from a cancel on, a tenth of one, and what did not come then is asked for later.
+void hsdi_helpers_take_spans(hsdi_target *target, bool hurries);
+/// Ask once more for what stopped generations did not wait for.
+void hsdi_helpers_take_rest(hsdi_target *target);
 void hsdi_helper_trace_end(hsdi_target *target, hsdi_helper *helper);
 
 void hsdi_target_watch_init(hsdi_target *target, const hsdi_watch_config *config);

@@ -12,10 +12,20 @@
 
 static const int N_EXCHANGES = 16;
 static const int64_t MS = 1000000, CLOCK_MS = 500, SPANS_MS = 2000;
+static const int64_t HURRY_MS = 100; ///< for spans, when somebody waits for the end
+
+void hsdi_helper_trace_again(hsdi_target *target, hsdi_helper *helper)
+{
+    if (helper->track) {
+        hsdi_frame frame = {.type = HSDI_FRAME_TRACE};
+        frame.trace.order = HSDI_TRACE_RECORD;
+        frame.trace.from = helper->spans_next;
+        (void)!hsdi_helper_send(target, helper, &frame);
+    }
+}
 
 void hsdi_helper_trace_begin(hsdi_target *target, hsdi_helper *helper)
 {
-    hsdi_frame frame = {.type = HSDI_FRAME_TRACE};
     if (!target->track || hsdi_endpoint_is_inproc(helper->endpoint)) {
         return; // its spans are in the trace already
     }
@@ -31,8 +41,7 @@ void hsdi_helper_trace_begin(hsdi_target *target, hsdi_helper *helper)
             return;
         }
     }
-    frame.trace.order = HSDI_TRACE_RECORD;
-    (void)!hsdi_helper_send(target, helper, &frame);
+    hsdi_helper_trace_again(target, helper);
     hsdi_helper_ask_time(target, helper);
 }
 
@@ -89,10 +98,6 @@ void hsdi_helper_on_time(hsdi_target *target, hsdi_helper *helper, const hsdi_fr
         .offset_ns = helper->least_ns + (helper->most_ns - helper->least_ns) / 2,
         .uncertainty_ns = (helper->most_ns - helper->least_ns + 1) / 2,
     };
-    if (frame->time.pid != helper->pid) { // it was started again, and counts from 0
-        helper->pid = frame->time.pid;
-        helper->spans_next = 0;
-    }
     hsdi_track_set_clock(helper->track, frame->time.pid, frame->time.host, &point);
     helper->has_clock = true;
 }
@@ -115,30 +120,40 @@ void hsdi_helper_on_spans(hsdi_target *target, hsdi_helper *helper, const hsdi_f
         const hsdi_span span = hsdi_frame_span(frame, i);
         hsdi_track_put(helper->track, &span);
     }
-    bool goes_on = !frame->spans.is_last && frame->spans.next > helper->spans_next;
     helper->spans_next = frame->spans.next;
     helper->is_giving = false;
-    if (frame->spans.is_last && frame->spans.n_dropped > 0) {
+    if (frame->spans.is_last && frame->spans.n_dropped == HSDI_SPANS_NONE) {
+        hsdi_logf(
+            &target->config.log, HSDI_LOG_WARN,
+            "draft worker %s: does not record this session; its spans are missing in the trace",
+            helper->endpoint);
+    } else if (frame->spans.is_last && frame->spans.n_dropped > 0) {
         hsdi_logf(&target->config.log, HSDI_LOG_WARN,
                   "draft worker %s: had no room for %llu spans of the trace", helper->endpoint,
                   (unsigned long long)frame->spans.n_dropped);
     }
-    if (goes_on) {
+    if (!frame->spans.is_last) {
         ask_spans(target, helper);
     }
 }
 
-/// Look for answers until there are no more to come, or the time is over.
-static void wait_while(hsdi_target *target, bool (*is_busy)(const hsdi_helper *), int64_t most_ms)
+/// Look for answers until there are no more to come, or the time is over. True: cancelled.
+static bool wait_while(hsdi_target *target, bool (*is_busy)(const hsdi_helper *), int64_t most_ms)
 {
-    int64_t begin_ns = hsdi_now_ns();
+    int64_t end_ns = hsdi_now_ns() + most_ms * MS;
+    bool is_cancelled = false;
     for (;;) {
         bool any = false;
         for (int i = 0; i < target->n_helpers; i++) {
             any |= is_busy(&target->helpers[i]);
         }
-        if (!any || hsdi_now_ns() - begin_ns > most_ms * MS) {
-            return;
+        int64_t now_ns = hsdi_now_ns();
+        if (!is_cancelled && hsdi_target_is_cancelled(target)) {
+            is_cancelled = true;
+            end_ns = end_ns < now_ns + HURRY_MS * MS ? end_ns : now_ns + HURRY_MS * MS;
+        }
+        if (!any || now_ns > end_ns) {
+            return is_cancelled;
         }
         hsdi_helpers_look(target, 2 * MS);
     }
@@ -156,7 +171,7 @@ static bool is_giving(const hsdi_helper *helper)
 
 void hsdi_helpers_wait_clocks(hsdi_target *target)
 {
-    wait_while(target, is_asked_time, CLOCK_MS);
+    (void)wait_while(target, is_asked_time, CLOCK_MS);
     for (int i = 0; i < target->n_helpers; i++) {
         target->helpers[i].n_exchanges = 0;
     }
@@ -168,7 +183,7 @@ static bool is_there(const hsdi_helper *helper)
            (helper->state == HSDI_PEER_OPEN || helper->state == HSDI_PEER_READY);
 }
 
-void hsdi_helpers_take_spans(hsdi_target *target)
+static void compare_clocks(hsdi_target *target)
 {
     for (int i = 0; i < target->n_helpers; i++) {
         if (is_there(&target->helpers[i])) {
@@ -176,18 +191,48 @@ void hsdi_helpers_take_spans(hsdi_target *target)
         }
     }
     hsdi_helpers_wait_clocks(target);
+}
+
+static void warn_of_missing(const hsdi_target *target, const hsdi_helper *helper)
+{
+    hsdi_logf(&target->config.log, HSDI_LOG_WARN,
+              "draft worker %s: its last spans are missing in the trace", helper->endpoint);
+}
+
+void hsdi_helpers_take_spans(hsdi_target *target, bool hurries)
+{
+    if (!hurries) {
+        compare_clocks(target);
+    }
     for (int i = 0; i < target->n_helpers; i++) {
         if (is_there(&target->helpers[i])) {
             ask_spans(target, &target->helpers[i]);
         }
     }
-    wait_while(target, is_giving, SPANS_MS);
+    hurries |= wait_while(target, is_giving, hurries ? HURRY_MS : SPANS_MS);
     for (int i = 0; i < target->n_helpers; i++) {
         hsdi_helper *helper = &target->helpers[i];
-        if (helper->track && (helper->is_giving || !is_there(helper))) {
-            helper->is_giving = false;
-            hsdi_logf(&target->config.log, HSDI_LOG_WARN,
-                      "draft worker %s: its last spans are missing in the trace", helper->endpoint);
+        bool is_late = helper->track && helper->is_giving;
+        helper->is_giving = false;
+        helper->is_owing = is_late && hurries;
+        if (helper->track && !helper->is_owing && (is_late || !is_there(helper))) {
+            warn_of_missing(target, helper);
+        }
+    }
+}
+
+void hsdi_helpers_take_rest(hsdi_target *target)
+{
+    bool any = false;
+    for (int i = 0; i < target->n_helpers; i++) {
+        any |= target->helpers[i].is_owing;
+    }
+    if (any) {
+        hsdi_helpers_take_spans(target, true);
+    }
+    for (int i = 0; i < target->n_helpers; i++) {
+        if (target->helpers[i].is_owing) {
+            warn_of_missing(target, &target->helpers[i]);
         }
     }
 }

@@ -13,6 +13,10 @@
 static const int64_t MS = 1000000;
 static const int FAILURES_MAX = 3, EXPLAIN_MS = 500;
 
+/// One frame of another version may be a damaged one; so many in a row mean that another program
+/// answers.
+static const int FOREIGN_MAX = 3;
+
 /// A worker is late after so many times its slowest recent answer, but never sooner than after
 /// LATE_LEAST_MS: a busy machine stops any process for a while, and sanitizers slow it down.
 static const int LATE_TIMES = 20, LATE_LEAST_MS = 200;
@@ -61,6 +65,7 @@ static void refuse(hsdi_target *target, hsdi_helper *helper, hsd_status status, 
     hsdi_logf(&target->config.log,
               target->is_generating && is_news ? HSDI_LOG_ERROR : HSDI_LOG_INFO,
               "draft worker %s: %s; not used", helper->endpoint, why);
+    target->stats.workers_lost += helper->state == HSDI_PEER_OPEN;
     helper->offer.window.n_tokens = 0;
     helper->state = HSDI_PEER_REFUSED;
 }
@@ -120,6 +125,8 @@ static void open_session(hsdi_target *target, hsdi_helper *helper, bool is_await
     }
     helper->state = HSDI_PEER_OPEN;
     helper->refusal = (hsd_error){0};
+    target->stats.reopened += helper->is_returning;
+    helper->is_returning = false;
     helper->is_awaited = is_awaited;
     helper->has_answered = false;
     helper->has_served = false;
@@ -135,11 +142,13 @@ void hsdi_helpers_open(hsdi_target *target)
     for (int i = 0; i < target->n_helpers; i++) {
         hsdi_helper *helper = &target->helpers[i];
         helper->n_failures = 0;
+        helper->is_returning = false;
         if (helper->state == HSDI_PEER_REFUSED) {
             helper->state = HSDI_PEER_CALLING; // mended, or another one by now
         }
         if (helper->state == HSDI_PEER_OPEN || helper->state == HSDI_PEER_READY) {
             helper->state = HSDI_PEER_READY;
+            hsdi_helper_trace_again(target, helper);
             if (target->want > 0) {
                 open_session(target, helper, true);
             }
@@ -190,7 +199,13 @@ void hsdi_helpers_reopen(hsdi_target *target)
 {
     for (int i = 0; i < target->n_helpers; i++) {
         hsdi_helper *helper = &target->helpers[i];
-        if (helper->state == HSDI_PEER_OPEN || helper->state == HSDI_PEER_READY) {
+        helper->n_failures = 0; // with the settings before
+        if (helper->state == HSDI_PEER_REFUSED && helper->refusal.status == HSD_ETRANSPORT) {
+            helper->state = HSDI_PEER_CALLING;
+            helper->next_call_ns = 0;
+        }
+        if (helper->state == HSDI_PEER_OPEN ||
+            (helper->state == HSDI_PEER_READY && target->want > 0)) {
             // The draft begins with the whole text again: not waited for until it has caught up.
             open_session(target, helper, false);
         }
@@ -270,8 +285,8 @@ static void on_welcome(hsdi_target *target, hsdi_helper *helper, const hsdi_fram
     }
     helper->state = HSDI_PEER_READY;
     hsdi_helper_trace_begin(target, helper);
-    if (target->is_generating) {
-        target->stats.reopened++;
+    helper->is_returning = target->is_generating;
+    if (target->is_generating && target->want > 0) { // else when windows are wanted again
         open_session(target, helper, false);
     }
 }
@@ -398,11 +413,15 @@ static void on_frame(hsdi_target *target, hsdi_helper *helper, const void *bytes
     hsd_error err = {0};
     int64_t span_ns = hsdi_span_begin(target->track);
     hsd_status status = hsdi_frame_decode(bytes, n_bytes, &target->frame, &err);
-    helper->n_silent = 0;
-    helper->heard_ns = hsdi_now_ns();
+    helper->n_foreign = status == HSD_EPROTOCOL ? helper->n_foreign + 1 : 0;
+    if (status == HSD_OK) { // nothing else is a sign of life
+        helper->n_silent = 0;
+        helper->heard_ns = hsdi_now_ns();
+    }
     if (helper->state == HSDI_PEER_REFUSED) {
         target->stats.ignored++;
-    } else if (status == HSD_EPROTOCOL && helper->state == HSDI_PEER_CALLING) {
+    } else if (status == HSD_EPROTOCOL &&
+               (helper->state == HSDI_PEER_CALLING || helper->n_foreign >= FOREIGN_MAX)) {
         refuse(target, helper, status, err.message);
     } else if (status != HSD_OK) {
         target->stats.ignored++;
@@ -661,6 +680,7 @@ hsd_status hsdi_helpers_connect(hsdi_target *target, hsdi_context *context, hsd_
 
 void hsdi_helpers_disconnect(hsdi_target *target)
 {
+    hsdi_helpers_take_rest(target);
     for (int i = 0; i < target->n_helpers; i++) {
         hsdi_helper *helper = &target->helpers[i];
         hsdi_helper_trace_end(target, helper);

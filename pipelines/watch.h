@@ -13,10 +13,11 @@
 
 enum { HSDI_WATCH_ARMS = 8, HSDI_WATCH_TEXT = 160 };
 
-/// A setting: mode, and what workers are told. The early exit is the stage's.
+/// A setting: mode, the early exit, and what workers are told.
 typedef struct hsdi_watch_arm {
     hsd_mode mode; ///< AR: the target goes alone, and the workers stay open
     int window, tree, roots;
+    int exit_layer;                     ///< of the target's passes; 0: as it is
     float step_ns[HSDI_WINDOW_MAX + 1]; ///< expected with windows of each length; [0] 0: not known
     double accept[HSDI_WINDOW_MAX + 1]; ///< expected per depth, from 1
 } hsdi_watch_arm;

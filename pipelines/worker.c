@@ -262,7 +262,8 @@ static void on_trace(hsdi_worker *worker, const hsdi_peer *from, const hsdi_fram
 {
     const hsdi_track *before = worker->trace.track;
     if (frame->trace.order == HSDI_TRACE_RECORD) {
-        hsdi_worker_trace_record(&worker->trace, frame->session, &worker->config.log);
+        hsdi_worker_trace_record(&worker->trace, frame->session, frame->trace.from,
+                                 &worker->config.log);
     } else if (frame->trace.order == HSDI_TRACE_END) {
         hsdi_worker_trace_end(&worker->trace, frame->session);
     } else {
@@ -533,6 +534,7 @@ static int take_messages(hsdi_worker *worker)
     const void *bytes;
     size_t n_bytes;
     int n = 0;
+    hsdi_worker_trace_turn(&worker->trace);
     while (n < MESSAGES_PER_TURN &&
            hsdi_listener_receive(worker->listener, &from, &bytes, &n_bytes) == HSD_OK) {
         on_frame(worker, &from, bytes, n_bytes);
@@ -601,6 +603,8 @@ static void sweep(hsdi_worker *worker, int64_t now_ns)
             hsdi_logf(&worker->config.log, HSDI_LOG_INFO, "draft worker: session %016llx is idle",
                       (unsigned long long)session->session);
             free_session(worker, session);
+        } else if (session->is_used) {
+            hsdi_worker_trace_hear(&worker->trace, session->session, session->heard_ns);
         }
     }
     const hsdi_track *before = worker->trace.track;
@@ -641,7 +645,8 @@ hsd_status hsdi_worker_run(hsdi_worker *worker, hsd_error *err)
             busy_ns = now_ns;
         } else if (now_ns - busy_ns >= spin_ns(worker)) {
             int64_t span_ns = hsdi_span_begin(worker->trace.track);
-            bool is_used = worker->n_sessions > 0 || worker->trace.n_askers > 0;
+            bool is_used =
+                worker->n_sessions > 0 || worker->trace.n_askers > 0 || worker->trace.own;
             hsdi_listener_wait(worker->listener, is_used ? SWEEP_NS : -1);
             hsdi_span_end(worker->trace.track,
                           (hsdi_span){.kind = &hsdi_span_sleep, .begin_ns = span_ns});

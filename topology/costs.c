@@ -41,19 +41,91 @@ double hsdi_cost_pass(const hsdi_cost_table *table, int n_layers, bool head, dou
     return head ? ns + hsdi_cost_at(table->head_ns, n_rows) : ns;
 }
 
+static bool is_same_place(const hsdi_cost_table *t, hsdi_cost_role role, int i_device,
+                          int n_threads)
+{
+    return t->role == role && t->i_device == i_device && t->n_threads == n_threads;
+}
+
 const hsdi_cost_table *hsdi_cost_find(const hsdi_costs *costs, hsdi_cost_role role, int i_device,
                                       int n_threads)
 {
     const hsdi_cost_table *best = NULL;
     for (int i = 0; i < costs->n_tables; i++) {
         const hsdi_cost_table *t = &costs->tables[i];
-        bool fits = t->role == role && t->i_device == i_device && t->n_threads == n_threads;
+        bool fits = is_same_place(t, role, i_device, n_threads);
         // The shortest context, as the one whose order among tables cannot matter.
         if (fits && (!best || t->n_past < best->n_past)) {
             best = t;
         }
     }
     return best;
+}
+
+/// `part` of the way from one context to another; downwards no time goes.
+static double between(double near, double far, double part)
+{
+    return near + part * (part > 1.0 ? fmax(far - near, 0.0) : far - near);
+}
+
+static void blend(const hsdi_cost_table *near, const hsdi_cost_table *far, double n_past,
+                  hsdi_cost_table *out)
+{
+    double part = fmax(0.0, (n_past - near->n_past) / (far->n_past - near->n_past));
+    hsdi_cost_table t = *near;
+    t.n_past = (int)n_past;
+    t.is_measured = near->is_measured && far->is_measured;
+    t.fixed_ns = between(near->fixed_ns, far->fixed_ns, part);
+    for (int i = 0; i < HSDI_COST_ROWS; i++) {
+        t.layer_ns[i] = between(near->layer_ns[i], far->layer_ns[i], part);
+        t.head_ns[i] = between(near->head_ns[i], far->head_ns[i], part);
+    }
+    *out = t;
+}
+
+bool hsdi_cost_find_at(const hsdi_costs *costs, hsdi_cost_role role, int i_device, int n_threads,
+                       double n_past, hsdi_cost_table *out)
+{
+    // Of the contexts that were measured the longest at or below n_past, and its neighbours.
+    const hsdi_cost_table *below = NULL, *above = NULL, *before = NULL;
+    for (int i = 0; i < costs->n_tables; i++) {
+        const hsdi_cost_table *t = &costs->tables[i];
+        if (!is_same_place(t, role, i_device, n_threads)) {
+            continue;
+        }
+        if (t->n_past > n_past) {
+            above = !above || t->n_past < above->n_past ? t : above;
+        } else if (!below || t->n_past > below->n_past) {
+            before = below;
+            below = t;
+        } else if (t->n_past < below->n_past && (!before || t->n_past > before->n_past)) {
+            before = t;
+        }
+    }
+    if (below && above) {
+        blend(below, above, n_past, out);
+    } else if (below && before) {
+        blend(before, below, n_past, out);
+    } else if (below || above) {
+        *out = below ? *below : *above;
+    }
+    return below || above;
+}
+
+void hsdi_costs_settle(hsdi_costs *costs, double n_past)
+{
+    int n = 0;
+    for (int i = 0; i < costs->n_tables; i++) {
+        const hsdi_cost_table now = costs->tables[i];
+        bool is_done = false;
+        for (int k = 0; k < n && !is_done; k++) {
+            is_done = is_same_place(&costs->tables[k], now.role, now.i_device, now.n_threads);
+        }
+        // What is overwritten is this one, or one of a place that is done.
+        n += !is_done && hsdi_cost_find_at(costs, now.role, now.i_device, now.n_threads, n_past,
+                                           &costs->tables[n]);
+    }
+    costs->n_tables = n;
 }
 
 static const hsdi_cost_slowdown *
@@ -65,6 +137,19 @@ find_slowdown(const hsdi_costs *costs, const hsdi_cost_table *table, const hsdi_
             s->n_threads == table->n_threads && s->i_beside == beside->i_device &&
             s->n_beside == beside->n_threads) {
             return s;
+        }
+    }
+    return NULL;
+}
+
+const hsdi_cost_turn *hsdi_cost_turn_of(const hsdi_costs *costs, const hsdi_cost_table *target,
+                                        const hsdi_cost_table *draft)
+{
+    for (int i = 0; i < costs->n_turns; i++) {
+        const hsdi_cost_turn *t = &costs->turns[i];
+        if (t->i_target == target->i_device && t->n_target == target->n_threads &&
+            t->i_draft == draft->i_device && t->n_draft == draft->n_threads) {
+            return t;
         }
     }
     return NULL;
@@ -208,78 +293,6 @@ hsd_status hsdi_costs_estimate(const hsdi_machine *machine, hsdi_costs *costs, h
         }
     }
     return status;
-}
-
-void hsdi_acceptance_extend(hsdi_acceptance *a)
-{
-    int last = HSDI_COST_DEPTHS;
-    while (last > 1 && a->accept[last] <= 0.0) {
-        last--;
-    }
-    for (int d = last + 1; d <= HSDI_COST_DEPTHS; d++) {
-        a->accept[d] = a->accept[last];
-    }
-}
-
-void hsdi_acceptance_assume(hsdi_acceptance *out)
-{
-    // 0.6: fits OpenVINO discussion 36484 (Qwen3-14B and 0.6B); on the shipped pair 0.60 to 0.72 of
-    // a draft's first tokens agree, by the family of the text (docs/benchmarks.md).
-    // Coverage: docs/benchmarks.md, "Coverage of roots", all families of the shipped pair.
-    static const double own[HSDI_COST_ROWS] = {0.341, 0.476, 0.608, 0.757, 0.853, 0.891, 0.892};
-    static const double both[HSDI_COST_ROWS] = {0.392, 0.548, 0.689, 0.821, 0.922, 0.953, 0.956};
-    *out = (hsdi_acceptance){.exit_part = 0.5};
-    for (int d = 0; d <= HSDI_COST_DEPTHS; d++) {
-        out->accept[d] = 0.6;
-    }
-    for (int i = 0; i < HSDI_COST_ROWS; i++) {
-        out->own[i] = own[i];
-        out->both[i] = both[i];
-    }
-}
-
-/// What an exit adds to the draft's own roots, over what it adds at half of the layers. By the
-/// means over roots and families of docs/benchmarks.md, exits at layers 2, 4 and 6 of 8: both
-/// sources together 67.2, 74.9 and 84.8 % where the draft alone has 66 to 70. Below a quarter: a
-/// straight line down to nothing.
-static double exit_gain(double part)
-{
-    static const double at[] = {0.0, 0.25, 0.5, 0.75, 1.0}, gain[] = {0.0, 0.1, 1.0, 3.0, 3.0};
-    int i = 1;
-    while (i < 4 && part > at[i]) {
-        i++;
-    }
-    double t = (part - at[i - 1]) / (at[i] - at[i - 1]);
-    return gain[i - 1] + (gain[i] - gain[i - 1]) * fmin(fmax(t, 0.0), 1.0);
-}
-
-double hsdi_acceptance_coverage(const hsdi_acceptance *a, double n_roots, double exit_part)
-{
-    static const double most = 0.995; // no finite number of roots has them all
-    if (n_roots <= 0.0) {
-        return 0.0;
-    }
-    double own = fmin(hsdi_cost_at(a->own, fmin(n_roots, 64.0)), most);
-    if (n_roots < 1.0) {
-        own *= n_roots;
-    }
-    if (exit_part <= 0.0) {
-        return own;
-    }
-    double both = hsdi_cost_at(a->both, fmin(fmax(n_roots, 1.0), 64.0));
-    double seen = exit_gain(a->exit_part > 0.0 ? a->exit_part : 0.5);
-    double more = fmax(0.0, both - own) * exit_gain(exit_part) / fmax(seen, 0.1);
-    return fmin(own + more, fmax(own, most));
-}
-
-double hsdi_acceptance_tokens(const hsdi_acceptance *a, int n)
-{
-    double tokens = 1.0, reach = 1.0;
-    for (int d = 1; d <= n; d++) {
-        reach *= a->accept[d < HSDI_COST_DEPTHS ? d : HSDI_COST_DEPTHS];
-        tokens += reach;
-    }
-    return tokens;
 }
 
 void hsdi_cost_rendezvous_assume(hsdi_cost_rendezvous *out)

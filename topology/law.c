@@ -320,12 +320,23 @@ static double tokens_of(const hsdi_law *law, const hsdi_plan_setting *s, int n)
         reach *= a->accept[d];
     }
     int n_more = s->tree > s->window ? s->tree - s->window : 0;
-    return hsdi_acceptance_tokens(a, n) + (1.0 - reach) * hsdi_acceptance_coverage(a, n_more, 0.0);
+    double siblings = n_more > 0 ? hsdi_acceptance_siblings(a, n > 0 ? n : 1, n_more) : 0.0;
+    return hsdi_acceptance_tokens(a, n) + (1.0 - reach) * siblings;
 }
 
 double hsdi_law_most_tokens(const hsdi_law *law, const hsdi_plan_setting *s)
 {
-    return tokens_of(law, s, s->window);
+    const hsdi_acceptance *a = &law->costs->acceptance;
+    double tokens = tokens_of(law, s, s->window);
+    if (s->mode == HSD_MODE_ASYNC && s->draft_kind != HSD_DRAFT_NGRAM) {
+        double ahead = 1.0, reach = 1.0;
+        for (int d = 1; d <= s->window; d++) {
+            reach *= hsdi_acceptance_goes_on(a); // windows behind tokens that were right
+            ahead += reach;
+        }
+        tokens = fmax(tokens, ahead);
+    }
+    return tokens;
 }
 
 static int rows_of(const hsdi_plan_setting *s, int n)
@@ -359,18 +370,34 @@ static void step_alone(const hsdi_law *law, hsdi_plan_step *out)
     out->tokens = 1.0;
 }
 
+/// Chance that a window is right as a whole.
+static double whole_of(const hsdi_law *law, const hsdi_plan_setting *s)
+{
+    const hsdi_acceptance *a = &law->costs->acceptance;
+    return hsdi_acceptance_tokens(a, s->window) - hsdi_acceptance_tokens(a, s->window - 1);
+}
+
 static void step_serial(const hsdi_law *law, const hsdi_plan_setting *s, hsdi_plan_step *out)
 {
     double rows = s->tree > s->window ? tree_rows : 1.0;
-    double call = INFINITY;
+    double assumed = law->rendezvous_ns + law->costs->rendezvous.serial_extra_ns;
+    double best = law->n_drafts > 0 ? INFINITY : s->window * law->lookup_ns + assumed;
+    out->messages_ns = assumed;
     for (int i = 0; i < law->n_drafts; i++) {
-        call = fmin(call, draft_pass(law, i, rows));
+        // Behind a window that was right the draft has two tokens to read.
+        double more = fmax(0.0, draft_pass(law, i, 2.0) - draft_pass(law, i, 1.0));
+        double calls = s->window * draft_pass(law, i, rows) + whole_of(law, s) * more;
+        const hsdi_cost_turn *turn =
+            s->i_worker[i] < 0 ? hsdi_cost_turn_of(law->costs, law->last, law->draft[i]) : NULL;
+        double beyond = turn ? turn->step_ns + s->window * turn->call_ns : assumed;
+        if (calls + beyond < best) {
+            best = calls + beyond;
+            out->messages_ns = beyond;
+        }
     }
-    call = law->n_drafts > 0 ? call : law->lookup_ns;
     out->suffix_ns = hsdi_law_pass(law, rows_of(s, s->window));
-    out->draft_ns = out->exposed_ns = s->window * call;
-    out->messages_ns =
-        law->rendezvous_ns + law->costs->rendezvous.serial_extra_ns + 2.0 * law->far_ns;
+    out->draft_ns = out->exposed_ns = best - out->messages_ns;
+    out->messages_ns += 2.0 * law->far_ns;
     out->total_ns = out->latency_ns = out->suffix_ns + out->draft_ns + out->messages_ns;
     out->tokens = tokens_of(law, s, s->window);
 }
@@ -427,8 +454,9 @@ static mirror mirror_of(hsdi_law *law, const hsdi_plan_setting *s)
     mirror d = {.glue = draft_one(law, false, true),
                 .call = branch_call(law, s->roots),
                 .one = draft_one(law, false, false)};
-    d.p_hit = hsdi_acceptance_coverage(a, s->roots, exit_part);
-    d.p_own = s->exit_layer > 0 ? hsdi_acceptance_coverage(a, 0.5 * s->roots, 0.0) : d.p_hit;
+    d.p_hit = hsdi_acceptance_coverage(a, s->window, s->roots, exit_part);
+    d.p_own =
+        s->exit_layer > 0 ? hsdi_acceptance_coverage(a, s->window, 0.5 * s->roots, 0.0) : d.p_hit;
     d.p_own = fmin(d.p_own, d.p_hit);
     d.work = d.glue + s->window * d.call;
     return d;
@@ -462,7 +490,7 @@ void hsdi_law_hopeful(hsdi_law *law, const hsdi_plan_setting *s, hsdi_plan_step 
     easy.roots = 1;
     mirror d = mirror_of(law, &easy);
     hsdi_plan_step hit, miss;
-    d.p_own = d.p_hit = hsdi_acceptance_coverage(&law->costs->acceptance, 64.0, 1.0);
+    d.p_own = d.p_hit = hsdi_acceptance_coverage(&law->costs->acceptance, s->window, 64.0, 1.0);
     mirror_case(law, &easy, &d, s->window, &hit);
     mirror_case(law, &easy, &d, (s->window + 1) / 2, &miss);
     // With fewer hits the mixture moves towards the case after a miss.
@@ -484,12 +512,13 @@ typedef struct ahead {
     double part;
 } ahead;
 
-static double accept_at(const hsdi_law *law, const hsdi_plan_setting *s, int d)
+/// Chance of the first token behind a rejection, or of one behind a token that was right.
+static double accept_of(const hsdi_law *law, const hsdi_plan_setting *s, bool is_behind_right)
 {
     const hsdi_acceptance *a = &law->costs->acceptance;
-    return s->draft_kind == HSD_DRAFT_NGRAM
-               ? a->ngram_accept
-               : a->accept[d < HSDI_COST_DEPTHS ? d : HSDI_COST_DEPTHS];
+    return s->draft_kind == HSD_DRAFT_NGRAM ? a->ngram_accept
+           : is_behind_right                ? hsdi_acceptance_goes_on(a)
+                                            : hsdi_acceptance_starts(a);
 }
 
 /// The pass of a state: j tokens are verified, the draft makes more meanwhile.
@@ -498,8 +527,9 @@ static ahead pass_ahead(const hsdi_law *law, const hsdi_plan_setting *s, int sta
     ahead a = {.tokens = 1.0, .p_on = 1.0};
     double lead = state == RESET ? 0.0 : state - 1.0;
     int j = lead > 0.0 ? (int)fmin(lead, s->window) : 0;
+    double on = accept_of(law, s, true);
     for (int d = 1; d <= j + 1; d++) {
-        a.p_on *= accept_at(law, s, d);
+        a.p_on *= state == RESET ? accept_of(law, s, false) : on;
         a.tokens += d <= j ? a.p_on : 0.0;
     }
     double pass = hsdi_law_pass(law, j + 1.0) * law->target_slow;

@@ -5,6 +5,7 @@
 #include "topology/print.h"
 
 #include "base/error.h"
+#include "base/numbers.h"
 #include "topology/units.h"
 
 #include <stdarg.h>
@@ -592,7 +593,9 @@ hsd_status hsdi_print_picture(const hsdi_machine *machine, char **text, hsd_erro
         p->machine = machine;
         good = prepare(p) && (p->out = open_memstream(text, &n));
         if (good) {
+            hsdi_numbers before = hsdi_numbers_plain();
             draw(p);
+            hsdi_numbers_back(before);
             good = fclose(p->out) == 0;
         }
         for (int i = 0; i < machine->n_hosts; i++) {

@@ -60,6 +60,16 @@ hsd_status hsdi_plan_predict(const hsdi_machine *machine, const hsdi_costs *cost
     return status;
 }
 
+static void scale_roots(const hsdi_acceptance *from, double factor, hsdi_acceptance *to)
+{
+    for (int k = 0; k < HSDI_COST_ROWS; k++) {
+        to->own[k] = fmin(1.0, from->own[k] * factor);
+        to->both[k] = fmin(1.0, from->both[k] * factor);
+        to->brief_own[k] = fmin(1.0, from->brief_own[k] * factor);
+        to->brief_both[k] = fmin(1.0, from->brief_both[k] * factor);
+    }
+}
+
 /// Acceptance, the same at every depth, at which a setting is worth as much as the target alone.
 double hsdi_plan_break_even(const hsdi_machine *machine, const hsdi_costs *costs,
                             const hsdi_plan_options *options, const hsdi_plan_candidate *one,
@@ -73,6 +83,7 @@ double hsdi_plan_break_even(const hsdi_machine *machine, const hsdi_costs *costs
         return -1.0;
     }
     *guess = *costs;
+    hsdi_acceptance_forget(&guess->acceptance);
     double was = costs->acceptance.accept[1];
     if (hsdi_law_open(machine, guess, &one->setting, &law, NULL) != HSD_OK) {
         free(guess);
@@ -86,9 +97,8 @@ double hsdi_plan_break_even(const hsdi_machine *machine, const hsdi_costs *costs
             guess->acceptance.accept[d] = a;
         }
         // A draft that is seldom right seldom has the outcome among its roots either.
-        for (int k = 0; k < HSDI_COST_ROWS && was > 0.0; k++) {
-            guess->acceptance.own[k] = fmin(1.0, costs->acceptance.own[k] * fmin(1.0, a / was));
-            guess->acceptance.both[k] = fmin(1.0, costs->acceptance.both[k] * fmin(1.0, a / was));
+        if (was > 0.0) {
+            scale_roots(&costs->acceptance, fmin(1.0, a / was), &guess->acceptance);
         }
         hsdi_law_step(&law, &one->setting, &step);
         hsdi_law_power(&law, &step);

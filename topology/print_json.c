@@ -2,9 +2,9 @@
 #include "topology/print.h"
 
 #include "base/error.h"
+#include "base/numbers.h"
 
 #include <inttypes.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -253,16 +253,12 @@ hsd_status hsdi_print_json(const hsdi_machine *machine, char **text, hsd_error *
         return status;
     }
     writer w = {open_memstream(text, &n), true};
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0); // no decimal commas
-    locale_t before = c ? uselocale(c) : (locale_t)0;
-    if (w.out && c) {
+    hsdi_numbers before = hsdi_numbers_plain();
+    if (w.out) {
         put_machine(&w, machine);
     }
-    if (c) {
-        uselocale(before);
-        freelocale(c);
-    }
-    bool good = w.out && fclose(w.out) == 0 && c;
+    hsdi_numbers_back(before);
+    bool good = w.out && fclose(w.out) == 0;
     if (!good) {
         free(*text);
         *text = NULL;

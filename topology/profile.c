@@ -38,7 +38,7 @@ static int find_device(const hsdi_machine *machine, const hsdi_profile_device *d
     return -1;
 }
 
-/// Tables and slowdowns whose devices have a place in `place`.
+/// Tables, slowdowns and turns whose devices have a place in `place`.
 static void copy_tables(const hsdi_profile *profile, const int *place, hsdi_costs *out)
 {
     for (int i = 0; i < profile->costs.n_tables; i++) {
@@ -56,6 +56,14 @@ static void copy_tables(const hsdi_profile *profile, const int *place, hsdi_cost
             out->slowdowns[out->n_slowdowns++] = slowdown;
         }
     }
+    for (int i = 0; i < profile->costs.n_turns; i++) {
+        hsdi_cost_turn turn = profile->costs.turns[i];
+        turn.i_target = place[turn.i_target];
+        turn.i_draft = place[turn.i_draft];
+        if (turn.i_target >= 0 && turn.i_draft >= 0) {
+            out->turns[out->n_turns++] = turn;
+        }
+    }
 }
 
 int hsdi_profile_costs(const hsdi_profile *profile, const hsdi_machine *machine, hsdi_costs *out)
@@ -67,7 +75,7 @@ int hsdi_profile_costs(const hsdi_profile *profile, const hsdi_machine *machine,
     }
     *out = profile->costs;
     hsdi_acceptance_extend(&out->acceptance);
-    out->n_tables = out->n_slowdowns = 0;
+    out->n_tables = out->n_slowdowns = out->n_turns = 0;
     copy_tables(profile, place, out);
     return n;
 }
@@ -133,7 +141,8 @@ hsd_status hsdi_profile_merge(hsdi_profile *into, const hsdi_profile *from, hsd_
     int place[HSDI_PROFILE_DEVICES];
     if (into->n_passes + from->n_passes > HSDI_PROFILE_PASSES ||
         into->costs.n_tables + from->costs.n_tables > HSDI_COST_TABLES ||
-        into->costs.n_slowdowns + from->costs.n_slowdowns > HSDI_COST_TABLES) {
+        into->costs.n_slowdowns + from->costs.n_slowdowns > HSDI_COST_TABLES ||
+        into->costs.n_turns + from->costs.n_turns > HSDI_COST_TABLES) {
         return hsdi_fail(err, HSD_EINVAL, "profile", "there are too many measurements");
     }
     for (int i = 0; i < from->n_devices; i++) {

@@ -39,6 +39,7 @@ typedef struct hsdi_profile_pass {
     int i_device, n_threads, n_layers, n_rows, n_past;
     int n_times;                       ///< repeats
     double median_ns, low_ns, high_ns; ///< quartiles
+    double mean_ns;                    ///< slow ones counted in part; 0: not known
 } hsdi_profile_pass;
 
 /// Interquartile range of a slowdown beside costs.slowdowns[i].
@@ -71,7 +72,7 @@ void hsdi_profile_free(hsdi_profile **profile);
 /// Proof  : tests/topology/test_profile.c, tests/fuzz/fuzz_profile.c
 HSD_NODISCARD hsd_status hsdi_profile_parse(const void *text, size_t n_bytes, const char *name,
                                             hsdi_profile **out, hsd_error *err);
-/// The same from a file. Errors: also HSD_EIO.
+/// The same from a file, which may be a pipe. Errors: also HSD_EIO.
 HSD_NODISCARD hsd_status hsdi_profile_read(const char *path, hsdi_profile **out, hsd_error *err);
 
 /// As YAML. Owner: *text [*n_bytes] is owned by the caller (free), NUL-terminated.

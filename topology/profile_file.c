@@ -6,20 +6,19 @@
 #include "topology/profile.h"
 
 #include "base/error.h"
+#include "base/numbers.h"
+#include "topology/yaml.h"
 
 #include <cyaml/cyaml.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <yaml.h>
 
-enum { VERSION = 1, FILE_BYTES_MAX = 16 << 20, TEXT_MAX = 255, LAYERS_MAX = 65536 };
+enum { VERSION = 1, TEXT_MAX = 255, LAYERS_MAX = 65536 };
 static const int64_t SIZE_MAX_BYTES = INT64_C(1) << 46; ///< of a layer; of LAYERS_MAX: fits
 
 /* What the file holds, as libcyaml fills it in. */
@@ -34,7 +33,7 @@ typedef struct file_pass {
     hsdi_profile_part part;
     char *device;
     int threads, layers, rows, past, times;
-    double median_ns, low_ns, high_ns;
+    double median_ns, low_ns, high_ns, mean_ns;
 } file_pass;
 
 typedef struct file_table {
@@ -52,6 +51,12 @@ typedef struct file_slowdown {
     double factor, low, high;
 } file_slowdown;
 
+typedef struct file_turn {
+    char *target, *draft;
+    int target_threads, draft_threads;
+    double step_ns, call_ns;
+} file_turn;
+
 typedef struct file_model {
     char *fingerprint;
     int layers, embd, vocab, ctx, heads, kv_heads, d_head;
@@ -66,6 +71,9 @@ typedef struct file_acceptance {
     double *accept;
     unsigned accept_count;
     double own[HSDI_COST_ROWS], both[HSDI_COST_ROWS];
+    int window, brief_window;
+    double brief_own[HSDI_COST_ROWS], brief_both[HSDI_COST_ROWS];
+    char *trail;
 } file_acceptance;
 
 typedef struct file_profile {
@@ -76,7 +84,8 @@ typedef struct file_profile {
     file_pass *passes;
     file_table *tables;
     file_slowdown *slowdowns;
-    unsigned devices_count, passes_count, tables_count, slowdowns_count;
+    file_turn *turns;
+    unsigned devices_count, passes_count, tables_count, slowdowns_count, turns_count;
     hsdi_cost_rendezvous *rendezvous;
     file_acceptance *acceptance;
 } file_profile;
@@ -100,6 +109,10 @@ static const cyaml_strval_t parts[] = {{"prefix", HSDI_PART_PREFIX},
 #define ROWS(type, name)                                                                           \
     CYAML_FIELD_SEQUENCE_FIXED(#name, CYAML_FLAG_FLOW, type, name, &number, HSDI_COST_ROWS)
 
+#define MAYBE_ROWS(type, name)                                                                     \
+    CYAML_FIELD_SEQUENCE_FIXED(#name, CYAML_FLAG_FLOW | CYAML_FLAG_OPTIONAL, type, name, &number,  \
+                               HSDI_COST_ROWS)
+
 static const cyaml_schema_value_t number = {CYAML_VALUE_FLOAT(CYAML_FLAG_DEFAULT, double)};
 
 static const cyaml_schema_field_t device_fields[] = {
@@ -122,6 +135,7 @@ static const cyaml_schema_field_t pass_fields[] = {
     NUMBER(file_pass, median_ns),
     NUMBER(file_pass, low_ns),
     NUMBER(file_pass, high_ns),
+    MAYBE(file_pass, mean_ns),
     CYAML_FIELD_END};
 static const cyaml_schema_value_t pass_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_FLOW, file_pass, pass_fields)};
@@ -150,6 +164,16 @@ static const cyaml_schema_field_t slowdown_fields[] = {ROLE(file_slowdown),
                                                        CYAML_FIELD_END};
 static const cyaml_schema_value_t slowdown_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_FLOW, file_slowdown, slowdown_fields)};
+
+static const cyaml_schema_field_t turn_fields[] = {TEXT(file_turn, target),
+                                                   WHOLE(file_turn, target_threads),
+                                                   TEXT(file_turn, draft),
+                                                   WHOLE(file_turn, draft_threads),
+                                                   NUMBER(file_turn, step_ns),
+                                                   NUMBER(file_turn, call_ns),
+                                                   CYAML_FIELD_END};
+static const cyaml_schema_value_t turn_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_FLOW, file_turn, turn_fields)};
 
 static const cyaml_schema_field_t model_fields[] = {
     TEXT(file_model, fingerprint),
@@ -183,6 +207,12 @@ static const cyaml_schema_field_t acceptance_fields[] = {
                          &number, 0, HSDI_COST_DEPTHS),
     ROWS(file_acceptance, own),
     ROWS(file_acceptance, both),
+    CYAML_FIELD_INT("window", CYAML_FLAG_OPTIONAL, file_acceptance, window),
+    CYAML_FIELD_INT("brief_window", CYAML_FLAG_OPTIONAL, file_acceptance, brief_window),
+    MAYBE_ROWS(file_acceptance, brief_own),
+    MAYBE_ROWS(file_acceptance, brief_both),
+    CYAML_FIELD_STRING_PTR("trail", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, file_acceptance,
+                           trail, 0, HSDI_TRAIL_BYTES - 1),
     CYAML_FIELD_END};
 
 #define LIST(name, most)                                                                           \
@@ -192,18 +222,26 @@ static const cyaml_schema_field_t acceptance_fields[] = {
 #define FIELD_OF_passes pass_value
 #define FIELD_OF_tables table_value
 #define FIELD_OF_slowdowns slowdown_value
+#define FIELD_OF_turns turn_value
 #define PART(name, fields)                                                                         \
     CYAML_FIELD_MAPPING_PTR(#name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, file_profile, name,   \
                             fields)
 
-static const cyaml_schema_field_t profile_fields[] = {
-    WHOLE(file_profile, version),        MAYBE_TEXT(file_profile, made),
-    MAYBE_TEXT(file_profile, machine),   TEXT(file_profile, fingerprint),
-    TEXT(file_profile, cache),           PART(target, model_fields),
-    PART(draft, model_fields),           LIST(devices, HSDI_PROFILE_DEVICES),
-    LIST(tables, HSDI_COST_TABLES),      LIST(slowdowns, HSDI_COST_TABLES),
-    PART(rendezvous, rendezvous_fields), PART(acceptance, acceptance_fields),
-    LIST(passes, HSDI_PROFILE_PASSES),   CYAML_FIELD_END};
+static const cyaml_schema_field_t profile_fields[] = {WHOLE(file_profile, version),
+                                                      MAYBE_TEXT(file_profile, made),
+                                                      MAYBE_TEXT(file_profile, machine),
+                                                      TEXT(file_profile, fingerprint),
+                                                      TEXT(file_profile, cache),
+                                                      PART(target, model_fields),
+                                                      PART(draft, model_fields),
+                                                      LIST(devices, HSDI_PROFILE_DEVICES),
+                                                      LIST(tables, HSDI_COST_TABLES),
+                                                      LIST(slowdowns, HSDI_COST_TABLES),
+                                                      LIST(turns, HSDI_COST_TABLES),
+                                                      PART(rendezvous, rendezvous_fields),
+                                                      PART(acceptance, acceptance_fields),
+                                                      LIST(passes, HSDI_PROFILE_PASSES),
+                                                      CYAML_FIELD_END};
 static const cyaml_schema_value_t profile_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, file_profile, profile_fields)};
 
@@ -432,12 +470,14 @@ static void take_passes(reader *in, const file_profile *f, hsdi_profile *out)
                                 .n_times = p->times,
                                 .median_ns = p->median_ns,
                                 .low_ns = p->low_ns,
-                                .high_ns = p->high_ns};
+                                .high_ns = p->high_ns,
+                                .mean_ns = p->mean_ns};
         need(in, p->threads >= 0 && p->layers >= 0 && p->rows >= 1 && p->past >= 0 && p->times >= 1,
              "passes", i, "rows", "a number is negative or zero");
         need_sane(in, p->median_ns, "passes", i, "median_ns");
         need_sane(in, p->low_ns, "passes", i, "low_ns");
         need_sane(in, p->high_ns, "passes", i, "high_ns");
+        need_sane(in, p->mean_ns, "passes", i, "mean_ns");
     }
 }
 
@@ -484,6 +524,24 @@ static void take_slowdowns(reader *in, const file_profile *f, hsdi_profile *out)
     }
 }
 
+static void take_turns(reader *in, const file_profile *f, hsdi_profile *out)
+{
+    for (int i = 0; i < (int)f->turns_count && in->status == HSD_OK; i++) {
+        const file_turn *t = &f->turns[i];
+        out->costs.turns[out->costs.n_turns++] =
+            (hsdi_cost_turn){.i_target = device_index(in, out, t->target, "turns", i, "target"),
+                             .n_target = t->target_threads,
+                             .i_draft = device_index(in, out, t->draft, "turns", i, "draft"),
+                             .n_draft = t->draft_threads,
+                             .step_ns = t->step_ns,
+                             .call_ns = t->call_ns};
+        need(in, t->target_threads >= 0 && t->draft_threads >= 0, "turns", i, "target_threads",
+             "a number is negative");
+        need_sane(in, t->step_ns, "turns", i, "step_ns");
+        need_sane(in, t->call_ns, "turns", i, "call_ns");
+    }
+}
+
 static bool is_share(double x)
 {
     return isfinite(x) && x >= 0.0 && x <= 1.0;
@@ -510,7 +568,18 @@ static void take_acceptance(reader *in, const file_acceptance *f, hsdi_acceptanc
     for (int i = 0; i < HSDI_COST_ROWS; i++) {
         need(in, is_share(f->own[i]), "acceptance", -1, "own", why);
         need(in, is_share(f->both[i]), "acceptance", -1, "both", why);
+        need(in, is_share(f->brief_own[i]), "acceptance", -1, "brief_own", why);
+        need(in, is_share(f->brief_both[i]), "acceptance", -1, "brief_both", why);
     }
+    out->window = f->window;
+    out->brief_window = f->brief_window;
+    memcpy(out->brief_own, f->brief_own, sizeof out->brief_own);
+    memcpy(out->brief_both, f->brief_both, sizeof out->brief_both);
+    need(in, f->window >= 0, "acceptance", -1, "window", "it is negative");
+    need(in, f->brief_window >= 0, "acceptance", -1, "brief_window", "it is negative");
+    copy_text(in, f->trail, out->trail, sizeof out->trail, "acceptance", -1, "trail");
+    need(in, hsdi_acceptance_is_trail(out->trail), "acceptance", -1, "trail",
+         "it has other characters than digits, - and spaces");
 }
 
 static void take_all(reader *in, const file_profile *f, hsdi_profile *out)
@@ -525,6 +594,7 @@ static void take_all(reader *in, const file_profile *f, hsdi_profile *out)
     take_devices(in, f, out);
     take_tables(in, f, out);
     take_slowdowns(in, f, out);
+    take_turns(in, f, out);
     take_passes(in, f, out);
     if (f->rendezvous) {
         out->costs.rendezvous = *f->rendezvous;
@@ -545,8 +615,10 @@ hsd_status hsdi_profile_parse(const void *text, size_t n_bytes, const char *name
     config.log_ctx = &c;
     file_profile *file = NULL;
     *out = NULL;
+    hsdi_numbers before = hsdi_numbers_plain();
     cyaml_err_t failure =
         cyaml_load_data(text, n_bytes, &config, &profile_value, (cyaml_data_t **)&file, NULL);
+    hsdi_numbers_back(before);
     reader in = {.name = name, .text = text, .n_bytes = n_bytes, .err = err};
     if (failure != CYAML_OK || !file) {
         refuse(&in, c.line, c.field[0] ? c.field : "profile",
@@ -567,48 +639,15 @@ hsd_status hsdi_profile_parse(const void *text, size_t n_bytes, const char *name
     return in.status;
 }
 
-/// Up to FILE_BYTES_MAX bytes. *code is an errno when NULL comes back.
-static char *read_all(const char *path, size_t *n_bytes, int *code)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat about;
-    char *text = NULL;
-    *code = 0;
-    if (fd < 0 || fstat(fd, &about) != 0) {
-        *code = errno;
-    } else if (about.st_size > FILE_BYTES_MAX) {
-        *code = EFBIG;
-    } else if (!(text = malloc((size_t)about.st_size + 1))) {
-        *code = ENOMEM;
-    } else {
-        ssize_t n = 0;
-        *n_bytes = 0;
-        while (*n_bytes < (size_t)about.st_size &&
-               (n = read(fd, text + *n_bytes, (size_t)about.st_size - *n_bytes)) > 0) {
-            *n_bytes += (size_t)n;
-        }
-        if (n < 0) {
-            *code = errno;
-            free(text);
-            text = NULL;
-        }
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    return text;
-}
-
 hsd_status hsdi_profile_read(const char *path, hsdi_profile **out, hsd_error *err)
 {
     size_t n_bytes = 0;
-    int code;
+    char *text = NULL;
     *out = NULL;
-    char *text = read_all(path, &n_bytes, &code);
-    if (!text) {
-        return hsdi_fail_errno(err, HSD_EIO, path, code, "the profile cannot be read");
+    hsd_status status = hsdi_yaml_read_file(path, &text, &n_bytes, err);
+    if (status == HSD_OK) {
+        status = hsdi_profile_parse(text, n_bytes, path, out, err);
     }
-    hsd_status status = hsdi_profile_parse(text, n_bytes, path, out, err);
     free(text);
     return status;
 }
@@ -625,6 +664,7 @@ typedef struct writer {
     file_device devices[HSDI_PROFILE_DEVICES];
     file_table tables[HSDI_COST_TABLES];
     file_slowdown slowdowns[HSDI_COST_TABLES];
+    file_turn turns[HSDI_COST_TABLES];
     file_pass passes[HSDI_PROFILE_PASSES];
     double accept[HSDI_COST_DEPTHS];
 } writer;
@@ -688,6 +728,15 @@ static void put_lists(const hsdi_profile *p, writer *w)
                                           .low = p->slowdown_ranges[i].low,
                                           .high = p->slowdown_ranges[i].high};
     }
+    for (int i = 0; i < p->costs.n_turns; i++) {
+        const hsdi_cost_turn *t = &p->costs.turns[i];
+        w->turns[i] = (file_turn){.target = text_of(p->devices[t->i_target].name),
+                                  .draft = text_of(p->devices[t->i_draft].name),
+                                  .target_threads = t->n_target,
+                                  .draft_threads = t->n_draft,
+                                  .step_ns = t->step_ns,
+                                  .call_ns = t->call_ns};
+    }
     for (int i = 0; i < p->n_passes; i++) {
         const hsdi_profile_pass *s = &p->passes[i];
         w->passes[i] = (file_pass){.role = s->role,
@@ -700,7 +749,8 @@ static void put_lists(const hsdi_profile *p, writer *w)
                                    .times = s->n_times,
                                    .median_ns = s->median_ns,
                                    .low_ns = s->low_ns,
-                                   .high_ns = s->high_ns};
+                                   .high_ns = s->high_ns,
+                                   .mean_ns = s->mean_ns};
     }
 }
 
@@ -721,6 +771,11 @@ static void put_all(const hsdi_profile *p, writer *w)
     }
     memcpy(w->acceptance.own, a->own, sizeof w->acceptance.own);
     memcpy(w->acceptance.both, a->both, sizeof w->acceptance.both);
+    w->acceptance.window = a->window;
+    w->acceptance.brief_window = a->brief_window;
+    memcpy(w->acceptance.brief_own, a->brief_own, sizeof w->acceptance.brief_own);
+    memcpy(w->acceptance.brief_both, a->brief_both, sizeof w->acceptance.brief_both);
+    w->acceptance.trail = a->trail[0] ? text_of(a->trail) : NULL;
     w->file = (file_profile){.version = VERSION,
                              .made = text_of(p->made),
                              .machine = text_of(p->machine_name),
@@ -732,10 +787,12 @@ static void put_all(const hsdi_profile *p, writer *w)
                              .passes = w->passes,
                              .tables = w->tables,
                              .slowdowns = w->slowdowns,
+                             .turns = w->turns,
                              .devices_count = (unsigned)p->n_devices,
                              .passes_count = (unsigned)p->n_passes,
                              .tables_count = (unsigned)p->costs.n_tables,
                              .slowdowns_count = (unsigned)p->costs.n_slowdowns,
+                             .turns_count = (unsigned)p->costs.n_turns,
                              .rendezvous = &w->rendezvous,
                              .acceptance = a->n_seen > 0.0 ? &w->acceptance : NULL};
 }
@@ -754,7 +811,9 @@ hsd_status hsdi_profile_print(const hsdi_profile *profile, char **text, size_t *
         return hsdi_fail(err, HSD_ENOMEM, "profile", "no memory for its text");
     }
     put_all(profile, w);
+    hsdi_numbers before = hsdi_numbers_plain();
     cyaml_err_t failure = cyaml_save_data(&yaml, n_bytes, &config, &profile_value, &w->file, 0);
+    hsdi_numbers_back(before);
     free(w);
     // libcyaml's text does not end with a NUL.
     *text = failure == CYAML_OK ? realloc(yaml, *n_bytes + 1) : NULL;

@@ -1,7 +1,8 @@
 /// Numbers and units. Locales change what strtod reads, so digits are looked at here.
 #include "topology/units.h"
 
-#include <locale.h>
+#include "base/numbers.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,19 +54,11 @@ static const struct {
                          {{"kW", 1e3, true}, {"W", 1.0, true}, {"mW", 1e-3, true}}},
 };
 
-static locale_t c_locale(void)
-{
-    return newlocale(LC_ALL_MASK, "C", (locale_t)0);
-}
-
-/// strtod as the C locale has it. NAN: memory is short.
 static double to_number(const char *text)
 {
-    locale_t c = c_locale();
-    double value = c ? strtod_l(text, NULL, c) : (double)NAN;
-    if (c) {
-        freelocale(c);
-    }
+    hsdi_numbers before = hsdi_numbers_plain();
+    double value = strtod(text, NULL);
+    hsdi_numbers_back(before);
     return value;
 }
 
@@ -135,19 +128,16 @@ bool hsdi_quantity_parse(const char *text, hsdi_unit unit, double *out, char *wh
 /// value / scale with so many digits as give the value again; false: none do.
 static bool print_exactly(double value, const unit_name *u, char *out)
 {
-    locale_t c = c_locale(), before = c ? uselocale(c) : (locale_t)0;
+    hsdi_numbers before = hsdi_numbers_plain();
     bool exact = false;
     double shown = value / u->scale;
     bool is_whole = shown < 1e15 && fmod(shown, 1.0) == 0.0;
-    for (int digits = 1; digits <= 17 && !exact && c; digits++) {
+    for (int digits = 1; digits <= 17 && !exact; digits++) {
         snprintf(out, HSDI_QUANTITY_CHARS, is_whole ? "%.*f" : "%.*g", is_whole ? 0 : digits,
                  shown);
         exact = strtod(out, NULL) * u->scale == value;
     }
-    if (c) {
-        uselocale(before);
-        freelocale(c);
-    }
+    hsdi_numbers_back(before);
     size_t n = strlen(out);
     snprintf(out + n, HSDI_QUANTITY_CHARS - n, " %s", u->name);
     return exact;
@@ -178,5 +168,7 @@ void hsdi_quantity_show(double value, hsdi_unit unit, char out[HSDI_QUANTITY_CHA
         }
     }
     double shown = value / best->scale;
+    hsdi_numbers before = hsdi_numbers_plain();
     snprintf(out, HSDI_QUANTITY_CHARS, shown < 999.5 ? "%.3g %s" : "%.0f %s", shown, best->name);
+    hsdi_numbers_back(before);
 }

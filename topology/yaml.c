@@ -2,6 +2,7 @@
 #include "topology/yaml.h"
 
 #include "base/error.h"
+#include "base/numbers.h"
 #include "topology/machine.h"
 
 #include <errno.h>
@@ -241,6 +242,7 @@ static hsd_status check_scalar(checker *c, const yaml_node_t *node,
 {
     const char *text = (const char *)node->data.scalar.value;
     char *end = NULL;
+    hsdi_numbers before;
     if (strlen(text) != node->data.scalar.length || !hsdi_machine_is_text(text)) {
         return fail_mark(c->yaml, node->start_mark, path, c->err,
                          "control characters are not allowed");
@@ -262,7 +264,9 @@ static hsd_status check_scalar(checker *c, const yaml_node_t *node,
                    : fail_mark(c->yaml, node->start_mark, path, c->err,
                                "\"%.40s\" is neither true nor false", text);
     case CYAML_FLOAT:
+        before = hsdi_numbers_plain();
         (void)strtod(text, &end);
+        hsdi_numbers_back(before);
         return !*end && strspn(text, "+-.0123456789eE") == strlen(text)
                    ? HSD_OK
                    : fail_mark(c->yaml, node->start_mark, path, c->err, "\"%.40s\" is no number",
@@ -390,7 +394,9 @@ hsd_status hsdi_yaml_load(const char *text, size_t n_bytes, const char *file,
     }
     if (status == HSD_OK) {
         const cyaml_config_t c = config();
+        hsdi_numbers before = hsdi_numbers_plain();
         cyaml_err_t code = cyaml_load_data((const uint8_t *)text, n_bytes, &c, schema, data, NULL);
+        hsdi_numbers_back(before);
         if (code == CYAML_ERR_OOM) {
             status = hsdi_fail(err, HSD_ENOMEM, file, "data");
         } else if (code != CYAML_OK) {
@@ -423,7 +429,9 @@ hsd_status hsdi_yaml_save(const cyaml_schema_value_t *schema, void *data, char *
     char *made = NULL;
     size_t n = 0;
     c.flags |= CYAML_CFG_STYLE_BLOCK;
+    hsdi_numbers before = hsdi_numbers_plain();
     cyaml_err_t code = cyaml_save_data(&made, &n, &c, schema, data, 0);
+    hsdi_numbers_back(before);
     *text = code == CYAML_OK ? malloc(n + 1) : NULL;
     if (*text) {
         memcpy(*text, made, n);

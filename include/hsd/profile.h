@@ -24,6 +24,12 @@ extern "C" {
 /// Thread: one at a time.
 typedef struct hsd_profile hsd_profile;
 
+/// Kinds of drivers that are not asked, where asking them ends the process.
+typedef enum hsd_profile_skip {
+    HSD_PROFILE_SKIP_OPENCL = 1,
+    HSD_PROFILE_SKIP_LEVEL_ZERO = 2,
+} hsd_profile_skip;
+
 /// Fill with hsd_profile_options_init, then change fields. Borrowed for each call, and the same in
 /// all calls of one profile.
 typedef struct hsd_profile_options {
@@ -44,6 +50,7 @@ typedef struct hsd_profile_options {
     double seconds;             ///< time for all pieces, about; 0: 60, quick 12
     hsd_log_fn log;
     void *log_user;
+    int skip; ///< sum of hsd_profile_skip: what hsd_profile_begin does not list; 0: nothing
 } hsd_profile_options;
 
 HSD_API void hsd_profile_options_init(hsd_profile_options *options);

@@ -2,7 +2,8 @@
 """Proves: `hsd profile` measures target and draft on every device and thread count that is named,
         alone and beside each other, messages and acceptance; file, JSON and kept copy say the same;
         a whole pass is what its table says; a driver that aborts or never returns is the device's
-        reason, and the rest is measured; what is wrong with a profile is told with its line;
+        reason, and the rest is measured; one that aborts when it is listed is left out; processes
+        that measure end with the one that asked; what is wrong with a profile is told with its line;
         `--report` writes one page without any address in it, whose numbers in a browser without a
         network are those of the trace.
 Does not prove: that a time is right, nor how the page looks.
@@ -12,13 +13,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 from cli_case import DRAFT, HSD, OTHER, PROMPT, TARGET, TIMEOUT_S, CliCase, hsd
 
 QUICK = ["--quick", "--seconds", "2", "--tokens", "48"]
+SOON_S = 60
 FAULTS = os.environ.get("HSD_OPENCL_FAULTS", "")
 
 
@@ -50,8 +54,9 @@ class Measuring(ProfileCase):
                 for part in ["whole", "prefix", "exit_head", "suffix"]:
                     for count in rows[:2]:  # beyond that a slow machine may run out of time
                         self.assertIn((role, n, part, count), keys)
-            self.assertEqual(sorted(t["threads"] for t in got["tables"] if t["role"] == role),
-                             threads)
+            places = [(t["threads"], t["past"]) for t in got["tables"] if t["role"] == role]
+            self.assertEqual(sorted({n for n, _ in places}), threads)
+            self.assertEqual(len(places), len(set(places)), places)
         self.assertIn("rollout", {p["part"] for p in got["passes"] if p["role"] == "draft"})
         for p in got["passes"]:
             self.assertGreater(p["low_ns"], 0, p)
@@ -65,9 +70,9 @@ class Measuring(ProfileCase):
         for t in got["tables"]:
             self.assertEqual((len(t["layer_ns"]), len(t["head_ns"])), (7, 7))
             layers = got[t["role"]]["layers"]
-            whole = {p["rows"]: p["low_ns"] for p in got["passes"]
-                     if (p["role"], p["device"], p["threads"], p["part"]) ==
-                     (t["role"], t["device"], t["threads"], "whole")}
+            whole = {p["rows"]: p["mean_ns"] for p in got["passes"]
+                     if (p["role"], p["device"], p["threads"], p["past"], p["part"]) ==
+                     (t["role"], t["device"], t["threads"], t["past"], "whole")}
             for i, count in enumerate([1, 2, 4, 8, 16, 32, 64]):
                 self.assertGreater(t["layer_ns"][i], 0, t)
                 if count in whole and t["head_ns"][i] > 0:
@@ -88,6 +93,10 @@ class Measuring(ProfileCase):
             self.assertTrue(a[name] and all(0 <= x <= 1 for x in a[name]), a)
         for name in ["own", "both"]:
             self.assertEqual(a[name], sorted(a[name]))
+        self.assertRegex(a["trail"], r"\A[0-9 -]+\Z")
+        self.assertEqual([(t["target_threads"], t["draft_threads"]) for t in got["turns"]], [(1, 1)])
+        for t in got["turns"]:
+            self.assertGreaterEqual(min(t["step_ns"], t["call_ns"]), 0)
         yaml = self.read()
         kept = os.listdir(self.env["HSD_CACHE_DIR"])
         kept = [name for name in kept if name.startswith("profile")]
@@ -105,6 +114,8 @@ class Measuring(ProfileCase):
         self.check(got, [1, 2])
         pairs = {(s["role"], s["threads"], s["beside_threads"]) for s in got["slowdowns"]}
         self.assertEqual(pairs, {("target", 1, 1), ("draft", 1, 1)})
+        self.assertEqual({(t["target_threads"], t["draft_threads"]) for t in got["turns"]},
+                         {(1, 1), (1, 2), (2, 1), (2, 2)})
         for s in got["slowdowns"]:
             self.assertGreaterEqual(s["factor"], 1)
             self.assertLessEqual(s["low"], s["high"])
@@ -114,6 +125,7 @@ class Measuring(ProfileCase):
         self.assertNotIn("draft", got)
         self.assertEqual({p["role"] for p in got["passes"]}, {"target"})
         self.assertEqual(got["slowdowns"], [])
+        self.assertEqual(got["turns"], [])
         self.assertEqual(got["acceptance"]["accept"], [])
 
     def test_a_table_for_people_is_printed(self):
@@ -136,6 +148,48 @@ class Measuring(ProfileCase):
         done = hsd(*args, **kwargs)
         self.assertEqual(done.returncode, 1, done.stderr)
         return done.stderr
+
+    def children_of(self, pid):
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+
+    def is_running(self, pid):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                return file.read().rpartition(")")[2].split()[0] not in "ZX"
+        except OSError:
+            return False
+
+    def test_what_measures_ends_with_who_asked(self):
+        pipe = os.path.join(self.folder, "never.yaml")  # a file that never ends
+        os.mkfifo(pipe)
+        parent = subprocess.Popen([HSD, "profile", "--topology", pipe, "--out", self.path],
+                                  env=self.env, stderr=subprocess.DEVNULL)
+        self.addCleanup(parent.wait)
+        self.addCleanup(parent.kill)
+        end, writer = time.monotonic() + TIMEOUT_S, -1
+        while writer < 0 and time.monotonic() < end:
+            try:
+                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # as soon as it is read
+            except OSError:
+                time.sleep(0.01)
+        self.assertGreaterEqual(writer, 0)
+        self.addCleanup(os.close, writer)
+        child, = self.children_of(parent.pid)
+        parent.kill()
+        parent.wait()
+        end = time.monotonic() + SOON_S
+        while self.is_running(child) and time.monotonic() < end:
+            time.sleep(0.01)
+        is_running = self.is_running(child)
+        if is_running:
+            os.kill(child, signal.SIGKILL)
+        self.assertFalse(is_running)
+
+    def test_a_child_whose_parent_is_gone_does_nothing(self):
+        done = hsd("profile", "--piece", "begin", "--parent", "1", "--device", "cpu", env=self.env)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(done.stdout, "")
 
     def test_usage_errors(self):
         self.assertIn("--seconds", self.usage_error("profile", "--seconds", "x"))
@@ -177,7 +231,8 @@ class Crashes(ProfileCase):
         self.assertIn(why, devices["opencl:0"]["failure"])
         cpu = {devices["cpu"]["name"]}
         self.assertEqual({t["device"] for t in got["tables"]}, cpu)
-        self.assertEqual(len(got["tables"]), 2)
+        self.assertEqual({(t["role"], t["device"]) for t in got["tables"]},
+                         {("target", "cpu0"), ("draft", "cpu0")})
         self.assertEqual({s["device"] for s in got["slowdowns"]} - cpu, set())
         self.assertIn("failure: ", self.read())
 
@@ -185,6 +240,19 @@ class Crashes(ProfileCase):
         got, said = self.faulty("clBuildProgram abort")
         self.check(got, "it crashed, signal 6 (Aborted)")
         self.assertRegex(said, r"warning: target on \S+: not measured: it crashed")
+
+    def test_a_driver_that_aborts_when_it_is_listed_is_left_out(self):
+        if "opencl:0" not in hsd("devices", "--json", env=self.env).stdout:
+            self.skipTest("there is no OpenCL device")
+        env = {"OPENCL_LAYERS": FAULTS, "HSD_TEST_CL_FAULT": "clGetDeviceIDs abort"}
+        crashed = hsd("devices", env={**self.env, **env})
+        self.assertEqual(crashed.returncode, -signal.SIGABRT, crashed.stderr)
+        got, said = self.profile("--target", TARGET, env=env)
+        self.assertIn("warning: devices of OpenCL are left out, asking for them: it crashed, "
+                      "signal 6", said)
+        self.assertNotIn("opencl", " ".join(d["id"] for d in got["devices"]))
+        self.assertIn("cpu", [d["id"] for d in got["devices"]])
+        self.assertTrue(got["tables"])
 
     def test_a_driver_that_never_returns_is_the_devices_reason(self):
         got, _ = self.faulty("clBuildProgram stop", "--patience", "20")

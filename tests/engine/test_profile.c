@@ -4,6 +4,7 @@
 ///           others; a model's shape adds up to its file.
 /// Does not prove: times (tests/cli/test_profile.py has the measuring).
 #include "engine/profile.h"
+#include "tests/comma_locale.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -73,6 +74,37 @@ static void a_kept_profile_is_found_by_its_fingerprints(void **state)
     assert_int_equal(system(command), 0);
 }
 
+static void a_locale_with_decimal_commas_changes_no_text(void **state)
+{
+    (void)state;
+    static const hsd_profile_format formats[] = {HSD_PROFILE_YAML, HSD_PROFILE_JSON,
+                                                 HSD_PROFILE_TABLE};
+    static char file[1 << 16];
+    char *texts[2][3];
+    size_t n[3];
+    hsd_profile *p = NULL;
+    FILE *in = fopen("tests/fuzz/corpus/profile/measured", "rb");
+    assert_non_null(in);
+    size_t n_file = fread(file, 1, sizeof file, in);
+    fclose(in);
+    for (int i = 0; i < 2; i++) {
+        if (i == 1 && !comma_locale_set()) {
+            skip(); // localedef is not installed
+        }
+        assert_int_equal(hsd_profile_parse(file, n_file, "measured", &p, NULL), HSD_OK);
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(hsd_profile_print(p, formats[k], &texts[i][k], &n[k], NULL), HSD_OK);
+        }
+        hsd_profile_free(&p);
+    }
+    comma_locale_unset();
+    for (int k = 0; k < 3; k++) {
+        assert_string_equal(texts[0][k], texts[1][k]);
+        free(texts[0][k]);
+        free(texts[1][k]);
+    }
+}
+
 static void pieces_are_joined_and_fail_by_themselves(void **state)
 {
     (void)state;
@@ -137,6 +169,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kept_profile_is_found_by_its_fingerprints),
+        cmocka_unit_test(a_locale_with_decimal_commas_changes_no_text),
         cmocka_unit_test(pieces_are_joined_and_fail_by_themselves),
         cmocka_unit_test(a_models_shape_adds_up_to_its_file),
     };

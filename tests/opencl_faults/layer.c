@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { N_CALLS = 13, HUNG_MAX = 64 };
+enum { N_CALLS = 14, HUNG_MAX = 64 };
 
 static const char *const names[N_CALLS] = {"clCreateContext",
                                            "clCreateCommandQueue",
@@ -24,7 +24,8 @@ static const char *const names[N_CALLS] = {"clCreateContext",
                                            "clEnqueueMarkerWithWaitList",
                                            "clFlush",
                                            "clEnqueueMapBuffer",
-                                           "clEnqueueUnmapMemObject"};
+                                           "clEnqueueUnmapMemObject",
+                                           "clGetDeviceIDs"};
 
 static cl_icd_dispatch below, mine;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; // guards what follows
@@ -83,6 +84,15 @@ static bool fails_with(const char *call, cl_int *code)
 }
 
 // The loader's own headers declare these types only by the dispatch table.
+
+static cl_int CL_API_CALL list(cl_platform_id platform, cl_device_type type, cl_uint n,
+                               cl_device_id *devices, cl_uint *n_out)
+{
+    cl_int fault;
+    return fails_with("clGetDeviceIDs", &fault)
+               ? fault
+               : below.clGetDeviceIDs(platform, type, n, devices, n_out);
+}
 
 static cl_context CL_API_CALL create_context(
     const cl_context_properties *properties, cl_uint n, const cl_device_id *devices,
@@ -314,6 +324,7 @@ __attribute__((visibility("default"))) cl_int CL_API_CALL clInitLayer(cl_uint n,
     }
     below = mine = *target;
     plan_from_environment();
+    mine.clGetDeviceIDs = list;
     mine.clCreateContext = create_context;
     mine.clCreateCommandQueue = create_queue;
     mine.clCreateBuffer = create_buffer;

@@ -272,11 +272,19 @@ typedef enum manner {
     MANNER_RESTARTED, ///< forgets the session behind every window
     MANNER_REFUSING,  ///< a window, then another vocabulary, then
     MANNER_GONE,      ///< not even WELCOME
+    MANNER_SHY,       ///< WELCOME when it was woken, no windows
+    MANNER_FUSSY,     ///< fails where windows of more than FUSSY_WINDOW are asked for
+    MANNER_REPLACED,  ///< another version's ERROR 1 to everything behind the first window
 } manner;
+
+enum { FUSSY_WINDOW = 4 };
 
 typedef struct raw_peer {
     char endpoint[96];
     manner manner;
+    atomic_bool is_awake; ///< of MANNER_SHY
+    bool is_failing;      ///< of MANNER_FUSSY
+    bool is_replaced;     ///< of MANNER_REPLACED
     hsdi_listener *listener;
     atomic_bool is_stopped;
     pthread_t thread;
@@ -346,9 +354,23 @@ static void raw_tell_truth(const raw_peer *peer, const hsdi_frame *open, hsdi_wi
     }
 }
 
+/// What a program of the next protocol version says to whatever this one sends.
+static void raw_refuse_version(raw_peer *peer, const hsdi_peer *to)
+{
+    uint8_t bytes[64];
+    hsdi_frame frame = {.type = HSDI_FRAME_ERROR};
+    frame.error.code = HSDI_ERROR_VERSION;
+    size_t n = hsdi_frame_encode(&frame, NULL, NULL, bytes, sizeof bytes);
+    bytes[4]++;
+    (void)!hsdi_listener_send(peer->listener, to, bytes, n);
+}
+
 static void raw_answer(raw_peer *peer, const hsdi_peer *from, const hsdi_frame *got)
 {
-    if (got->type == HSDI_FRAME_HELLO && peer->manner != MANNER_GONE) {
+    bool is_asleep = peer->manner == MANNER_SHY && !atomic_load(&peer->is_awake);
+    if (peer->is_replaced) {
+        raw_refuse_version(peer, from);
+    } else if (got->type == HSDI_FRAME_HELLO && peer->manner != MANNER_GONE && !is_asleep) {
         hsdi_frame frame = {
             .type = HSDI_FRAME_WELCOME, .epoch = got->epoch, .session = got->session};
         raw_send(peer, from, &frame, false);
@@ -371,6 +393,17 @@ static void raw_answer(raw_peer *peer, const hsdi_peer *from, const hsdi_frame *
             raw_send(peer, from, &frame, false);
             raw_error(peer, from, got, HSDI_ERROR_VOCABULARY);
             peer->manner = MANNER_GONE;
+        } else if (peer->manner == MANNER_FUSSY) {
+            bool is_wrong = got->type == HSDI_FRAME_OPEN && got->open.config.window > FUSSY_WINDOW;
+            peer->is_failing = got->type == HSDI_FRAME_OPEN ? is_wrong : peer->is_failing;
+            if (is_wrong) {
+                raw_error(peer, from, got, HSDI_ERROR_STAGE);
+            } else if (!peer->is_failing) {
+                raw_send(peer, from, &frame, false);
+            }
+        } else if (peer->manner == MANNER_REPLACED) {
+            raw_send(peer, from, &frame, false);
+            peer->is_replaced = true;
         }
     }
 }
@@ -504,6 +537,127 @@ static void a_refused_worker_leaves_no_window_to_the_next_generation(void **stat
     }
     bench_run(b, NULL);
     assert_int_equal(b->out.stats.drafted, 0);
+    bench_close(b);
+    raw_stop(&peer);
+}
+
+static const hsdi_watch_config arms = {
+    .n_arms = 3,
+    .arms = {{HSD_MODE_AR, 8, 8, 16}, {HSD_MODE_SERIAL, 8, 8, 16}, {HSD_MODE_SERIAL, 3, 3, 16}},
+    .accept = 0.6,
+    .margin = 1.05};
+
+/// Wakes a shy peer at token 20, and asks for windows behind token 80.
+typedef struct waker {
+    bench *b;
+    raw_peer *peer;
+    int n_alone;           ///< workers that had shaken hands at token 80
+    int64_t opened_before; ///< how often one was opened until then
+} waker;
+
+static void wake(void *user, int n_tokens)
+{
+    waker *w = user;
+    if (n_tokens == 20) {
+        atomic_store(&w->peer->is_awake, true);
+    } else if (n_tokens == 80) {
+        hsdi_target_stats stats;
+        hsdi_target_get_stats(w->b->target, &stats);
+        w->n_alone = hsdi_target_n_workers(w->b->target);
+        w->opened_before = stats.reopened;
+        hsdi_target_set_arm(w->b->target, 2);
+    }
+}
+
+static void a_worker_that_returns_while_the_target_is_alone_waits(void **state)
+{
+    (void)state;
+    bench *b = bench_new(20);
+    raw_peer peer = {.manner = MANNER_SHY};
+    b->config.handshake_ms = 5;
+    b->config.watch = &arms;
+    b->config.draft.tree = 12;
+    b->config.deadline_ms = b->config.first_deadline_ms = 5;
+    b->script.pass_us = 1000;
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    waker w = {.b = b, .peer = &peer};
+    rig_job job = {.end_token = -1, .on_token = wake, .user = &w};
+    for (int i = 0; i < TRIES && w.n_alone == 0; i++) { // the peer may get no turn in time
+        hsdi_target_set_arm(b->target, 0);
+        bench_run(b, &job);
+    }
+    assert_int_equal(w.n_alone, 1);
+    assert_int_equal(w.opened_before, 0);
+    bench_close(b);
+    raw_stop(&peer);
+}
+
+/// Changes the arm when the worker is not used any more.
+typedef struct changer {
+    bench *b;
+    atomic_bool is_refused;
+    bool has_changed;
+} changer;
+
+static void note_refusal(void *user, int level, const char *text)
+{
+    changer *c = user;
+    if (level <= HSDI_LOG_ERROR && strstr(text, "failed too often")) {
+        atomic_store(&c->is_refused, true);
+    }
+}
+
+static void change_when_refused(void *user, int n_tokens)
+{
+    changer *c = user;
+    (void)n_tokens;
+    if (!c->has_changed && atomic_load(&c->is_refused)) {
+        c->has_changed = true;
+        hsdi_target_set_arm(c->b->target, 2);
+    }
+}
+
+static void a_worker_that_failed_gets_another_chance_with_other_settings(void **state)
+{
+    (void)state;
+    bench *b = bench_new(21);
+    raw_peer peer = {.manner = MANNER_FUSSY};
+    changer c = {.b = b};
+    rig_job job = {.end_token = -1, .on_token = change_when_refused, .user = &c};
+    bool is_used = false;
+    b->config.log = (hsdi_log){note_refusal, &c};
+    b->config.watch = &arms;
+    b->config.draft.tree = 12;
+    b->config.deadline_ms = b->config.first_deadline_ms = 50;
+    b->script.pass_us = 2000;
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    for (int i = 0; i < TRIES && !is_used; i++) { // the refusal may come with the last tokens
+        c.has_changed = false;
+        atomic_store(&c.is_refused, false);
+        hsdi_target_set_arm(b->target, 1);
+        bench_run(b, &job);
+        is_used = c.has_changed && b->out.stats.drafted > 0;
+    }
+    assert_true(is_used);
+    bench_close(b);
+    raw_stop(&peer);
+}
+
+static void a_worker_of_another_version_is_refused_in_mode_async(void **state)
+{
+    (void)state;
+    bench *b = bench_new(22);
+    raw_peer peer = {.manner = MANNER_REPLACED};
+    b->config.mode = HSD_MODE_ASYNC;
+    b->script.pass_us = 1000;
+    raw_start(&peer);
+    bench_open(b, peer.endpoint);
+    for (int i = 0; i < TRIES && hsdi_target_n_workers(b->target) > 0; i++) {
+        bench_run(b, NULL);
+    }
+    assert_int_equal(hsdi_target_n_workers(b->target), 0);
     bench_close(b);
     raw_stop(&peer);
 }
@@ -759,6 +913,9 @@ int main(void)
         cmocka_unit_test(a_worker_that_always_forgets_is_refused_in_the_end),
         cmocka_unit_test(a_worker_that_was_restarted_often_is_still_used),
         cmocka_unit_test(a_refused_worker_leaves_no_window_to_the_next_generation),
+        cmocka_unit_test(a_worker_that_returns_while_the_target_is_alone_waits),
+        cmocka_unit_test(a_worker_that_failed_gets_another_chance_with_other_settings),
+        cmocka_unit_test(a_worker_of_another_version_is_refused_in_mode_async),
         cmocka_unit_test(a_worker_answers_bad_messages_with_errors_and_lives),
         cmocka_unit_test(a_flood_of_wrong_messages_is_one_warning),
         cmocka_unit_test(two_sessions_share_one_worker),

@@ -323,6 +323,84 @@ static void a_streaming_draft_needs_fewer_calls(void **state)
     assert_true(streaming > 1.3 * plain);
 }
 
+/// Steps that go through a trail bring what it says, from the text that the seed counts.
+static void a_trail_is_followed(void **state)
+{
+    (void)state;
+    static imagined m;
+    imagined_init(&m, 1, 20e6, 0.3e6, 1e6, 0.9e6, 0.01e6);
+    hsdi_acceptance *a = &m.costs.acceptance;
+    for (int i = 0; i < 400; i++) { // the second text: never right
+        a->trail[i] = i == 200 ? ' ' : i > 200 ? '1' : i % 5 == 4 ? '2' : '0';
+    }
+    hsdi_acceptance_extend(a);
+    m.options.n_tokens = 200;
+    imagined_set(&m, HSD_MODE_SERIAL, 4, 8, 0);
+    hsdi_simulation came = imagined_run(&m);
+    assert_int_equal(came.stats.steps, 40);
+    assert_int_equal(came.stats.accepted, 160);
+    imagined_set(&m, HSD_MODE_ASYNC, 4, 8, 0);
+    came = imagined_run(&m); // a stretch, a rejection, a pass without a window
+    assert_true(came.stats.steps >= 79 && came.stats.steps <= 81);
+    m.options.seed = 1;
+    m.options.n_tokens = 190;
+    imagined_set(&m, HSD_MODE_SERIAL, 4, 8, 0);
+    came = imagined_run(&m);
+    assert_int_equal(came.stats.accepted, 0);
+}
+
+/// With stretches a draft that runs ahead is right more often than its shares alone say.
+static void async_keeps_what_goes_on(void **state)
+{
+    (void)state;
+    static imagined m;
+    imagined_init(&m, 1, 20e6, 0, 1e6, 0.9e6, 0);
+    m.options.n_tokens = 6000;
+    imagined_set(&m, HSD_MODE_ASYNC, 1, 8, 0);
+    for (int d = 0; d <= HSDI_COST_DEPTHS; d++) {
+        m.costs.acceptance.accept[d] = d <= 1 ? 0.3 : 0.7;
+    }
+    hsdi_simulation came = imagined_run(&m);
+    double got = (double)came.stats.n_tokens / (double)came.stats.steps;
+    assert_near(got, 1.259, 0.02, "tokens of a step"); // by hand: 0.63 + 0.37 * 1.7
+}
+
+static void passes_take_longer_behind_more_text(void **state)
+{
+    (void)state;
+    static imagined m;
+    imagined_init(&m, 1, 20e6, 0, 1e6, 0.9e6, 0);
+    hsdi_costs *c = &m.costs;
+    c->tables[0].n_past = 0;
+    hsdi_cost_table far = c->tables[0];
+    far.n_past = 1000;
+    far.fixed_ns += 10e6; // 10 us for each token of the text
+    c->tables[c->n_tables++] = far;
+    m.options.n_prompt = 100;
+    m.options.n_tokens = 200;
+    imagined_set(&m, HSD_MODE_AR, 0, 0, 0);
+    hsdi_simulation came = imagined_run(&m);
+    assert_near((double)came.stats.decode_ns, 200 * (20e6 + 10e3 * (99 + 99.5)), 1e-6, "time");
+}
+
+static void pairs_that_were_measured_in_turn_take_that(void **state)
+{
+    (void)state;
+    static imagined m;
+    imagined_init(&m, 1, 2e6, 0, 0.1e6, 0.1e6, 0);
+    m.costs.rendezvous = (hsdi_cost_rendezvous){.inproc_ns = 20e3, .serial_extra_ns = 50e3};
+    m.costs.turns[0] = (hsdi_cost_turn){0, 0, 1, 0, 120e3, 12e3};
+    m.costs.n_turns = 1;
+    m.options.n_tokens = 3000;
+    for (int window = 1; window <= 7; window += 3) {
+        imagined_set(&m, HSD_MODE_SERIAL, window, 8, 0);
+        hsdi_simulation came = imagined_run(&m);
+        double step_ns = (double)came.stats.decode_ns / (double)came.stats.steps;
+        assert_near(step_ns, 2e6 + window * 112e3 + 120e3, 0.01, "time of a step");
+        check_planner(&m, &came);
+    }
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
@@ -362,6 +440,10 @@ int main(void)
         cmocka_unit_test(slowdowns_links_and_workers_count),
         cmocka_unit_test(sixty_four_workers_take_part),
         cmocka_unit_test(a_streaming_draft_needs_fewer_calls),
+        cmocka_unit_test(a_trail_is_followed),
+        cmocka_unit_test(async_keeps_what_goes_on),
+        cmocka_unit_test(passes_take_longer_behind_more_text),
+        cmocka_unit_test(pairs_that_were_measured_in_turn_take_that),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests_name("simulator", tests, NULL, NULL);

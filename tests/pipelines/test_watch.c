@@ -12,6 +12,12 @@
 
 #include <cmocka.h>
 
+/// An arm that nothing is expected of.
+#define ARM(mode_, window_, tree_, roots_)                                                         \
+    {                                                                                              \
+        .mode = (mode_), .window = (window_), .tree = (tree_), .roots = (roots_)                   \
+    }
+
 enum { ALONE, SERIAL, MIRROR };
 
 /// A world: true step times and acceptance now, and what the planner believes of them.
@@ -54,7 +60,7 @@ static void begin(world *w, hsdi_watch *watch, int first)
     const hsdi_watch_config config = {
         .n_arms = 3,
         .first = first,
-        .arms = {{HSD_MODE_AR, 3, 3, 8}, {HSD_MODE_SERIAL, 3, 3, 8}, {HSD_MODE_MIRROR, 3, 3, 8}},
+        .arms = {ARM(HSD_MODE_AR, 3, 3, 8), ARM(HSD_MODE_SERIAL, 3, 3, 8), ARM(HSD_MODE_MIRROR, 3, 3, 8)},
         .accept = 0.6,
         .margin = 1.05,
         .predict = predict,

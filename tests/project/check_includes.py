@@ -49,7 +49,7 @@ LIBC = re.compile(
     r"stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|"
     r"tgmath|threads|time|uchar|wchar|wctype|dirent|malloc|dlfcn|fcntl|poll|pthread|sched|semaphore|"
     r"spawn|unistd|getopt|netdb|arpa/inet|netinet/(in|tcp)|"
-    r"sys/(auxv|eventfd|mman|random|resource|socket|stat|syscall|time|types|uio|un|utsname|wait)|"
+    r"sys/(auxv|eventfd|mman|prctl|random|resource|socket|stat|syscall|time|types|uio|un|utsname|wait)|"
     r"linux/(futex|perf_event))\.h")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:<([^>]+)>|"([^"]+)"|(\w+))')

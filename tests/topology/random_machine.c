@@ -104,6 +104,33 @@ static void make_acceptance(uint64_t *r, hsdi_acceptance *a)
     }
 }
 
+/// Of some pairs a text of tokens that were right in stretches.
+static void make_trail(uint64_t *r, hsdi_acceptance *a)
+{
+    double starts = random_real(r, 0.1, 0.9), goes_on = random_real(r, starts, 0.95);
+    bool is_right = false;
+    for (int i = 0; i < 300; i++) {
+        is_right = random_real(r, 0, 1) < (is_right ? goes_on : starts);
+        a->trail[i] = i == 150 ? ' ' : is_right ? '0' : '1';
+    }
+    hsdi_acceptance_extend(a);
+}
+
+/// What pairs take that were measured in turn.
+static void make_turns(uint64_t *r, hsdi_costs *c)
+{
+    for (int i = 0; i < c->n_tables; i++) {
+        for (int k = 0; k < c->n_tables; k++) {
+            const hsdi_cost_table *t = &c->tables[i], *d = &c->tables[k];
+            if (t->role == HSDI_COST_TARGET && d->role == HSDI_COST_DRAFT) {
+                c->turns[c->n_turns++] =
+                    (hsdi_cost_turn){t->i_device,  t->n_threads,        d->i_device,
+                                     d->n_threads, spread(r, 1e3, 1e6), spread(r, 1e2, 1e5)};
+            }
+        }
+    }
+}
+
 void random_make(uint64_t seed, int n_devices, random_case *out)
 {
     uint64_t state = seed * 77 + 5, *r = &state;
@@ -144,6 +171,10 @@ void random_make(uint64_t seed, int n_devices, random_case *out)
         if (random_int(r, 0, 4) == 0) {
             make_measured(r, c, m, i);
         }
+    }
+    make_turns(r, c);
+    if (random_int(r, 0, 2) == 0) {
+        make_trail(r, &c->acceptance);
     }
 }
 

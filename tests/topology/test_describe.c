@@ -5,7 +5,6 @@
 ///         changes nothing; the machine's own check refuses what no file can say.
 /// Does not prove: that a file's figures are those of the machine; texts that nobody thought of
 ///         (tests/fuzz/fuzz_topology.c).
-#include <locale.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "tests/comma_locale.h"
 #include "topology/describe.h"
 #include "topology/units.h"
 
@@ -359,19 +359,14 @@ static void odd_machines_survive_writing_and_reading(void **state)
 static void a_locale_with_decimal_commas_changes_nothing(void **state)
 {
     (void)state;
-    static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "nl_NL.UTF-8"};
-    const char *set = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !set; i++) {
-        set = setlocale(LC_ALL, names[i]);
-    }
-    if (!set) {
-        skip(); // none is installed
+    if (!comma_locale_set()) {
+        skip(); // localedef is not installed
     }
     hsdi_machine *m = read_file("examples/topology/laptop.yaml");
     assert_true(m->devices[hsdi_machine_find_device(m, "npu0")].int8_gops == 11500.0);
     expect_round_trip(m);
     free(m);
-    setlocale(LC_ALL, "C");
+    comma_locale_unset();
 }
 
 static void what_no_file_can_say_is_refused_by_the_check(void **state)

@@ -140,6 +140,49 @@ static void serial_drafts_then_verifies(void **state)
     is_near(predict(w, &x).tokens, 1.875 + 0.875 * 0.8);
 }
 
+static void who_takes_turns_needs_what_was_measured(void **state)
+{
+    world *w = *state;
+    small_world(w);
+    hsdi_plan_setting x = setting(HSD_MODE_SERIAL, 3);
+    w->costs.turns[0] = (hsdi_cost_turn){GPU, 0, CPU, 1, 40e3, 5e3};
+    w->costs.turns[1] = (hsdi_cost_turn){GPU, 0, CPU, 2, 1, 1}; // with other threads
+    w->costs.n_turns = 2;
+    is_near(predict(w, &x).total_ns, 1050e3 + 3 * 55e3 + 40e3);
+    is_near(predict(w, &x).messages_ns, 55e3);
+    x.mode = HSD_MODE_MIRROR; // does not take turns
+    double mirror = predict(w, &x).total_ns;
+    w->costs.n_turns = 0;
+    is_near(predict(w, &x).total_ns, mirror);
+    // Behind a window that was right (an eighth of them) the draft reads two tokens.
+    for (int i = 1; i < HSDI_COST_ROWS; i++) {
+        w->costs.tables[1].head_ns[i] += 8e3;
+    }
+    x.mode = HSD_MODE_SERIAL;
+    is_near(predict(w, &x).total_ns, 1050e3 + 3 * 50e3 + 7e3 + 11e3 + 0.125 * 8e3);
+}
+
+static void a_draft_that_was_right_goes_on_so(void **state)
+{
+    world *w = *state;
+    small_world(w);
+    hsdi_plan_setting x = setting(HSD_MODE_ASYNC, 1);
+    double even = predict(w, &x).tokens;
+    w->costs.acceptance.accept[1] = 0.3; // as often right on the whole: 0.3 / (1 - 0.7 + 0.3)
+    for (int d = 2; d <= HSDI_COST_DEPTHS; d++) {
+        w->costs.acceptance.accept[d] = 0.7;
+    }
+    assert_true(predict(w, &x).tokens > 1.04 * even);
+    // A trail counts for more than shares.
+    memset(w->costs.acceptance.trail, '0', 100);
+    hsdi_acceptance_extend(&w->costs.acceptance);
+    is_near(hsdi_acceptance_goes_on(&w->costs.acceptance), 1.0);
+    x = setting(HSD_MODE_SERIAL, 4);
+    is_near(predict(w, &x).tokens, 5.0);
+    hsdi_acceptance_forget(&w->costs.acceptance);
+    is_near(predict(w, &x).tokens, 1 + 0.3 * (1 + 0.7 * (1 + 0.7 * 1.7)));
+}
+
 static void a_hidden_draft_costs_mirror_only_its_misses_and_messages(void **state)
 {
     world *w = *state;
@@ -287,6 +330,79 @@ static void tables_are_read_between_their_entries(void **state)
     is_near(hsdi_acceptance_tokens(&a, 2), 1.9);
 }
 
+static void trails_are_steps_gone_through(void **state)
+{
+    (void)state;
+    static hsdi_acceptance a;
+    memset(&a, 0, sizeof a);
+    // Windows of two: 001, 1, 000, 1, and the rest is no step; of the second text: -, 1.
+    strcpy(a.trail, "0011000100 -100");
+    hsdi_acceptance_extend(&a);
+    is_near(a.chain[2], 10.0 / 6.0);
+    is_near(a.starts, 3.0 / 5.0);
+    is_near(a.goes_on, 5.0 / 7.0);
+    assert_true(hsdi_acceptance_is_trail(a.trail) && !hsdi_acceptance_is_trail("00x"));
+    is_near(hsdi_acceptance_tokens(&a, 2), a.chain[2]);
+    // Of five wrong tokens four were second, one was not listed.
+    is_near(hsdi_acceptance_siblings(&a, 4, 4), 0.8);
+    is_near(hsdi_acceptance_siblings(&a, 4, 2), 0.4);
+    is_near(hsdi_acceptance_siblings(&a, 2, 32), 0.8);
+}
+
+static void hits_lie_between_the_windows_that_were_seen(void **state)
+{
+    (void)state;
+    static hsdi_acceptance a;
+    memset(&a, 0, sizeof a);
+    for (int i = 0; i < HSDI_COST_ROWS; i++) {
+        a.own[i] = a.both[i] = 0.4;
+        a.brief_own[i] = a.brief_both[i] = 0.6;
+    }
+    is_near(hsdi_acceptance_coverage(&a, 2, 8, 0.0), 0.4); // windows are not known
+    a.window = 8;
+    is_near(hsdi_acceptance_coverage(&a, 2, 8, 0.0), 0.4);
+    a.brief_window = 2;
+    is_near(hsdi_acceptance_coverage(&a, 1, 8, 0.0), 0.6);
+    is_near(hsdi_acceptance_coverage(&a, 2, 8, 0.5), 0.6);
+    is_near(hsdi_acceptance_coverage(&a, 5, 8, 0.5), 0.5);
+    is_near(hsdi_acceptance_coverage(&a, 16, 8, 0.0), 0.4);
+}
+
+static void costs_lie_between_the_contexts_that_were_measured(void **state)
+{
+    world *w = *state;
+    small_world(w);
+    hsdi_costs *c = &w->costs;
+    c->tables[0].n_past = 16;
+    hsdi_cost_table far = c->tables[0], got;
+    far.n_past = 116;
+    far.layer_ns[0] = 200e3;
+    c->tables[c->n_tables++] = far;
+    assert_true(hsdi_cost_find_at(c, HSDI_COST_TARGET, GPU, 0, 66, &got));
+    is_near(got.layer_ns[0], 150e3);
+    is_near(got.layer_ns[1], 100e3);
+    assert_true(hsdi_cost_find_at(c, HSDI_COST_TARGET, GPU, 0, 216, &got));
+    is_near(got.layer_ns[0], 300e3);
+    assert_true(hsdi_cost_find_at(c, HSDI_COST_TARGET, GPU, 0, 0, &got));
+    is_near(got.layer_ns[0], 100e3); // shorter than any: that
+    assert_false(hsdi_cost_find_at(c, HSDI_COST_TARGET, GPU, 1, 0, &got));
+    c->tables[2].layer_ns[0] = 50e3; // noise: nothing gets quicker with a longer text
+    assert_true(hsdi_cost_find_at(c, HSDI_COST_TARGET, GPU, 0, 216, &got));
+    is_near(got.layer_ns[0], 100e3);
+    c->tables[2].layer_ns[0] = 200e3;
+    far = c->tables[1]; // in any order, the middle one last
+    c->tables[1] = c->tables[2];
+    c->tables[2] = far;
+    far = c->tables[0];
+    far.n_past = 66;
+    far.layer_ns[0] = 110e3;
+    c->tables[c->n_tables++] = far;
+    hsdi_costs_settle(c, 91);
+    assert_int_equal(c->n_tables, 2);
+    is_near(hsdi_cost_find(c, HSDI_COST_TARGET, GPU, 0)->layer_ns[0], 155e3);
+    is_near(hsdi_cost_find(c, HSDI_COST_DRAFT, CPU, 1)->layer_ns[0], 20e3);
+}
+
 static void estimates_take_the_longer_of_bytes_and_operations(void **state)
 {
     world *w = *state;
@@ -411,6 +527,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_target_alone_is_a_pass_of_one_row),
         cmocka_unit_test(serial_drafts_then_verifies),
+        cmocka_unit_test(who_takes_turns_needs_what_was_measured),
+        cmocka_unit_test(a_draft_that_was_right_goes_on_so),
+        cmocka_unit_test(trails_are_steps_gone_through),
+        cmocka_unit_test(hits_lie_between_the_windows_that_were_seen),
+        cmocka_unit_test(costs_lie_between_the_contexts_that_were_measured),
         cmocka_unit_test(a_hidden_draft_costs_mirror_only_its_misses_and_messages),
         cmocka_unit_test(what_a_draft_has_not_finished_is_waited_for),
         cmocka_unit_test(both_sides_slow_each_other_while_both_compute),

@@ -226,6 +226,12 @@ static void reverse(const random_case *from, random_case *to)
         *t = from->costs.tables[i];
         t->i_device = a->n_devices - 1 - t->i_device;
     }
+    for (int i = 0; i < from->costs.n_turns; i++) {
+        hsdi_cost_turn *t = &to->costs.turns[from->costs.n_turns - 1 - i];
+        *t = from->costs.turns[i];
+        t->i_target = a->n_devices - 1 - t->i_target;
+        t->i_draft = a->n_devices - 1 - t->i_draft;
+    }
 }
 
 static void the_order_of_devices_means_nothing(void **state)

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "tests/comma_locale.h"
 #include "topology/describe.h"
 #include "topology/discover.h"
 #include "topology/join.h"
@@ -270,6 +271,33 @@ static void links_of_any_pair_of_hosts_are_drawn(void **state)
     free(m);
 }
 
+static void a_locale_with_decimal_commas_changes_no_text(void **state)
+{
+    (void)state;
+    hsd_status (*const prints[])(const hsdi_machine *, char **, hsd_error *) = {
+        hsdi_print_json, hsdi_print_picture, hsdi_print_tree};
+    char *texts[2][3];
+    hsd_error err;
+    hsdi_machine *m = open_machine("examples/topology/hosts.yaml");
+    m->devices[0].read_gbps = 1234.5;
+    for (int i = 0; i < 2; i++) {
+        if (i == 1 && !comma_locale_set()) {
+            skip(); // localedef is not installed
+        }
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(prints[k](m, &texts[i][k], &err), HSD_OK);
+        }
+    }
+    comma_locale_unset();
+    assert_non_null(strstr(texts[0][0], "1234.5"));
+    for (int k = 0; k < 3; k++) {
+        assert_string_equal(texts[0][k], texts[1][k]);
+        free(texts[0][k]);
+        free(texts[1][k]);
+    }
+    free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +307,7 @@ int main(void)
         cmocka_unit_test(texts_that_are_markup_are_escaped),
         cmocka_unit_test(json_has_the_numbers),
         cmocka_unit_test(links_of_any_pair_of_hosts_are_drawn),
+        cmocka_unit_test(a_locale_with_decimal_commas_changes_no_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,8 +3,10 @@
 ///           hold, under one device; tables come out with a machine's indices, by name or id, and
 ///           those of devices that it lacks stay out; an unknown key, a wrong type, a missing
 ///           field, a number that makes no sense and a device that is not listed are refused with
-///           the line; a file that is not there is an error with its path.
+///           the line; a file that is not there is an error with its path; a locale with decimal
+///           commas changes nothing; a pipe is read as a file is.
 /// Does not prove: that any text is refused or read without harm (tests/fuzz/fuzz_profile.c).
+#include "tests/comma_locale.h"
 #include "topology/profile.h"
 
 #include <setjmp.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -53,16 +56,23 @@ static hsdi_profile *make(void)
     p->costs.n_slowdowns = 1;
     p->costs.slowdowns[0] = (hsdi_cost_slowdown){HSDI_COST_TARGET, 0, 2, 1, 0, 1.25};
     p->slowdown_ranges[0] = (hsdi_profile_range){1.125, 1.5};
+    p->costs.n_turns = 1;
+    p->costs.turns[0] = (hsdi_cost_turn){0, 2, 1, 0, 1e5 / 3.0, 2500.0};
     p->costs.rendezvous = (hsdi_cost_rendezvous){1e4, 2e4, 3e4, 4e4};
     p->costs.acceptance = (hsdi_acceptance){.accept = {0, 0.75, 0.5, 0.25},
                                             .ngram_accept = 0.125,
                                             .own = {0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1},
                                             .both = {0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1},
                                             .exit_part = 0.5,
-                                            .n_seen = 100};
+                                            .n_seen = 100,
+                                            .window = 8,
+                                            .brief_window = 2,
+                                            .brief_own = {0.6, 0.7, 0.8, 0.9, 0.9, 0.95, 1},
+                                            .brief_both = {0.6, 0.7, 0.8, 0.9, 0.9, 0.95, 1},
+                                            .trail = "0010-7 00"};
     p->n_passes = 1;
     p->passes[0] = (hsdi_profile_pass){
-        HSDI_COST_DRAFT, HSDI_PART_ROLLOUT, 1, 1, 4, 7, 128, 11, 1000.5, 900.25, 1100.125};
+        HSDI_COST_DRAFT, HSDI_PART_ROLLOUT, 1, 1, 4, 7, 128, 11, 1000.5, 900.25, 1100.125, 1010.0};
     return p;
 }
 
@@ -95,6 +105,8 @@ static void a_profile_survives_the_file(void **state)
     assert_memory_equal(&before->costs.acceptance, &after->costs.acceptance,
                         sizeof before->costs.acceptance);
     assert_memory_equal(&before->passes[0], &after->passes[0], sizeof before->passes[0]);
+    assert_memory_equal(&before->costs.turns[0], &after->costs.turns[0],
+                        sizeof before->costs.turns[0]);
     assert_string_equal(before->machine_name, after->machine_name);
     assert_string_equal(before->devices[1].failure, after->devices[1].failure);
     assert_true(before->machine == after->machine);
@@ -107,6 +119,51 @@ static void a_profile_survives_the_file(void **state)
     hsdi_profile_free(&before);
     hsdi_profile_free(&after);
     assert_null(after);
+}
+
+static void a_locale_with_decimal_commas_changes_no_file(void **state)
+{
+    (void)state;
+    hsdi_profile *before = make(), *after = NULL;
+    hsd_error err = {0};
+    char *text = print(before);
+    if (!comma_locale_set()) {
+        skip(); // localedef is not installed
+    }
+    char *there = print(before);
+    assert_string_equal(text, there);
+    if (hsdi_profile_parse(text, strlen(text), "p", &after, &err) != HSD_OK) {
+        fail_msg("line %d: %s\n%s", (int)err.line, err.message, text);
+    }
+    assert_true(after->costs.tables[0].fixed_ns == 0.1);
+    comma_locale_unset();
+    free(text);
+    free(there);
+    hsdi_profile_free(&before);
+    hsdi_profile_free(&after);
+}
+
+static void a_profile_may_come_through_a_pipe(void **state)
+{
+    (void)state;
+    hsdi_profile *before = make(), *after = NULL;
+    char *text = print(before), path[32];
+    int ends[2];
+    hsd_error err = {0};
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], text, strlen(text)), strlen(text)); // a pipe takes as much
+    close(ends[1]);
+    snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+    if (hsdi_profile_read(path, &after, &err) != HSD_OK) {
+        fail_msg("%s", err.message);
+    }
+    char *again = print(after);
+    assert_string_equal(text, again);
+    close(ends[0]);
+    free(text);
+    free(again);
+    hsdi_profile_free(&before);
+    hsdi_profile_free(&after);
 }
 
 static void joined_profiles_hold_what_both_hold(void **state)
@@ -128,6 +185,8 @@ static void joined_profiles_hold_what_both_hold(void **state)
     assert_int_equal(all->n_passes, 2);
     assert_int_equal(all->passes[1].i_device, 0);
     assert_int_equal(all->costs.n_slowdowns, 2);
+    assert_int_equal(all->costs.n_turns, 2);
+    assert_int_equal(all->costs.turns[1].i_target, 1); // of a device that is the second here
     assert_true(all->slowdown_ranges[1].low == 1.125);
     assert_true(all->machine == 0xfedcba9876543210u);
     hsdi_profile_free(&all);
@@ -151,12 +210,16 @@ static void tables_come_out_with_a_machines_indices(void **state)
     assert_int_equal(costs->n_tables, 1);
     assert_int_equal(costs->tables[0].i_device, 2);
     assert_int_equal(costs->n_slowdowns, 0);
+    assert_int_equal(costs->n_turns, 0);
     strcpy(machine->devices[1].name, "the cores");
     strcpy(machine->devices[1].id, "cpu");
     assert_int_equal(hsdi_profile_costs(p, machine, costs), 2);
     assert_int_equal(costs->n_tables, 2);
     assert_int_equal(costs->tables[0].i_device, 1);
     assert_int_equal(costs->slowdowns[0].i_beside, 2);
+    assert_int_equal(costs->turns[0].i_target, 1);
+    assert_int_equal(costs->turns[0].i_draft, 2);
+    assert_true(costs->acceptance.chain[1] > 1.0); // the trail was evaluated
     hsdi_profile_free(&p);
     free(machine);
     free(costs);
@@ -213,6 +276,8 @@ static void what_makes_no_sense_is_refused_with_its_line(void **state)
         {"factor: 1.25", "factor: 0.25", "below 1"},
         {"ngram: 1.2500000000000000e-01", "ngram: 9.25", "not in 0..1"},
         {"times: 11", "times: 0", "negative or zero"},
+        {"call_ns: 2.5", "call_ns: -2.5", "negative or not finite"},
+        {"trail: 0010-7 00", "trail: 0010-7 x0", "other characters"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         hsd_error err = refusal_of(cases[i].from, cases[i].to);
@@ -220,6 +285,28 @@ static void what_makes_no_sense_is_refused_with_its_line(void **state)
             fail_msg("%s: %s", cases[i].to, err.message);
         }
     }
+}
+
+/// Profiles of before there were turns and trails.
+static void older_profiles_are_read(void **state)
+{
+    (void)state;
+    hsdi_profile *before = make(), *after = NULL;
+    before->costs.n_turns = 0;
+    before->costs.acceptance.trail[0] = 0;
+    char *text = print(before);
+    char *turns = strstr(text, "turns: []\n"); // an empty list is written
+    if (turns) {
+        memmove(turns, turns + 10, strlen(turns + 10) + 1);
+    }
+    assert_null(strstr(text, "trail"));
+    assert_null(strstr(text, "turns"));
+    assert_int_equal(hsdi_profile_parse(text, strlen(text), "p", &after, NULL), HSD_OK);
+    assert_int_equal(after->costs.n_turns, 0);
+    assert_int_equal(after->costs.acceptance.trail[0], 0);
+    free(text);
+    hsdi_profile_free(&before);
+    hsdi_profile_free(&after);
 }
 
 static void texts_that_are_no_profile_are_refused(void **state)
@@ -243,9 +330,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_profile_survives_the_file),
+        cmocka_unit_test(a_locale_with_decimal_commas_changes_no_file),
+        cmocka_unit_test(a_profile_may_come_through_a_pipe),
         cmocka_unit_test(joined_profiles_hold_what_both_hold),
         cmocka_unit_test(tables_come_out_with_a_machines_indices),
         cmocka_unit_test(what_makes_no_sense_is_refused_with_its_line),
+        cmocka_unit_test(older_profiles_are_read),
         cmocka_unit_test(texts_that_are_no_profile_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
