@@ -272,7 +272,6 @@ static hsd_status load_near(const hsdi_place *place, int cpu, hsdi_loaded *loade
     return status;
 }
 
-
 static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
 {
     char *target = malloc(2 * HSDI_PATH_MAX);

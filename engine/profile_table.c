@@ -22,6 +22,14 @@ static void where(const hsdi_profile *p, int i_device, int n_threads, char *out,
     }
 }
 
+/// "cpu, 2 threads, behind 128".
+static void where_and_when(const hsdi_profile *p, const hsdi_cost_table *t, char *out, size_t cap)
+{
+    char place[96];
+    where(p, t->i_device, t->n_threads, place, sizeof place);
+    snprintf(out, cap, "%.80s, behind %d", place, t->n_past);
+}
+
 /// The whole pass or rollout that was measured for a row count; NULL: none.
 static const hsdi_profile_pass *whole_of(const hsdi_profile *p, const hsdi_cost_table *t,
                                          hsdi_profile_part part, int n_rows)
@@ -29,7 +37,8 @@ static const hsdi_profile_pass *whole_of(const hsdi_profile *p, const hsdi_cost_
     for (int i = 0; i < p->n_passes; i++) {
         const hsdi_profile_pass *pass = &p->passes[i];
         if (pass->role == t->role && pass->i_device == t->i_device &&
-            pass->n_threads == t->n_threads && pass->part == part && pass->n_rows == n_rows) {
+            pass->n_threads == t->n_threads && pass->n_past == t->n_past && pass->part == part &&
+            pass->n_rows == n_rows) {
             return pass;
         }
     }
@@ -38,18 +47,20 @@ static const hsdi_profile_pass *whole_of(const hsdi_profile *p, const hsdi_cost_
 
 static void put_passes(FILE *file, const hsdi_profile *p)
 {
-    char place[96];
-    fprintf(file,
-            "Whole passes, ms (and half of the range between the quartiles), by rows\n"
-            "%-34s",
-            "");
+    char place[112];
+    fprintf(
+        file,
+        "Whole passes, ms (and half of the range between the quartiles), by rows, behind so many "
+        "tokens\n"
+        "%-42s",
+        "");
     for (int i = 0; i < HSDI_COST_ROWS; i++) {
         fprintf(file, " %15d", hsdi_cost_row_counts[i]);
     }
     for (int k = 0; k < p->costs.n_tables; k++) {
         const hsdi_cost_table *t = &p->costs.tables[k];
-        where(p, t->i_device, t->n_threads, place, sizeof place);
-        fprintf(file, "\n%-6s on %-24.24s", role_of(t->role), place);
+        where_and_when(p, t, place, sizeof place);
+        fprintf(file, "\n%-6s on %-32.32s", role_of(t->role), place);
         for (int i = 0; i < HSDI_COST_ROWS; i++) {
             const hsdi_profile_pass *pass =
                 whole_of(p, t, HSDI_PART_WHOLE, hsdi_cost_row_counts[i]);
@@ -66,14 +77,14 @@ static void put_passes(FILE *file, const hsdi_profile *p)
 
 static void put_tables(FILE *file, const hsdi_profile *p)
 {
-    char place[96];
+    char place[112];
     fprintf(file, "What that is made of, us: fixed; one layer and the head, for 1, 8 and 64 rows "
                   "(~: beyond what was measured)\n");
     for (int k = 0; k < p->costs.n_tables; k++) {
         const hsdi_cost_table *t = &p->costs.tables[k];
         bool is_all = whole_of(p, t, HSDI_PART_WHOLE, 64) != NULL;
-        where(p, t->i_device, t->n_threads, place, sizeof place);
-        fprintf(file, "%-6s on %-24.24s %8.1f; %8.1f %8.1f %s%.1f; %8.1f %8.1f %s%.1f\n",
+        where_and_when(p, t, place, sizeof place);
+        fprintf(file, "%-6s on %-32.32s %8.1f; %8.1f %8.1f %s%.1f; %8.1f %8.1f %s%.1f\n",
                 role_of(t->role), place, t->fixed_ns * 1e-3, t->layer_ns[0] * 1e-3,
                 t->layer_ns[3] * 1e-3, is_all ? "" : "~", t->layer_ns[6] * 1e-3,
                 t->head_ns[0] * 1e-3, t->head_ns[3] * 1e-3, is_all ? "" : "~",

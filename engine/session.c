@@ -661,7 +661,7 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
         .roots = !is_mirror    ? 0
                  : is_watching ? t.roots
                                : o->roots,
-        .exit_layer = is_watching                                             ? t.exit_layer
+        .exit_layer = is_watching                                          ? t.exit_layer
                       : is_mirror || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer
                                                                            : 0,
         .n_threads = session->n_target_threads,

@@ -4,6 +4,8 @@
 /// do steps that bring much.
 #include "topology/costs.h"
 
+#include "topology/extremes.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -111,7 +113,7 @@ static double exit_gain(double part)
         i++;
     }
     double t = (part - at[i - 1]) / (at[i] - at[i - 1]);
-    return gain[i - 1] + (gain[i] - gain[i - 1]) * fmin(fmax(t, 0.0), 1.0);
+    return gain[i - 1] + (gain[i] - gain[i - 1]) * hsdi_smaller(hsdi_larger(t, 0.0), 1.0);
 }
 
 void hsdi_acceptance_roots(const hsdi_acceptance *a, int window, double own[HSDI_COST_ROWS],
@@ -132,7 +134,7 @@ double hsdi_acceptance_siblings(const hsdi_acceptance *a, int window, int n_more
     if (!(a->places[HSDI_TRAIL_PLACES - 1] > 0.0)) {
         return hsdi_acceptance_coverage(a, window, n_more, 0.0);
     }
-    double n = fmin((double)n_more / window, HSDI_TRAIL_PLACES - 1.0);
+    double n = hsdi_smaller((double)n_more / window, HSDI_TRAIL_PLACES - 1.0);
     int i = (int)n < HSDI_TRAIL_PLACES - 1 ? (int)n : HSDI_TRAIL_PLACES - 2;
     return a->places[i] + (a->places[i + 1] - a->places[i]) * (n - i);
 }
@@ -146,17 +148,17 @@ double hsdi_acceptance_coverage(const hsdi_acceptance *a, int window, double n_r
         return 0.0;
     }
     hsdi_acceptance_roots(a, window, own_at, both_at);
-    double own = fmin(hsdi_cost_at(own_at, fmin(n_roots, 64.0)), most);
+    double own = hsdi_smaller(hsdi_cost_at(own_at, hsdi_smaller(n_roots, 64.0)), most);
     if (n_roots < 1.0) {
         own *= n_roots;
     }
     if (exit_part <= 0.0) {
         return own;
     }
-    double both = hsdi_cost_at(both_at, fmin(fmax(n_roots, 1.0), 64.0));
+    double both = hsdi_cost_at(both_at, hsdi_smaller(hsdi_larger(n_roots, 1.0), 64.0));
     double seen = exit_gain(a->exit_part > 0.0 ? a->exit_part : 0.5);
-    double more = fmax(0.0, both - own) * exit_gain(exit_part) / fmax(seen, 0.1);
-    return fmin(own + more, fmax(own, most));
+    double more = hsdi_larger(0.0, both - own) * exit_gain(exit_part) / hsdi_larger(seen, 0.1);
+    return hsdi_smaller(own + more, hsdi_larger(own, most));
 }
 
 void hsdi_acceptance_forget(hsdi_acceptance *a)

@@ -5,6 +5,7 @@
 #include "topology/costs.h"
 
 #include "base/error.h"
+#include "topology/extremes.h"
 
 #include <math.h>
 
@@ -65,13 +66,13 @@ const hsdi_cost_table *hsdi_cost_find(const hsdi_costs *costs, hsdi_cost_role ro
 /// `part` of the way from one context to another; downwards no time goes.
 static double between(double near, double far, double part)
 {
-    return near + part * (part > 1.0 ? fmax(far - near, 0.0) : far - near);
+    return near + part * (part > 1.0 ? hsdi_larger(far - near, 0.0) : far - near);
 }
 
 static void blend(const hsdi_cost_table *near, const hsdi_cost_table *far, double n_past,
                   hsdi_cost_table *out)
 {
-    double part = fmax(0.0, (n_past - near->n_past) / (far->n_past - near->n_past));
+    double part = hsdi_larger(0.0, (n_past - near->n_past) / (far->n_past - near->n_past));
     hsdi_cost_table t = *near;
     t.n_past = (int)n_past;
     t.is_measured = near->is_measured && far->is_measured;
@@ -184,7 +185,7 @@ double hsdi_cost_slowdown_of(const hsdi_machine *machine, const hsdi_costs *cost
         return shared_chip;
     }
     double crowd = (double)(table->n_threads + beside->n_threads) / a->n_units;
-    return fmax(crowd, memory);
+    return hsdi_larger(crowd, memory);
 }
 
 /// Rates of a device with a number of threads, in units and bytes per nanosecond; 0: not known.
@@ -194,12 +195,12 @@ typedef struct rates {
 
 static rates rates_of(const hsdi_machine_device *d, const hsdi_cost_model *model, int n_threads)
 {
-    double ops = d->type == HSDI_DEVICE_CPU ? d->f32_gops : fmax(d->f16_gops, d->f32_gops);
+    double ops = d->type == HSDI_DEVICE_CPU ? d->f32_gops : hsdi_larger(d->f16_gops, d->f32_gops);
     rates r = {d->read_gbps, model->weights_are_int8 && d->int8_gops > ops ? d->int8_gops : ops};
     if (n_threads > 0 && d->n_units > 0) {
-        double part = fmin(1.0, (double)n_threads / d->n_units);
+        double part = hsdi_smaller(1.0, (double)n_threads / d->n_units);
         r.ops *= part;
-        r.bytes *= fmin(1.0, part / cores_to_fill);
+        r.bytes *= hsdi_smaller(1.0, part / cores_to_fill);
     }
     return r;
 }
@@ -208,7 +209,7 @@ static double longest(const rates *r, double bytes, double ops)
 {
     double by_bytes = r->bytes > 0.0 ? bytes / r->bytes : 0.0;
     double by_ops = r->ops > 0.0 ? ops / r->ops : 0.0;
-    return fmax(by_bytes, by_ops);
+    return hsdi_larger(by_bytes, by_ops);
 }
 
 static bool add_estimate(const hsdi_machine *machine, hsdi_costs *costs, hsdi_cost_role role,
@@ -225,7 +226,7 @@ static bool add_estimate(const hsdi_machine *machine, hsdi_costs *costs, hsdi_co
     }
     hsdi_cost_table *t = &costs->tables[costs->n_tables++];
     *t = (hsdi_cost_table){.role = role, .i_device = i_device, .n_threads = n_threads};
-    t->fixed_ns = fmax(d->launch_ns, least_launch_ns);
+    t->fixed_ns = hsdi_larger(d->launch_ns, least_launch_ns);
     for (int i = 0; i < HSDI_COST_ROWS; i++) {
         double n = hsdi_cost_row_counts[i];
         t->layer_ns[i] = longest(&r, (double)model->layer_bytes, n * model->layer_ops);

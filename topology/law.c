@@ -7,6 +7,7 @@
 #include "topology/law.h"
 
 #include "base/error.h"
+#include "topology/extremes.h"
 
 #include <math.h>
 #include <string.h>
@@ -81,8 +82,8 @@ static void add_way(hsdi_law *law, const hsdi_plan_setting *s, int i)
             far = d.latency_ns + (d.gbps > 0.0 ? bytes / d.gbps : 0.0);
         }
     }
-    law->rendezvous_ns = fmax(law->rendezvous_ns, software);
-    law->far_ns = fmax(law->far_ns, far);
+    law->rendezvous_ns = hsdi_larger(law->rendezvous_ns, software);
+    law->far_ns = hsdi_larger(law->far_ns, far);
 }
 
 /// Bandwidth of a memory that an estimated target and an estimated draft both read. Measured
@@ -95,7 +96,7 @@ static double shared_gbps(const hsdi_law *law, const hsdi_cost_table *draft)
     bool b_hosts = b->type == HSDI_DEVICE_CPU || b->memory_bytes == 0;
     bool is_known = law->last->is_measured || draft->is_measured;
     return a->i_host == b->i_host && a_hosts && b_hosts && !is_known
-               ? fmax(a->read_gbps, b->read_gbps)
+               ? hsdi_larger(a->read_gbps, b->read_gbps)
                : 0.0;
 }
 
@@ -117,15 +118,18 @@ static hsd_status add_draft(hsdi_law *law, const hsdi_plan_setting *s, int i, hs
     law->draft[law->n_drafts] = t;
     double most = 0.0; // more rows never count as less time: a table may have noise
     for (int k = 0; k < HSDI_COST_ROWS; k++) {
-        most = fmax(most,
-                    hsdi_cost_pass(t, law->costs->draft.n_layers, true, hsdi_cost_row_counts[k]));
+        most = hsdi_larger(
+            most, hsdi_cost_pass(t, law->costs->draft.n_layers, true, hsdi_cost_row_counts[k]));
         law->draft_ns[law->n_drafts][k] = most;
     }
-    law->draft_slow[law->n_drafts++] = fmax(hsdi_cost_slowdown_of(m, law->costs, t, law->first),
-                                            hsdi_cost_slowdown_of(m, law->costs, t, law->last));
-    law->target_slow = fmax(law->target_slow, hsdi_cost_slowdown_of(m, law->costs, law->last, t));
-    law->target_slow = fmax(law->target_slow, hsdi_cost_slowdown_of(m, law->costs, law->first, t));
-    law->shared_gbps = fmax(law->shared_gbps, shared_gbps(law, t));
+    law->draft_slow[law->n_drafts++] =
+        hsdi_larger(hsdi_cost_slowdown_of(m, law->costs, t, law->first),
+                    hsdi_cost_slowdown_of(m, law->costs, t, law->last));
+    law->target_slow =
+        hsdi_larger(law->target_slow, hsdi_cost_slowdown_of(m, law->costs, law->last, t));
+    law->target_slow =
+        hsdi_larger(law->target_slow, hsdi_cost_slowdown_of(m, law->costs, law->first, t));
+    law->shared_gbps = hsdi_larger(law->shared_gbps, shared_gbps(law, t));
     law->is_alike &= t == law->draft[0];
     law->is_estimated |= !t->is_measured;
     return HSD_OK;
@@ -188,7 +192,7 @@ hsd_status hsdi_law_open(const hsdi_machine *machine, const hsdi_costs *costs,
 /// More rows never count as less time: a table may have noise.
 static double at_least(const double *table, double n_rows)
 {
-    return fmax(table[0], hsdi_cost_at(table, n_rows));
+    return hsdi_larger(table[0], hsdi_cost_at(table, n_rows));
 }
 
 static double pass_of(const hsdi_cost_table *t, int n_layers, bool head, double n_rows)
@@ -243,7 +247,7 @@ static double draft_one(const hsdi_law *law, bool quickest, bool in_loop)
     double best = quickest ? INFINITY : 0.0;
     for (int i = 0; i < law->n_drafts; i++) {
         double ns = draft_pass(law, i, 1.0) * (in_loop ? law->draft_slow[i] : 1.0);
-        best = quickest ? fmin(best, ns) : fmax(best, ns);
+        best = quickest ? hsdi_smaller(best, ns) : hsdi_larger(best, ns);
     }
     return law->n_drafts > 0 ? best : law->lookup_ns;
 }
@@ -261,8 +265,9 @@ static double rows_within(const hsdi_law *law, int i, double ns)
         k++;
     }
     double low = hsdi_cost_row_counts[k - 1], high = hsdi_cost_row_counts[k];
-    return t[k] > t[k - 1] ? fmin(64.0, low + (high - low) * (ns - t[k - 1]) / (t[k] - t[k - 1]))
-                           : high;
+    return t[k] > t[k - 1]
+               ? hsdi_smaller(64.0, low + (high - low) * (ns - t[k - 1]) / (t[k] - t[k - 1]))
+               : high;
 }
 
 /// All roots in one call of each worker, shared so that all end together, beside the target.
@@ -270,11 +275,11 @@ static double find_call(const hsdi_law *law, double n_roots)
 {
     double low = 0.0, high = 0.0, slow = 1.0;
     for (int i = 0; i < law->n_drafts; i++) {
-        slow = fmax(slow, law->draft_slow[i]);
-        high = fmax(high, draft_pass(law, i, n_roots) * law->draft_slow[i]);
+        slow = hsdi_larger(slow, law->draft_slow[i]);
+        high = hsdi_larger(high, draft_pass(law, i, n_roots) * law->draft_slow[i]);
     }
     if (law->is_alike) {
-        return draft_pass(law, 0, fmax(1.0, n_roots / law->n_drafts)) * slow;
+        return draft_pass(law, 0, hsdi_larger(1.0, n_roots / law->n_drafts)) * slow;
     }
     for (int k = 0; k < 24; k++) {
         double middle = 0.5 * (low + high), n = 0.0;
@@ -284,7 +289,7 @@ static double find_call(const hsdi_law *law, double n_roots)
         low = n < n_roots ? middle : low;
         high = n < n_roots ? high : middle;
     }
-    return fmax(high, draft_one(law, false, true)); // nobody has less than a row
+    return hsdi_larger(high, draft_one(law, false, true)); // nobody has less than a row
 }
 
 /// The same, remembered: a search asks for few numbers of roots and many windows.
@@ -334,7 +339,7 @@ double hsdi_law_most_tokens(const hsdi_law *law, const hsdi_plan_setting *s)
             reach *= hsdi_acceptance_goes_on(a); // windows behind tokens that were right
             ahead += reach;
         }
-        tokens = fmax(tokens, ahead);
+        tokens = hsdi_larger(tokens, ahead);
     }
     return tokens;
 }
@@ -347,7 +352,7 @@ static int rows_of(const hsdi_plan_setting *s, int n)
 /// Time that the pass `alone` takes beside drafts that compute `draft` (each alone).
 static double beside(const hsdi_law *law, double alone, double draft)
 {
-    return fmin(alone * law->target_slow, alone + draft * (1.0 - 1.0 / law->target_slow));
+    return hsdi_smaller(alone * law->target_slow, alone + draft * (1.0 - 1.0 / law->target_slow));
 }
 
 /// Estimated models on one memory: it moves all their bytes within the step.
@@ -385,7 +390,7 @@ static void step_serial(const hsdi_law *law, const hsdi_plan_setting *s, hsdi_pl
     out->messages_ns = assumed;
     for (int i = 0; i < law->n_drafts; i++) {
         // Behind a window that was right the draft has two tokens to read.
-        double more = fmax(0.0, draft_pass(law, i, 2.0) - draft_pass(law, i, 1.0));
+        double more = hsdi_larger(0.0, draft_pass(law, i, 2.0) - draft_pass(law, i, 1.0));
         double calls = s->window * draft_pass(law, i, rows) + whole_of(law, s) * more;
         const hsdi_cost_turn *turn =
             s->i_worker[i] < 0 ? hsdi_cost_turn_of(law->costs, law->last, law->draft[i]) : NULL;
@@ -423,14 +428,15 @@ static void mirror_case(const hsdi_law *law, const hsdi_plan_setting *s, const m
     double pass = beside(law, alone, d->work), part = pass / alone;
     // Behind WINDOW the draft goes on at once: the way to the target and back is its time too.
     double room = pass + 2.0 * law->far_ns;
-    double own = fmax(0.0, s->window - fmax(0.0, room - d->glue) / d->call) * d->one;
-    double proxy = fmax(0.0, s->window - suffix * part / d->call) * d->one;
-    double late = fmin(0.5 * d->call, fmax(0.0, d->glue + s->window * d->call - room));
+    double own = hsdi_larger(0.0, s->window - hsdi_larger(0.0, room - d->glue) / d->call) * d->one;
+    double proxy = hsdi_larger(0.0, s->window - suffix * part / d->call) * d->one;
+    double late =
+        hsdi_smaller(0.5 * d->call, hsdi_larger(0.0, d->glue + s->window * d->call - room));
     int n_fresh = (s->window + 1) / 2;
     double fresh = late + n_fresh * d->one;
     double p_proxy = d->p_hit - d->p_own;
     double floor_ns = memory_ns(law, s->window + 1.0) - pass;
-    double waits = fmax(fmax(0.0, floor_ns), d->p_own * own + p_proxy * proxy);
+    double waits = hsdi_larger(hsdi_larger(0.0, floor_ns), d->p_own * own + p_proxy * proxy);
     *out = (hsdi_plan_step){.prefix_ns = prefix * part,
                             .exit_ns = head * part,
                             .suffix_ns = suffix * part,
@@ -439,7 +445,7 @@ static void mirror_case(const hsdi_law *law, const hsdi_plan_setting *s, const m
                             .miss_ns = (1.0 - d->p_hit) * fresh,
                             .tokens = tokens_of(law, s, n)};
     out->total_ns = pass + out->exposed_ns + out->messages_ns + out->miss_ns;
-    out->latency_ns = pass + out->messages_ns + (d->p_hit < 0.95 ? fresh : fmax(own, proxy));
+    out->latency_ns = pass + out->messages_ns + (d->p_hit < 0.95 ? fresh : hsdi_larger(own, proxy));
 }
 
 static double mix(double a, double b, double part)
@@ -457,7 +463,7 @@ static mirror mirror_of(hsdi_law *law, const hsdi_plan_setting *s)
     d.p_hit = hsdi_acceptance_coverage(a, s->window, s->roots, exit_part);
     d.p_own =
         s->exit_layer > 0 ? hsdi_acceptance_coverage(a, s->window, 0.5 * s->roots, 0.0) : d.p_hit;
-    d.p_own = fmin(d.p_own, d.p_hit);
+    d.p_own = hsdi_smaller(d.p_own, d.p_hit);
     d.work = d.glue + s->window * d.call;
     return d;
 }
@@ -526,7 +532,7 @@ static ahead pass_ahead(const hsdi_law *law, const hsdi_plan_setting *s, int sta
 {
     ahead a = {.tokens = 1.0, .p_on = 1.0};
     double lead = state == RESET ? 0.0 : state - 1.0;
-    int j = lead > 0.0 ? (int)fmin(lead, s->window) : 0;
+    int j = lead > 0.0 ? (int)hsdi_smaller(lead, s->window) : 0;
     double on = accept_of(law, s, true);
     for (int d = 1; d <= j + 1; d++) {
         a.p_on *= state == RESET ? accept_of(law, s, false) : on;
@@ -535,9 +541,10 @@ static ahead pass_ahead(const hsdi_law *law, const hsdi_plan_setting *s, int sta
     double pass = hsdi_law_pass(law, j + 1.0) * law->target_slow;
     a.ns = pass + law->rendezvous_ns;
     // After a rejection the running call is of no use, and the way there and back is lost.
-    double room = state == RESET ? fmax(0.0, a.ns - 2.0 * law->far_ns - 0.5 * token_ns) : a.ns;
-    double next = fmin(lead + room / token_ns, j + 1.0 + s->window) - (j + 1.0);
-    next = fmin(fmax(next, -1.0), MOST_AHEAD - 1.0) + 1.0; // as a state
+    double room =
+        state == RESET ? hsdi_larger(0.0, a.ns - 2.0 * law->far_ns - 0.5 * token_ns) : a.ns;
+    double next = hsdi_smaller(lead + room / token_ns, j + 1.0 + s->window) - (j + 1.0);
+    next = hsdi_smaller(hsdi_larger(next, -1.0), MOST_AHEAD - 1.0) + 1.0; // as a state
     a.low = (int)next;
     a.part = next - a.low;
     return a;
@@ -573,7 +580,7 @@ static void step_async(const hsdi_law *law, const hsdi_plan_setting *s, hsdi_pla
         memcpy(now, next, sizeof now);
     }
     double n = N_ROUNDS - N_ROUNDS / 2;
-    out->draft_ns = out->total_ns = fmax(ns / n, memory_ns(law, ns / n / token_ns));
+    out->draft_ns = out->total_ns = hsdi_larger(ns / n, memory_ns(law, ns / n / token_ns));
     out->suffix_ns = ns / n - law->rendezvous_ns;
     out->messages_ns = law->rendezvous_ns;
     out->tokens = tokens / n;
@@ -595,7 +602,7 @@ static double joules_of(const hsdi_law *law, const hsdi_plan_step *step)
     busy[1] = pass - busy[0];
     for (int i = 0; i < law->n_drafts; i++) {
         used[n] = law->draft[i];
-        busy[n++] = fmin(step->draft_ns + step->miss_ns, step->total_ns);
+        busy[n++] = hsdi_smaller(step->draft_ns + step->miss_ns, step->total_ns);
     }
     for (int i = 0; i < n; i++) {
         const hsdi_machine_device *d = &all[used[i]->i_device];
@@ -613,7 +620,7 @@ static double joules_of(const hsdi_law *law, const hsdi_plan_step *step)
         if (d->busy_w <= 0.0) {
             return 0.0; // one that is not known makes the sum unknown
         }
-        sum = fmin(sum, step->total_ns);
+        sum = hsdi_smaller(sum, step->total_ns);
         joules += (d->busy_w * sum + d->idle_w * (step->total_ns - sum)) * 1e-9;
     }
     return joules;

@@ -7,6 +7,7 @@
 #include "topology/search.h"
 
 #include "base/error.h"
+#include "topology/extremes.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -170,7 +171,7 @@ static void keep(hsdi_search *s, const hsdi_plan_setting *x, const hsdi_plan_ste
 static double cut(const hsdi_search *s)
 {
     double floor = s->n_kept > 0 ? 0.7 * s->kept[0].value : 0.0;
-    return s->n_kept >= s->n_wanted ? fmax(floor, s->kept[s->n_wanted - 1].value) : floor;
+    return s->n_kept >= s->n_wanted ? hsdi_larger(floor, s->kept[s->n_wanted - 1].value) : floor;
 }
 
 static double power_of(const hsdi_search *s, const hsdi_plan_setting *x)
@@ -242,7 +243,7 @@ static double bound_of(const hsdi_search *s, const hsdi_law *law, const hsdi_pla
                 return INFINITY;
             }
         }
-        best = fmax(best, hsdi_plan_value(s->options, x->mode, &step));
+        best = hsdi_larger(best, hsdi_plan_value(s->options, x->mode, &step));
     }
     return best;
 }
@@ -589,9 +590,9 @@ static bool add_seat(hsdi_search *s, seats *list, const hsdi_plan_setting *x)
     for (most.mode = HSD_MODE_SERIAL; most.mode <= HSD_MODE_ASYNC; most.mode++) {
         most.window = s->choices.window >= 1 ? s->choices.window : WINDOW_MOST;
         most.tree = s->choices.tree == 0 ? most.window : HSDI_SEARCH_TREE;
-        one.bound = fmax(one.bound, bound_of(s, &one.law, &most));
+        one.bound = hsdi_larger(one.bound, bound_of(s, &one.law, &most));
     }
-    one.bound = fmax(one.bound, s->costs->acceptance.ngram_accept > 0.0 ? INFINITY : 0.0);
+    one.bound = hsdi_larger(one.bound, s->costs->acceptance.ngram_accept > 0.0 ? INFINITY : 0.0);
     return push(list, &one);
 }
 
