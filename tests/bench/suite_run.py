@@ -101,7 +101,8 @@ class Llama:
 
 
 def fitting_prompts(args, hsd, family, n_ctx):
-    """(number, text, tokens) of the first prompts of a family that leave room for what is made."""
+    """(number, text, tokens) of the first prompts of a family that leave room for what is made. Any
+    target of the vocabulary counts tokens; the shipped one does at once."""
     found = []
     for number, text in enumerate(prompts_of(family)):
         if len(found) == args.prompts:
@@ -128,10 +129,10 @@ def contend(name, hsd, llama, prompt, args, temperature, seed):
     return {"tokens_per_s": n / seconds, "drafted": drafted, "accepted": accepted}
 
 
-def run_family(args, hsd, llama, family, temperature, where):
+def run_family(args, hsd, llama, prompts, family, temperature, where):
     """All contenders in turn on each prompt, `repeats` times, another one first each time."""
     results, failures = [], 0
-    for prompt in fitting_prompts(args, hsd, family, 512):
+    for prompt in prompts:
         for repeat in range(args.repeats):
             texts = []
             shift = repeat % len(args.contenders)
@@ -173,6 +174,9 @@ def run(args):
     piece = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
     pin(args.threads)
     needs_llama = any(name not in HSD_MODES for name in args.contenders)
+    counter = Hsd(args, model_of(args, "shipped", None))
+    prompts = {family: fitting_prompts(args, counter, family, 512) for family in args.families}
+    counter.close()
     for size, kind in itertools.product(args.sizes, args.types):
         target = model_of(args, size, kind)
         hsd = Hsd(args, target)
@@ -182,7 +186,8 @@ def run(args):
             for mode in [name for name in args.contenders if name in HSD_MODES]:
                 hsd.run(STORIES[0], mode, 8, 0, 0)  # what is made on first use
             for temperature, family in itertools.product(args.temps, args.families):
-                more, failed = run_family(args, hsd, llama, family, temperature, where)
+                more, failed = run_family(args, hsd, llama, prompts[family], family,
+                                          temperature, where)
                 rows += more
                 failures += failed
                 args.save(rows)
