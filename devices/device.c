@@ -106,6 +106,50 @@ size_t hsdi_cache_bytes(const hsdi_cache *cache)
     return cache->size_bytes;
 }
 
+size_t hsdi_cache_cell_bytes(const hsdi_cache *cache)
+{
+    return cache->size_bytes / (size_t)cache->n_cells;
+}
+
+static hsd_status check_cells(const hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                              const void *bytes, hsd_error *err)
+{
+    if (!device || !cache || !bytes || cache->ops != device->ops) {
+        return hsdi_fail(err, HSD_EINVAL, "cache", "device, cache and bytes are required");
+    }
+    if (first < 0 || n < 1 || n > cache->n_cells || first > cache->n_cells - n) {
+        return hsdi_fail(err, HSD_EINVAL, "cell", "%d cells from %d on, of %d", n, first,
+                         cache->n_cells);
+    }
+    return device->ops->cache_read && device->ops->cache_write
+               ? HSD_OK
+               : hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name, "gives no cells away");
+}
+
+hsd_status hsdi_cache_read(hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                           void *out, hsd_error *err)
+{
+    hsd_status status = check_cells(device, cache, first, n, out, err);
+    if (status == HSD_OK) {
+        pthread_mutex_lock(&device->turn);
+        status = device->ops->cache_read(device, cache, first, n, out, err);
+        pthread_mutex_unlock(&device->turn);
+    }
+    return status;
+}
+
+hsd_status hsdi_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
+                            const void *bytes, hsd_error *err)
+{
+    hsd_status status = check_cells(device, cache, first, n, bytes, err);
+    if (status == HSD_OK) {
+        pthread_mutex_lock(&device->turn);
+        status = device->ops->cache_write(device, cache, first, n, bytes, err);
+        pthread_mutex_unlock(&device->turn);
+    }
+    return status;
+}
+
 hsd_status hsdi_buffer_create(hsdi_device *device, int n_rows, int width, hsdi_buffer **out,
                               hsd_error *err)
 {

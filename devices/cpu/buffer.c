@@ -4,6 +4,7 @@
 #include "devices/cpu/context.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum { HUGE_PAGE_BYTES = 2 << 20 };
@@ -151,4 +152,44 @@ void hsdi_cpu_cache_destroy(hsdi_cache *cache)
     hsdi_cpu_cache *c = (hsdi_cpu_cache *)cache;
     free(c->data);
     free(c);
+}
+
+/// Row `cell` of a plane: keys or values of one layer.
+static char *cell_row(const hsdi_cpu_cache *c, int i_plane, int cell, size_t row_bytes)
+{
+    return (char *)c->data + ((size_t)i_plane * (size_t)c->base.n_cells + (size_t)cell) * row_bytes;
+}
+
+hsd_status hsdi_cpu_cache_read(hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                               void *out, hsd_error *err)
+{
+    const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)cache;
+    int n_planes = 2 * cache->n_layers;
+    size_t row_bytes = hsdi_cache_cell_bytes(cache) / (size_t)n_planes;
+    char *to = out;
+    (void)device;
+    (void)err;
+    for (int i = 0; i < n; i++) {
+        for (int p = 0; p < n_planes; p++, to += row_bytes) {
+            memcpy(to, cell_row(c, p, first + i, row_bytes), row_bytes);
+        }
+    }
+    return HSD_OK;
+}
+
+hsd_status hsdi_cpu_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
+                                const void *bytes, hsd_error *err)
+{
+    hsdi_cpu_cache *c = (hsdi_cpu_cache *)cache;
+    int n_planes = 2 * cache->n_layers;
+    size_t row_bytes = hsdi_cache_cell_bytes(cache) / (size_t)n_planes;
+    const char *from = bytes;
+    (void)device;
+    (void)err;
+    for (int i = 0; i < n; i++) {
+        for (int p = 0; p < n_planes; p++, from += row_bytes) {
+            memcpy(cell_row(c, p, first + i, row_bytes), from, row_bytes);
+        }
+    }
+    return HSD_OK;
 }
