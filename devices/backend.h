@@ -29,7 +29,8 @@ struct hsdi_weight {
 
 struct hsdi_cache {
     const hsdi_backend *ops;
-    int n_layers, n_cells, width;
+    int n_layers, n_cells, width, d_head;
+    hsd_cache_type type;
     size_t size_bytes;
 };
 
@@ -43,12 +44,14 @@ struct hsdi_graph {
     int n_rows_max, in_width, out_width, n_vocab, n_ctx;
     int n_layers;    ///< highest cache layer used plus one; 0: no cache
     int cache_width; ///< n_kv * d_head
-    int draw_width;  ///< of the rows that are drawn from; 0: none are
+    hsd_cache_type cache_type;
+    int draw_width; ///< of the rows that are drawn from; 0: none are
 };
 
 struct hsdi_backend {
     const char *name;
-    bool has_top; ///< takes HSDI_OP_TOP and HSDI_OP_DRAW
+    bool has_top;         ///< takes HSDI_OP_TOP and HSDI_OP_DRAW
+    unsigned cache_types; ///< bit t: has caches of hsd_cache_type t
     void (*device_close)(hsdi_device *device);
     hsd_status (*weight_create)(hsdi_device *device, const struct hsdi_weight *shape,
                                 const void *data, hsdi_weight **out, hsd_error *err);

@@ -81,15 +81,32 @@ size_t hsdi_weight_bytes(const hsdi_weight *weight)
     return weight->size_bytes;
 }
 
-hsd_status hsdi_cache_create(hsdi_device *device, int n_layers, int n_cells, int width,
-                             hsdi_cache **out, hsd_error *err)
+static bool cache_desc_ok(const hsdi_cache_desc *d)
 {
-    if (!device || !out || n_layers < 1 || n_cells < 1 || width < 1) {
-        return hsdi_fail(err, HSD_EINVAL, "cache", "%d layers of %d cells of %d elements", n_layers,
-                         n_cells, width);
+    return d && d->n_layers >= 1 && d->n_cells >= 1 && d->width >= 1 && d->d_head >= 0 &&
+           (d->d_head == 0 || d->width % d->d_head == 0) && (int)d->type >= 0 &&
+           d->type < HSD_N_CACHE_TYPES;
+}
+
+hsd_status hsdi_cache_create(hsdi_device *device, const hsdi_cache_desc *desc, hsdi_cache **out,
+                             hsd_error *err)
+{
+    if (!device || !out || !cache_desc_ok(desc)) {
+        return hsdi_fail(
+            err, HSD_EINVAL, "cache", "%d layers of %d cells of %d elements, heads of %d, type %d",
+            desc ? desc->n_layers : 0, desc ? desc->n_cells : 0, desc ? desc->width : 0,
+            desc ? desc->d_head : 0, desc ? (int)desc->type : 0);
     }
-    struct hsdi_cache shape = {
-        .ops = device->ops, .n_layers = n_layers, .n_cells = n_cells, .width = width};
+    if (!(device->ops->cache_types & 1u << desc->type)) {
+        return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name, "has no caches of type %s",
+                         hsd_cache_type_name(desc->type));
+    }
+    struct hsdi_cache shape = {.ops = device->ops,
+                               .n_layers = desc->n_layers,
+                               .n_cells = desc->n_cells,
+                               .width = desc->width,
+                               .d_head = desc->d_head ? desc->d_head : desc->width,
+                               .type = desc->type};
     return device->ops->cache_create(device, &shape, out, err);
 }
 
@@ -287,7 +304,8 @@ hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, 
                                .out_width = desc->out_width,
                                .n_vocab = desc->n_vocab,
                                .n_ctx = desc->n_ctx,
-                               .cache_width = desc->heads.n_kv * desc->heads.d_head};
+                               .cache_width = desc->heads.n_kv * desc->heads.d_head,
+                               .cache_type = desc->cache_type};
     for (int i = 0; i < desc->n_ops; i++) {
         const hsdi_op *op = &desc->ops[i];
         if (!op_ok(desc, device->ops, op)) {
@@ -377,7 +395,7 @@ static hsd_status check_job(const hsdi_graph *g, const hsdi_job *job, hsd_error 
     if (g->n_layers) {
         const hsdi_cache *c = job->cache;
         if (!c || c->ops != g->device->ops || c->n_layers < g->n_layers ||
-            c->width != g->cache_width) {
+            c->width != g->cache_width || c->type != g->cache_type) {
             return hsdi_fail(err, HSD_EINVAL, "cache", "the cache does not suit the graph");
         }
         if (!job->cell || !job->path || !job->n_path || job->n_trunk < 0 ||

@@ -24,8 +24,16 @@ typedef struct hsdi_device hsdi_device;
 /// any number of graphs on devices of the same backend.
 typedef struct hsdi_weight hsdi_weight;
 
-/// Keys and values of one session: n_layers times [n_cells, width] f32 for k and for v.
+/// Keys and values of one session: n_layers times [n_cells, width] for k and for v.
 typedef struct hsdi_cache hsdi_cache;
+
+/// What a cache is to hold. A graph that stores or attends names the same type.
+typedef struct hsdi_cache_desc {
+    int n_layers, n_cells;
+    int width;           ///< elements of a key, and of a value: n_kv * d_head
+    int d_head;          ///< elements of one head: blocks of a type do not cross it; 0: width
+    hsd_cache_type type; ///< of the elements, in all layers
+} hsdi_cache_desc;
 
 /// Rows of f32 that outlive a submission: hidden states between graphs, logits.
 typedef struct hsdi_buffer hsdi_buffer;
@@ -186,8 +194,12 @@ bool hsdi_weight_is_held(const hsdi_weight *weight);
 HSD_NODISCARD hsd_status hsdi_weight_read(hsdi_device *device, const hsdi_weight *weight, int way,
                                           hsd_error *err);
 
-HSD_NODISCARD hsd_status hsdi_cache_create(hsdi_device *device, int n_layers, int n_cells,
-                                           int width, hsdi_cache **out, hsd_error *err);
+/// Cells of keys and values. `desc` is borrowed for the call.
+///
+/// Errors : HSD_EINVAL; HSD_EUNSUPPORTED for a type that the device has not; HSD_ENOMEM;
+///          HSD_EDEVICE.
+HSD_NODISCARD hsd_status hsdi_cache_create(hsdi_device *device, const hsdi_cache_desc *desc,
+                                           hsdi_cache **out, hsd_error *err);
 void hsdi_cache_destroy(hsdi_cache **cache);
 size_t hsdi_cache_bytes(const hsdi_cache *cache);
 

@@ -5,6 +5,7 @@
 #ifndef HSDI_DEVICES_GRAPH_H
 #define HSDI_DEVICES_GRAPH_H
 
+#include <hsd/cache.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -101,8 +102,9 @@ typedef struct hsdi_graph_desc {
     int n_ops;
     const hsdi_op *ops;
     hsdi_heads heads;
-    int n_vocab; ///< tokens are checked against it; 0: tokens not used
-    int n_ctx;   ///< positions are checked against it
+    hsd_cache_type cache_type; ///< of the caches that it stores to or attends over
+    int n_vocab;               ///< tokens are checked against it; 0: tokens not used
+    int n_ctx;                 ///< positions are checked against it
 } hsdi_graph_desc;
 
 #endif

@@ -160,8 +160,11 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
     }
     hsd_status status = hsdi_seat_take(&at->runner->combiner, o->is_steady, &at->seat, err);
     if (status == HSD_OK) {
-        status = hsdi_cache_create(at->runner->device, end - begin, o->n_cells, m->n_kv * m->d_head,
-                                   &at->cache, err);
+        hsdi_cache_desc cells = {.n_layers = end - begin,
+                                 .n_cells = o->n_cells,
+                                 .width = m->n_kv * m->d_head,
+                                 .d_head = m->d_head};
+        status = hsdi_cache_create(at->runner->device, &cells, &at->cache, err);
     }
     if (status == HSD_OK) {
         status = hsdi_runner_graph(at->runner, fill, &at->fill, err);

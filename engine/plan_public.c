@@ -261,7 +261,7 @@ void hsd_plan_summarize(const hsd_plan *plan, hsd_plan_summary *out)
     (void)snprintf(out->machine, sizeof out->machine, "%.63s", plan->machine.name);
     (void)snprintf(out->cache, sizeof out->cache, "%s in %s",
                    hsdi_cache_kind_name(plan->plan.cache.kind),
-                   hsdi_cache_type_name(plan->plan.cache.type));
+                   hsd_cache_type_name(plan->plan.cache.type));
 }
 
 // ---- places of an engine ----

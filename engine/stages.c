@@ -318,14 +318,17 @@ hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
                              .fill_only = true,
                              .n_rows_max = HSDI_STAGE_ROWS,
                              .n_ctx = runner->n_ctx};
+    hsdi_cache_desc cells = {.n_layers = n_layers,
+                             .n_cells = n_cells,
+                             .width = m->n_kv * m->d_head,
+                             .d_head = m->d_head};
     hsd_status status;
     if ((status = hsdi_sampler_create(sampling, m->n_vocab, runner->kernels, &d->sampler, err)) !=
             HSD_OK ||
         (status = hsdi_rules_create(sampling, m->n_vocab, runner->n_ctx, n_cells, &d->rules,
                                     err)) != HSD_OK ||
         (status = hsdi_seat_take(d->combiner, false, &d->seat, err)) != HSD_OK ||
-        (status = hsdi_cache_create(runner->device, n_layers, n_cells, m->n_kv * m->d_head,
-                                    &d->cache, err)) != HSD_OK ||
+        (status = hsdi_cache_create(runner->device, &cells, &d->cache, err)) != HSD_OK ||
         (status = hsdi_runner_graph(runner, fill, &d->fill, err)) != HSD_OK ||
         (status = open_full(d, runner, fill, n_top, sampling, err)) != HSD_OK) {
         hsdi_draft_stage_close(out);

@@ -7,23 +7,17 @@ const char *hsdi_cache_kind_name(hsdi_cache_kind kind)
     return names[kind];
 }
 
-const char *hsdi_cache_type_name(hsdi_cache_type type)
-{
-    static const char *const names[] = {"f32", "f16", "q8_0"};
-    return names[type];
-}
-
 /// Bytes of n elements; q8_0 has a scale of two bytes for 32.
-static int64_t bytes_of(int64_t n, hsdi_cache_type type)
+static int64_t bytes_of(int64_t n, hsd_cache_type type)
 {
-    return type == HSDI_CACHE_F32 ? 4 * n : type == HSDI_CACHE_F16 ? 2 * n : n + (n + 31) / 32 * 2;
+    return type == HSD_CACHE_F32 ? 4 * n : type == HSD_CACHE_F16 ? 2 * n : n + (n + 31) / 32 * 2;
 }
 
-static hsdi_cache_choice make(const hsdi_cache_case *l, hsdi_cache_kind kind, hsdi_cache_type type)
+static hsdi_cache_choice make(const hsdi_cache_case *l, hsdi_cache_kind kind, hsd_cache_type type)
 {
     int64_t kv = INT64_C(2) * l->n_kv_heads * l->d_head;
     int64_t n = kind == HSDI_CACHE_SHARED ? 0 : kind == HSDI_CACHE_KV ? kv : l->n_embd;
-    bool is_built = kind == HSDI_CACHE_KV && type == HSDI_CACHE_F32;
+    bool is_built = kind == HSDI_CACHE_KV && type == HSD_CACHE_F32;
     return (hsdi_cache_choice){kind, type, bytes_of(n, type), is_built, 0.0};
 }
 
@@ -44,16 +38,16 @@ hsdi_cache_choice hsdi_cache_layout(const hsdi_cache_case *l)
     double most_rows = rows_for_el(l);
     bool el_is_faster = l->n_rows < most_rows;
     hsdi_cache_kind kind = HSDI_CACHE_KV;
-    hsdi_cache_type type = HSDI_CACHE_F16;
+    hsd_cache_type type = HSD_CACHE_F16;
     if (l->shares_other_layer) {
         kind = HSDI_CACHE_SHARED;
     } else if (l->is_cross) {
         kind = el_is_faster || l->is_memory_short ? HSDI_CACHE_EL : HSDI_CACHE_KV;
     } else if (kv_is_smallest) {
-        type = l->is_memory_short || l->is_parked ? HSDI_CACHE_Q8 : HSDI_CACHE_F16;
+        type = l->is_memory_short || l->is_parked ? HSD_CACHE_Q8_0 : HSD_CACHE_F16;
     } else if (l->positions == HSDI_POSITIONS_ROTARY) {
         kind = l->is_parked ? HSDI_CACHE_H : HSDI_CACHE_KV;
-        type = HSDI_CACHE_Q8;
+        type = HSD_CACHE_Q8_0;
     } else if (el_is_faster || l->is_memory_short) {
         kind = HSDI_CACHE_EL;
     }
@@ -64,5 +58,5 @@ hsdi_cache_choice hsdi_cache_layout(const hsdi_cache_case *l)
 
 hsdi_cache_choice hsdi_cache_built(const hsdi_cache_case *l)
 {
-    return make(l, HSDI_CACHE_KV, HSDI_CACHE_F32);
+    return make(l, HSDI_CACHE_KV, HSD_CACHE_F32);
 }

@@ -2,6 +2,7 @@
 #ifndef HSDI_TOPOLOGY_CACHE_LAYOUT_H
 #define HSDI_TOPOLOGY_CACHE_LAYOUT_H
 
+#include <hsd/cache.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -11,8 +12,6 @@ typedef enum hsdi_cache_kind {
     HSDI_CACHE_H,      ///< the layer's input, keys and values made again from it
     HSDI_CACHE_SHARED, ///< another layer's
 } hsdi_cache_kind;
-
-typedef enum hsdi_cache_type { HSDI_CACHE_F32, HSDI_CACHE_F16, HSDI_CACHE_Q8 } hsdi_cache_type;
 
 typedef enum hsdi_positions {
     HSDI_POSITIONS_ROTARY, ///< between the query and key products: absorbing keys would be wrong
@@ -33,7 +32,7 @@ typedef struct hsdi_cache_case {
 
 typedef struct hsdi_cache_choice {
     hsdi_cache_kind kind;
-    hsdi_cache_type type;
+    hsd_cache_type type;
     int64_t token_bytes; ///< of one token in one layer
     bool is_built;       ///< hsd has it
     double most_rows;    ///< EL is faster than keys and values below so many rows; 0: never
@@ -49,6 +48,5 @@ hsdi_cache_choice hsdi_cache_layout(const hsdi_cache_case *layer);
 hsdi_cache_choice hsdi_cache_built(const hsdi_cache_case *layer);
 
 const char *hsdi_cache_kind_name(hsdi_cache_kind kind); ///< "K+V"
-const char *hsdi_cache_type_name(hsdi_cache_type type); ///< "f32"
 
 #endif

@@ -224,9 +224,9 @@ static void tell_rest(teller *t)
     }
     if (plan->cache_wanted.token_bytes > 0 && !plan->cache_wanted.is_built) {
         say(t, "cache %s in %s: the table says %s in %s, which is not built",
-            hsdi_cache_kind_name(plan->cache.kind), hsdi_cache_type_name(plan->cache.type),
+            hsdi_cache_kind_name(plan->cache.kind), hsd_cache_type_name(plan->cache.type),
             hsdi_cache_kind_name(plan->cache_wanted.kind),
-            hsdi_cache_type_name(plan->cache_wanted.type));
+            hsd_cache_type_name(plan->cache_wanted.type));
     }
 }
 

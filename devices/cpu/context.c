@@ -25,6 +25,7 @@ static const hsdi_backend cpu_backend = {
     .weight_create = hsdi_cpu_weight_create,
     .weight_destroy = hsdi_cpu_weight_destroy,
     .weight_read = hsdi_cpu_weight_read,
+    .cache_types = 1u << HSD_CACHE_F32,
     .cache_create = hsdi_cpu_cache_create,
     .cache_destroy = hsdi_cpu_cache_destroy,
     .cache_read = hsdi_cpu_cache_read,

@@ -127,6 +127,7 @@ static const hsdi_backend null_backend = {
     .device_close = null_close,
     .weight_create = weight_create,
     .weight_destroy = weight_destroy,
+    .cache_types = 1u << HSD_CACHE_F32,
     .cache_create = cache_create,
     .cache_destroy = cache_destroy,
     .cache_read = cache_read,

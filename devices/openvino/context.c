@@ -72,6 +72,7 @@ static const hsdi_backend openvino_backend = {
     .device_close = device_close,
     .weight_create = weight_create,
     .weight_destroy = weight_destroy,
+    .cache_types = 1u << HSD_CACHE_F32,
     .cache_create = cache_create,
     .cache_destroy = cache_destroy,
     .buffer_create = hsdi_host_buffer_create,

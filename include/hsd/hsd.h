@@ -3,6 +3,7 @@
 #ifndef HSD_HSD_H
 #define HSD_HSD_H
 
+#include <hsd/cache.h>
 #include <hsd/engine.h>
 #include <hsd/machine.h>
 #include <hsd/model.h>

@@ -23,6 +23,8 @@
 enum { WIDTH = 96, N_HEAD = 4, N_KV = 2, D_HEAD = 8, N_ROWS = 7, N_CELLS = 32 };
 enum { D_Q = N_HEAD * D_HEAD, D_KV = N_KV * D_HEAD };
 
+static const hsdi_cache_desc cache_cells = {.n_layers = 1, .n_cells = N_CELLS, .width = D_KV};
+
 static void must(hsd_status status, const hsd_error *err)
 {
     if (status != HSD_OK) {
@@ -153,7 +155,7 @@ static void rig_open(rig *r, hsdi_device *device)
     r->up = weight(device, 2 * WIDTH, WIDTH, HSDI_USE_MATMUL, 5, NULL);
     r->down = weight(device, WIDTH, WIDTH, HSDI_USE_MATMUL, 6, NULL);
     r->embed = weight(device, 50, WIDTH, HSDI_USE_ROWS, 7, &embed_data);
-    must(hsdi_cache_create(device, 1, N_CELLS, D_KV, &r->cache, &err), &err);
+    must(hsdi_cache_create(device, &cache_cells, &r->cache, &err), &err);
     must(hsdi_buffer_create(device, N_ROWS, WIDTH, &r->result, &err), &err);
     rig_ops(r, ops, &n_ops);
     hsdi_graph_desc desc = rig_desc(ops, n_ops);
@@ -377,7 +379,7 @@ static void two_threads_may_submit_to_one_device(void **state)
     hsdi_buffer *result = r.result;
     rig second = r;
     hsd_error err = {0};
-    must(hsdi_cache_create(r.device, 1, N_CELLS, D_KV, &second.cache, &err), &err);
+    must(hsdi_cache_create(r.device, &cache_cells, &second.cache, &err), &err);
     must(hsdi_buffer_create(r.device, N_ROWS, WIDTH, &second.result, &err), &err);
     assert_int_equal(pthread_create(&other, NULL, submit_many, &second), 0);
     submit_many(&r);
@@ -553,7 +555,7 @@ static hsdi_job text_job(text *t, int begin, int n)
 static void text_open(text *t, const rig *r, unsigned *seed)
 {
     hsd_error err = {0};
-    must(hsdi_cache_create(r->device, 1, N_CELLS, D_KV, &t->cache, &err), &err);
+    must(hsdi_cache_create(r->device, &cache_cells, &t->cache, &err), &err);
     must(hsdi_buffer_create(r->device, N_ROWS, WIDTH, &t->result, &err), &err);
     int shift = draw(seed, 0, N_CELLS - 1);
     for (int i = 0; i < N_CELLS; i++) {

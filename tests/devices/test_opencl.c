@@ -42,8 +42,9 @@ static void a_failed_call_is_named(void **state)
     hsdi_device *device = open_opencl_or_skip();
     hsd_error err = {0};
     hsdi_cache *cache = NULL;
-    // 2^31 cells of 2^20 elements: no device has so much in one piece.
-    assert_int_equal(hsdi_cache_create(device, 1, 2147483647, 1 << 20, &cache, &err), HSD_EDEVICE);
+    // No device has so much in one piece.
+    const hsdi_cache_desc huge = {.n_layers = 1, .n_cells = 2147483647, .width = 1 << 20};
+    assert_int_equal(hsdi_cache_create(device, &huge, &cache, &err), HSD_EDEVICE);
     assert_null(cache);
     assert_string_equal(err.where, "clCreateBuffer");
     assert_true(err.vendor_code < 0);

@@ -129,7 +129,8 @@ static void caches_are_refused(void **state)
     place *p = *state;
     hsdi_cache *cache = NULL;
     hsd_error err;
-    assert_int_equal(hsdi_cache_create(p->device, 1, 4, WIDTH, &cache, &err), HSD_EUNSUPPORTED);
+    const hsdi_cache_desc cells = {.n_layers = 1, .n_cells = 4, .width = WIDTH};
+    assert_int_equal(hsdi_cache_create(p->device, &cells, &cache, &err), HSD_EUNSUPPORTED);
     assert_null(cache);
 }
 

@@ -89,8 +89,9 @@ static void text_open(text *t, fixture *f, const graphs *g)
     const hsdi_model *m = f->model;
     hsd_error err = {0};
     int shift = draw(0, n_cells - 1);
-    must(hsdi_cache_create(f->device, m->n_layers, n_cells, m->n_kv * m->d_head, &t->cache, &err),
-         &err);
+    const hsdi_cache_desc cells = {
+        .n_layers = m->n_layers, .n_cells = n_cells, .width = m->n_kv * m->d_head};
+    must(hsdi_cache_create(f->device, &cells, &t->cache, &err), &err);
     must(hsdi_buffer_create(f->device, ROWS_MAX, m->n_embd, &t->hidden, &err), &err);
     must(hsdi_buffer_create(f->device, ROWS_MAX, m->n_embd, &t->later, &err), &err);
     must(hsdi_buffer_create(f->device, ROWS_MAX, m->n_vocab, &t->logits, &err), &err);

@@ -44,10 +44,10 @@ static void grouped_heads_keep_keys_and_values(void **state)
     (void)state;
     hsdi_cache_case l = on_gpu(grouped, 1);
     assert_int_equal(hsdi_cache_layout(&l).kind, HSDI_CACHE_KV);
-    assert_int_equal(hsdi_cache_layout(&l).type, HSDI_CACHE_F16);
+    assert_int_equal(hsdi_cache_layout(&l).type, HSD_CACHE_F16);
     assert_int_equal(hsdi_cache_layout(&l).token_bytes, 2 * 8 * 128 * 2);
     l.is_memory_short = true;
-    assert_int_equal(hsdi_cache_layout(&l).type, HSDI_CACHE_Q8);
+    assert_int_equal(hsdi_cache_layout(&l).type, HSD_CACHE_Q8_0);
     l.positions = HSDI_POSITIONS_OTHER;
     assert_int_equal(hsdi_cache_layout(&l).kind, HSDI_CACHE_KV);
 }
@@ -76,7 +76,7 @@ static void rotary_positions_forbid_absorbing(void **state)
     hsdi_cache_case l = on_gpu(gpt2, 1);
     l.positions = HSDI_POSITIONS_ROTARY;
     assert_int_equal(hsdi_cache_layout(&l).kind, HSDI_CACHE_KV);
-    assert_int_equal(hsdi_cache_layout(&l).type, HSDI_CACHE_Q8);
+    assert_int_equal(hsdi_cache_layout(&l).type, HSD_CACHE_Q8_0);
     l.is_memory_short = true;
     assert_int_equal(hsdi_cache_layout(&l).kind, HSDI_CACHE_KV);
     l.is_parked = true;
@@ -110,7 +110,7 @@ static void only_keys_and_values_in_f32_are_built(void **state)
         l = i & 32 ? on_gpu(l, 1) : on_core(l, 1);
         n_built += hsdi_cache_layout(&l).is_built;
         hsdi_cache_choice built = hsdi_cache_built(&l);
-        assert_true(built.is_built && built.kind == HSDI_CACHE_KV && built.type == HSDI_CACHE_F32);
+        assert_true(built.is_built && built.kind == HSDI_CACHE_KV && built.type == HSD_CACHE_F32);
         assert_int_equal(built.token_bytes, INT64_C(8) * l.n_kv_heads * l.d_head);
     }
     assert_int_equal(n_built, 0); // the table always wants less than f32
