@@ -52,8 +52,8 @@ static hsd_status cache_create(hsdi_device *device, const struct hsdi_cache *sha
         return out_of_memory(err);
     }
     **out = *shape;
-    (*out)->size_bytes = (size_t)shape->n_layers * 2 * (size_t)shape->n_cells *
-                         (size_t)shape->width * sizeof(float);
+    (*out)->size_bytes =
+        (size_t)shape->n_layers * 2 * (size_t)shape->n_cells * (size_t)shape->width * sizeof(float);
     return HSD_OK;
 }
 

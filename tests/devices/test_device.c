@@ -649,7 +649,7 @@ static void cells_that_were_read_and_written_elsewhere_give_the_same_bits(void *
 
     // The text's cells, one by one and in pairs, in another order in another cache.
     hsdi_cache *other;
-    must(hsdi_cache_create(r.device, 1, N_CELLS, D_KV, &other, &err), &err);
+    must(hsdi_cache_create(r.device, &cache_cells, &other, &err), &err);
     memset(again, 0xee, N_CELLS * size);
     must(hsdi_cache_write(r.device, other, 0, N_CELLS, again, &err), &err);
     for (int i = 0; i < N_PAST; i++) {
