@@ -123,6 +123,11 @@ size_t hsdi_cache_bytes(const hsdi_cache *cache)
     return cache->size_bytes;
 }
 
+size_t hsdi_cache_desc_bytes(const hsdi_cache_desc *desc)
+{
+    return 2 * (size_t)desc->n_layers * (size_t)desc->n_cells * (size_t)desc->width * sizeof(float);
+}
+
 size_t hsdi_cache_cell_bytes(const hsdi_cache *cache)
 {
     return cache->size_bytes / (size_t)cache->n_cells;

@@ -203,6 +203,9 @@ HSD_NODISCARD hsd_status hsdi_cache_create(hsdi_device *device, const hsdi_cache
 void hsdi_cache_destroy(hsdi_cache **cache);
 size_t hsdi_cache_bytes(const hsdi_cache *cache);
 
+/// Bytes that a cache would have.
+size_t hsdi_cache_desc_bytes(const hsdi_cache_desc *desc);
+
 /// Bytes of one cell over all layers, as hsdi_cache_read gives them.
 size_t hsdi_cache_cell_bytes(const hsdi_cache *cache);
 

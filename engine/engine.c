@@ -33,7 +33,7 @@ const char *hsd_draft_kind_name(hsd_draft_kind kind)
 
 void hsd_engine_options_init(hsd_engine_options *options)
 {
-    *options = (hsd_engine_options){0};
+    *options = (hsd_engine_options){.share_prefixes = true};
 }
 
 void hsdi_pin_self(int cpu)
@@ -299,10 +299,25 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
     return status;
 }
 
+/// Stages of all models and devices take their cells from the engine's memory.
+static void give_memory(hsd_engine *e)
+{
+    hsdi_memory *m = &e->memory;
+    e->target.runner.memory = e->draft.runner.memory = e->exit_runner.memory = m;
+    m->token_bytes = hsdi_cell_bytes(&e->target.runner, e->target.model->n_layers);
+    if (e->draft.model) {
+        m->token_bytes += hsdi_cell_bytes(&e->draft.runner, e->draft.model->n_layers);
+    }
+}
+
 static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
 {
     if (o->n_threads < 0 || o->n_draft_threads < 0 || o->n_ctx < 0) {
         return hsdi_fail(err, HSD_EINVAL, "options", "thread counts and n_ctx are not negative");
+    }
+    if (o->cache_memory_bytes < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "cache_memory_bytes", "%lld is negative",
+                         (long long)o->cache_memory_bytes);
     }
     if (o->split_layer < 0 || (o->split_layer > 0 && !o->suffix_device)) {
         return hsdi_fail(err, HSD_EINVAL, "split_layer", "%d %s", o->split_layer,
@@ -336,6 +351,7 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
                          both_cpu ? e->draft_device : e->target_device, e->target.runner.kernels,
                          e->n_ctx);
     }
+    give_memory(e);
     e->drafts = (hsdi_drafts){.model = e->draft.model ? &e->draft.runner : NULL,
                               .target = e->suffix_device ? NULL : &e->exit_runner,
                               .n_vocab = e->target.model->n_vocab,
@@ -470,6 +486,7 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
     e->log = (hsdi_log){options->log, options->log_user};
     e->trace = options->trace;
     pthread_mutex_init(&e->lock, NULL);
+    hsdi_memory_init(&e->memory, options->cache_memory_bytes, options->share_prefixes);
     hsdi_machine_choices_init(&e->choices);
     hsd_status status = take_places(e, &planned, &placed, &local);
     if (status == HSD_OK) {
@@ -508,6 +525,7 @@ void hsd_engine_close(hsd_engine **engine)
         hsdi_engine_log_times(e);
     }
     hsdi_context_destroy(&e->context);
+    hsdi_memory_fini(&e->memory);
     hsdi_runner_fini(&e->exit_runner);
     hsdi_loaded_close(&e->draft);
     hsdi_loaded_close(&e->target);

@@ -1,5 +1,5 @@
 /// Sessions: one text, one target pipeline, one thread.
-#include "engine/profile.h"
+#include "engine/session_internal.h"
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -21,43 +21,7 @@ enum {
     WINDOW_ADAPTIVE = 8, ///< longest window that lengths adapt up to
     ROOTS_DEFAULT = 8,
     FLUSH_TOKEN = -1, ///< id of the entry that carries the last held-back bytes
-};
-
-typedef enum phase {
-    PHASE_IDLE = 0,   ///< nothing submitted yet
-    PHASE_QUEUED = 1, ///< the thread will take it
-    PHASE_RUNNING = 2,
-    PHASE_DONE = 3,
-} phase;
-
-struct hsd_session {
-    hsd_engine *engine;
-    hsd_session_options options; ///< with every default filled in
-    bool adapts;                 ///< no window was given
-    hsdi_session_plan plan;      ///< of mode auto; predictor NULL: the mode stays
-    int n_target_threads;
-    hsdi_target_stage stage;
-    hsdi_target *target;
-    pthread_t thread;
-    bool started;
-    atomic_bool cancel;
-
-    pthread_mutex_t lock;   ///< guards everything below
-    pthread_cond_t changed; ///< the phase; told to all
-    pthread_cond_t more;    ///< a token, or the end; told to who pulls
-    phase phase;
-    bool quit;
-    int32_t *prompt; ///< [n_ctx]
-    int n_prompt;
-    int32_t *tokens; ///< [n_ctx]
-    int n_tokens, n_taken;
-    hsd_status result;
-    hsd_error error;
-
-    hsdi_detok detok; ///< of the one who reads: the callback, or hsd_session_next
-    bool detok_open;
-    char *text; ///< last piece, NUL-terminated
-    size_t text_cap;
+    CTX_LEAST = 2,
 };
 
 void hsd_session_options_init(hsd_session_options *options)
@@ -98,6 +62,9 @@ static hsd_status check_options(const hsd_engine *e, const hsd_session_options *
     if (o->n_tokens < 0) {
         return fail_range(err, "n_tokens", o->n_tokens, 0, INT_MAX);
     }
+    if (o->n_ctx != 0 && (o->n_ctx < CTX_LEAST || o->n_ctx > e->n_ctx)) {
+        return fail_range(err, "n_ctx", o->n_ctx, CTX_LEAST, e->n_ctx);
+    }
     if (o->draft_kind == HSD_DRAFT_MODEL && !hsd_engine_has_draft(e)) {
         return hsdi_fail(err, HSD_EUNSUPPORTED, "draft_kind", "the engine has no draft model");
     }
@@ -122,6 +89,7 @@ static hsd_status fill_defaults(hsd_session *s, hsd_error *err)
     o->window = o->window > 0 ? o->window : WINDOW_ADAPTIVE;
     o->tree = o->tree > 0 ? o->tree : o->window;
     o->roots = o->roots > 0 ? o->roots : ROOTS_DEFAULT;
+    o->n_ctx = o->n_ctx > 0 ? o->n_ctx : e->n_ctx;
     if (o->exit_layer == 0) {
         o->exit_layer = e->target.model->n_layers / 2;
     }
@@ -151,13 +119,13 @@ static hsd_status fill_defaults(hsd_session *s, hsd_error *err)
 }
 
 /// May the mode change while running?
-static bool is_watched(const hsd_session *s)
+bool hsdi_session_is_watched(const hsd_session *s)
 {
     return s->plan.predictor != NULL;
 }
 
 /// The remote workers serve model drafts; lookups and early exits stay at home.
-static bool uses_remote(const hsd_session *s)
+bool hsdi_session_uses_remote(const hsd_session *s)
 {
     return s->engine->n_endpoints > 0 && s->options.draft_kind == HSD_DRAFT_MODEL;
 }
@@ -166,15 +134,18 @@ static hsd_status open_stage(hsd_session *s, hsd_error *err)
 {
     hsd_engine *e = s->engine;
     const hsd_session_options *o = &s->options;
-    bool drafts = o->mode == HSD_MODE_MIRROR || o->mode == HSD_MODE_ASYNC || is_watched(s);
-    bool beside = drafts && !uses_remote(s);
+    bool drafts =
+        o->mode == HSD_MODE_MIRROR || o->mode == HSD_MODE_ASYNC || hsdi_session_is_watched(s);
+    bool beside = drafts && !hsdi_session_uses_remote(s);
     s->n_target_threads = beside ? e->n_target_beside : e->n_target_alone;
     const hsdi_target_stage_options options = {
-        .exit_layer = o->mode == HSD_MODE_MIRROR || is_watched(s) ? o->exit_layer : 0,
-        .n_cells = hsdi_target_cells_needed(e->n_ctx, o->tree),
+        .exit_layer = o->mode == HSD_MODE_MIRROR || hsdi_session_is_watched(s) ? o->exit_layer : 0,
+        .n_cells = hsdi_target_cells_needed(o->n_ctx, o->tree),
+        .n_ctx = o->n_ctx,
+        .is_pooled = true,
         .n_threads = s->n_target_threads,
         .n_alone = e->n_target_alone,
-        .is_steady = o->mode == HSD_MODE_AR && !is_watched(s),
+        .is_steady = o->mode == HSD_MODE_AR && !hsdi_session_is_watched(s),
         .n_top = N_TOP_DEFAULT,
         .sampling = o->sampling,
     };
@@ -188,7 +159,7 @@ static hsd_status add_workers(hsd_session *s, const char **endpoints, int *kinds
     hsd_engine *e = s->engine;
     hsd_status status = HSD_OK;
     *n = 0;
-    for (int i = 0; uses_remote(s) && i < e->n_endpoints; i++) {
+    for (int i = 0; hsdi_session_uses_remote(s) && i < e->n_endpoints; i++) {
         kinds[*n] =
             e->endpoint_kinds[i] == HSD_DRAFT_NGRAM ? HSD_DRAFT_NGRAM : (int)s->options.draft_kind;
         endpoints[(*n)++] = e->endpoints[i];
@@ -216,7 +187,8 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
 {
     hsd_engine *e = s->engine;
     const hsd_session_options *o = &s->options;
-    hsd_status status = open_stage(s, err);
+    hsd_status status = hsdi_session_promise(s, err);
+    status = status == HSD_OK ? open_stage(s, err) : status;
     if (status != HSD_OK) {
         return status;
     }
@@ -224,13 +196,14 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
     int n_top = s->stage.judge ? N_TOP_RATIO : N_TOP_DEFAULT;
     hsdi_target_config config;
     hsdi_target_config_init(&config);
-    config.mode = is_watched(s) && o->mode == HSD_MODE_AR ? HSD_MODE_MIRROR : o->mode;
-    config.watch = is_watched(s) ? &s->plan.watch : NULL;
+    config.mode = hsdi_session_is_watched(s) && o->mode == HSD_MODE_AR ? HSD_MODE_MIRROR : o->mode;
+    config.watch = hsdi_session_is_watched(s) ? &s->plan.watch : NULL;
     config.log = e->log;
     config.trace = e->trace;
     config.vocab_hash = e->drafts.vocab_hash;
     config.vocabulary = hsdi_vocabulary_of(e->target.tokenizer);
     config.adapts = s->adapts;
+    config.reuses = e->memory.shares;
     config.fingerprint = hsdi_gguf_fingerprint(e->target.model->gguf);
     config.draft = (hsdi_draft_config){
         .draft_kind = (int)o->draft_kind,
@@ -244,7 +217,7 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
         .roots = o->roots,
         .n_top = n_top < e->target.model->n_vocab ? n_top : e->target.model->n_vocab,
         .exit_layer = o->exit_layer,
-        .n_ctx = e->n_ctx,
+        .n_ctx = o->n_ctx,
         .temperature = o->sampling.temperature,
         .top_k = o->sampling.top_k,
         .top_p = o->sampling.top_p,
@@ -252,8 +225,8 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
         .seed = o->sampling.seed,
         .repeat_penalty = o->sampling.repeat_penalty,
         // Beyond the context all numbers mean the same; the wire knows no other word for "all".
-        .repeat_last_n = least_unsigned(hsdi_rules_last_n(&o->sampling), e->n_ctx),
-        .no_repeat_ngram = least_unsigned(o->sampling.no_repeat_ngram, e->n_ctx),
+        .repeat_last_n = least_unsigned(hsdi_rules_last_n(&o->sampling), o->n_ctx),
+        .no_repeat_ngram = least_unsigned(o->sampling.no_repeat_ngram, o->n_ctx),
         .rule = o->sampling.temperature > 0.0f ? (int)o->sampling.rule : HSD_RULE_COUPLED,
     };
     config.n_proxies = s->stage.has_exit ? least_unsigned(N_TOP_DEFAULT, config.draft.n_top) : 0;
@@ -365,7 +338,7 @@ static void *session_main(void *arg)
 
 static hsd_status open_all(hsd_session *s, hsd_error *err)
 {
-    size_t n = (size_t)s->engine->n_ctx;
+    size_t n = (size_t)s->options.n_ctx;
     s->prompt = calloc(n, sizeof *s->prompt);
     s->tokens = calloc(n, sizeof *s->tokens);
     // Held-back bytes and the piece itself; each byte may come out as U+FFFD of three.
@@ -465,6 +438,7 @@ void hsd_session_close(hsd_session **session)
     if (s->target && hsdi_target_watch(s->target)) {
         hsdi_plan_learn(s->engine, hsdi_target_watch(s->target));
     }
+    hsdi_session_release(s); // what its texts leave behind may take it
     hsdi_target_destroy(&s->target);
     free(s->plan.predictor);
     hsdi_target_stage_close(&s->stage);
@@ -502,9 +476,9 @@ static hsd_status check_prompt(const hsd_session *s, int n, hsd_error *err)
         return hsdi_fail(err, HSD_EINVAL, "prompt",
                          "it is empty, and the model has no BOS token to begin with");
     }
-    if (n >= s->engine->n_ctx) {
+    if (n >= s->options.n_ctx) {
         return hsdi_fail(err, HSD_ETOOLONG, "prompt", "%d tokens leave no room in a context of %d",
-                         n, s->engine->n_ctx);
+                         n, s->options.n_ctx);
     }
     return HSD_OK;
 }
@@ -518,7 +492,7 @@ hsd_status hsd_session_submit(hsd_session *s, const char *prompt, size_t n_bytes
     settle(s);
     int n = 0;
     hsd_status status = hsdi_tokenizer_encode(s->engine->target.tokenizer, prompt, n_bytes, true,
-                                              false, s->prompt, s->engine->n_ctx, &n, err);
+                                              false, s->prompt, s->options.n_ctx, &n, err);
     if (status == HSD_OK || status == HSD_ETOOLONG) {
         hsd_status fits = check_prompt(s, n, err);
         status = fits != HSD_OK ? fits : status;
@@ -632,12 +606,14 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
     hsdi_target_stats t;
     hsdi_target_get_stats(session->target, &t);
     const hsd_session_options *o = &session->options;
-    hsd_mode mode = is_watched(session) ? t.mode : o->mode;
-    bool is_watching = is_watched(session), is_mirror = mode == HSD_MODE_MIRROR || is_watching;
+    hsd_mode mode = hsdi_session_is_watched(session) ? t.mode : o->mode;
+    bool is_watching = hsdi_session_is_watched(session),
+         is_mirror = mode == HSD_MODE_MIRROR || is_watching;
     *out = (hsd_stats){
         .mode = mode,
         .draft_kind = o->draft_kind,
         .n_prompt = t.n_prompt,
+        .n_prompt_reused = t.n_reused,
         .n_tokens = t.n_tokens,
         .steps = t.steps,
         .drafted = t.drafted,
@@ -663,9 +639,10 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
                                : o->roots,
         .exit_layer = is_mirror || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer : 0,
         .n_threads = session->n_target_threads,
-        .n_draft_threads = (mode == HSD_MODE_AR && !is_watching) || uses_remote(session)
-                               ? 0
-                               : session->engine->n_draft_threads,
+        .n_draft_threads =
+            (mode == HSD_MODE_AR && !is_watching) || hsdi_session_uses_remote(session)
+                ? 0
+                : session->engine->n_draft_threads,
     };
 }
 

@@ -10,6 +10,8 @@
 typedef struct hsdi_target_stage_options {
     int exit_layer; ///< 1..n_layers-1: passes are split there and proxies are offered; 0: not
     int n_cells;
+    int n_ctx;        ///< tokens of a text at most; 0: the runner's
+    bool is_pooled;   ///< cells come from the runner's memory, n_cells at a time
     int n_threads;    ///< threads per submission; 0: all of the device's
     int n_alone;      ///< the same for passes that no draft computes beside
     bool is_steady;   ///< nothing but sampling lies between its passes, see hsdi_seat_take
@@ -29,10 +31,26 @@ void hsdi_target_stage_close(hsdi_target_stage *stage);
 /// the device has made lists of them, which `with_logits` prevents.
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage);
 
-/// A draft stage on the first `n_layers` layers of a model (all, or an early exit), for at most
-/// n_top candidates per row.
-HSD_NODISCARD hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
-                                               int n_top, const hsd_sampling *sampling,
+/// Cells of a target stage: places and bytes as hsdi_passes_places, contents as hsdi_passes_read.
+/// Thread: as the stage.
+int hsdi_target_stage_places(const hsdi_target_stage *stage, size_t *cell_bytes);
+HSD_NODISCARD hsd_status hsdi_target_stage_read(hsdi_target_stage *stage, const int32_t *cells,
+                                                int n, void *out, hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_target_stage_write(hsdi_target_stage *stage, const int32_t *cells,
+                                                 int n, const void *bytes, hsd_error *err);
+
+typedef struct hsdi_draft_stage_options {
+    int n_layers; ///< the model's first ones: all, or up to an early exit
+    int n_cells;
+    int n_ctx;      ///< tokens of a text at most; 0: the runner's
+    bool is_pooled; ///< cells come from the runner's memory, n_cells at a time
+    int n_top;      ///< candidates per row at most
+    hsd_sampling sampling;
+} hsdi_draft_stage_options;
+
+/// A draft stage on a model. `out->self` is owned by the caller until hsdi_draft_stage_close.
+HSD_NODISCARD hsd_status hsdi_draft_stage_open(hsdi_runner *runner,
+                                               const hsdi_draft_stage_options *options,
                                                hsdi_draft_stage *out, hsd_error *err);
 /// Does nothing to a stage of another kind, nor to a closed one.
 void hsdi_draft_stage_close(hsdi_draft_stage *stage);

@@ -82,6 +82,15 @@ typedef struct hsd_engine_options {
     /// and threads holds where options leave it open. Borrowed for the call; NULL: devices that are
     /// NULL are the CPU
     const hsd_machine *machine;
+    /// Bytes that the caches of all sessions may take, those of drafts in this process included; 0:
+    /// no limit. A session is promised at its opening what its longest text needs (see n_ctx of
+    /// hsd_session_options), and is not opened where that does not fit. What is not promised holds
+    /// texts that are over, for share_prefixes; without a limit these get two contexts at most
+    int64_t cache_memory_bytes;
+    /// What sessions of this engine have in their caches of the beginning of another one's prompt
+    /// is not computed again (hsd_stats.n_prompt_reused). The tokens are the same. On by
+    /// hsd_engine_options_init
+    bool share_prefixes;
     hsd_log_fn log; ///< may be NULL; called from any thread
     void *log_user;
     hsd_trace *trace; ///< records what sessions and their drafts in this process do; NULL: nothing.
@@ -145,7 +154,10 @@ typedef struct hsd_session_options {
     /// and coverage hardly depend on the clock; the tokens are the same, the speed is not.
     bool audit_roots;
     hsd_sampling sampling;
-    int n_tokens;          ///< most tokens to generate; 0: until the context is full
+    int n_tokens; ///< most tokens to generate; 0: until the context is full
+    int n_ctx;    ///< most tokens of prompt and output together, at most the engine's; 0: the
+               ///< engine's. Less needs less memory where hsd_engine_options.cache_memory_bytes is
+               ///< set
     bool ignore_eos;       ///< go on after an end-of-text token
     hsd_token_fn on_token; ///< may be NULL: then pull with hsd_session_next
     void *on_token_user;
@@ -156,6 +168,7 @@ typedef struct hsd_stats {
     hsd_mode mode;             ///< the mode that ran; of auto: the one in force at the end
     hsd_draft_kind draft_kind; ///< the draft that ran; HSD_DRAFT_AUTO in mode ar
     int n_prompt;              ///< prompt tokens, BOS included
+    int n_prompt_reused;       ///< of these, not computed, since a cache had them
     int n_tokens;              ///< tokens generated
     int64_t steps;             ///< target passes after the prefill
     int64_t drafted;           ///< draft tokens that the target verified
@@ -252,9 +265,11 @@ HSD_API HSD_NODISCARD hsd_status hsd_engine_detokenize(const hsd_engine *engine,
                                                        char *out, size_t cap, size_t *n_out,
                                                        hsd_error *err);
 
-/// Open a session: allocates its caches and starts its thread.
+/// Open a session: promises it memory for its caches and starts its thread.
 ///
-/// Errors : HSD_EINVAL with the option's name; HSD_ENOMEM; HSD_EUNSUPPORTED, for example a model
+/// Errors : HSD_EINVAL with the option's name; HSD_ENOMEM, in "cache_memory" where the engine's
+///          limit does not allow it, with what it needs, what is promised to others, and how many
+///          tokens would fit; HSD_EUNSUPPORTED, for example a model
 ///          draft on an engine without one.
 HSD_API HSD_NODISCARD hsd_status hsd_session_open(hsd_engine *engine,
                                                   const hsd_session_options *options,
