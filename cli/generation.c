@@ -15,6 +15,8 @@ enum {
     KEY_SUFFIX_DEVICE,
     KEY_SPLIT_LAYER,
     KEY_CTX,
+    KEY_CACHE_MEMORY,
+    KEY_NO_PREFIX_REUSE,
     KEY_WORKER,
     KEY_WORKER_KEY,
     KEY_KEY,
@@ -40,6 +42,12 @@ static const struct argp_option options[] = {
     {"draft-threads", KEY_DRAFT_THREADS, "N", 0, "threads of the draft (0: chosen by the engine)",
      0},
     {"ctx", KEY_CTX, "N", 0, "tokens of context (0: the model's own, up to 4096)", 0},
+    {"cache-memory", KEY_CACHE_MEMORY, "SIZE", 0,
+     "most memory for caches, such as 512MiB; nothing begins that might need more (default: no "
+     "limit)",
+     0},
+    {"no-prefix-reuse", KEY_NO_PREFIX_REUSE, 0, 0,
+     "compute every prompt from its first token on, whatever caches have of it", 0},
     {"worker", KEY_WORKER, "ENDPOINT", 0,
      "use a draft worker started with `hsd worker'; may be repeated", 0},
     {"worker-key", KEY_WORKER_KEY, "FILE", 0,
@@ -159,6 +167,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_CTX:
         g->engine.n_ctx = (int)cli_parse_int(state, "--ctx", arg, 0, INT_MAX);
+        return 0;
+    case KEY_CACHE_MEMORY:
+        g->engine.cache_memory_bytes = cli_parse_bytes(state, "--cache-memory", arg);
+        return 0;
+    case KEY_NO_PREFIX_REUSE:
+        g->engine.share_prefixes = false;
         return 0;
     case KEY_WORKER:
         add_worker(g, arg, state);
