@@ -5,6 +5,7 @@
 #include "devices/backend.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 void hsdi_device_init(hsdi_device *device, const hsdi_backend *ops, int n_threads)
@@ -131,6 +132,12 @@ size_t hsdi_cache_desc_bytes(const hsdi_cache_desc *desc)
 size_t hsdi_cache_cell_bytes(const hsdi_cache *cache)
 {
     return cache->size_bytes / (size_t)cache->n_cells;
+}
+
+void hsdi_cache_describe(const hsdi_cache *cache, char *out, size_t cap)
+{
+    (void)snprintf(out, cap, "keys and values in %s, %d layers of %d",
+                   hsd_cache_type_name(cache->type), cache->n_layers, cache->width);
 }
 
 static hsd_status check_cells(const hsdi_device *device, const hsdi_cache *cache, int first, int n,

@@ -209,6 +209,10 @@ size_t hsdi_cache_desc_bytes(const hsdi_cache_desc *desc);
 /// Bytes of one cell over all layers, as hsdi_cache_read gives them.
 size_t hsdi_cache_cell_bytes(const hsdi_cache *cache);
 
+/// What its cells are, as a text: equal for caches between which cells may travel. Shapes: out
+/// [cap], NUL-terminated.
+void hsdi_cache_describe(const hsdi_cache *cache, char *out, size_t cap);
+
 /// What cells [first, first + n) hold, as bytes [n, hsdi_cache_cell_bytes]. What is inside is the
 /// device's affair; a cell's bytes are whole by themselves, and may be written to any cell of a
 /// cache with the same layers, width and element type on a device of the same backend.

@@ -306,6 +306,20 @@ int hsdi_passes_places(const hsdi_passes *p, size_t *cell_bytes)
     return p->n_places;
 }
 
+void hsdi_passes_kind(const hsdi_passes *p, char *out, size_t cap)
+{
+    size_t n = 0;
+    out[0] = 0;
+    for (int i = 0; i < p->n_places && n + 2 < cap; i++) {
+        if (i > 0) {
+            memcpy(out + n, "; ", 3);
+            n += 2;
+        }
+        hsdi_cache_describe(p->places[i].cache, out + n, cap - n);
+        n += strlen(out + n);
+    }
+}
+
 /// Neighbours from the i-th cell on.
 static int run_of(const int32_t *cells, int i, int n)
 {

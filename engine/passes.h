@@ -41,6 +41,9 @@ void hsdi_passes_close(hsdi_passes **passes);
 /// cell_bytes [HSDI_SLAB_PLACES]; returns how many.
 int hsdi_passes_places(const hsdi_passes *passes, size_t *cell_bytes);
 
+/// Their kinds (hsdi_cache_kind), one after the other. Shapes: out [cap], NUL-terminated.
+void hsdi_passes_kind(const hsdi_passes *passes, char *out, size_t cap);
+
 /// What cells hold: for one place after the other, in the order of the list, [n, cell_bytes]. Cells
 /// with neighbouring numbers travel together.
 HSD_NODISCARD hsd_status hsdi_passes_read(hsdi_passes *passes, const int32_t *cells, int n,

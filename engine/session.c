@@ -295,6 +295,7 @@ static void run_one(hsd_session *s)
     hsd_error error = {0};
     const hsdi_target_job job = {.prompt = s->prompt,
                                  .n_prompt = s->n_prompt,
+                                 .is_continued = s->is_continued,
                                  .n_tokens = s->options.n_tokens,
                                  .emit = on_emit,
                                  .is_end = on_is_end,
@@ -412,8 +413,7 @@ hsd_status hsd_session_open(hsd_engine *engine, const hsd_session_options *asked
     return HSD_OK;
 }
 
-/// Cancel what runs and wait for its end. The lock is held.
-static void settle(hsd_session *s)
+void hsdi_session_settle(hsd_session *s)
 {
     while (s->phase == PHASE_QUEUED || s->phase == PHASE_RUNNING) {
         atomic_store(&s->cancel, true);
@@ -429,7 +429,7 @@ void hsd_session_close(hsd_session **session)
     }
     if (s->started) {
         pthread_mutex_lock(&s->lock);
-        settle(s);
+        hsdi_session_settle(s);
         s->quit = true;
         pthread_cond_broadcast(&s->changed);
         pthread_mutex_unlock(&s->lock);
@@ -455,13 +455,23 @@ void hsd_session_close(hsd_session **session)
     *session = NULL;
 }
 
-/// Queue the prompt that is in s->prompt. The session is quiet and locked.
-static void start(hsd_session *s, int n_prompt)
+/// What an earlier text held back is dropped. A text that goes on may do so in a character.
+static void reset_detok(hsd_session *s, bool is_continued)
 {
+    enum { CHARACTER_TOKENS = 4 }; // a character has four bytes at most
     const char *bytes;
-    int n;
-    hsdi_detok_flush(&s->detok, &bytes, &n); // drop what an earlier text held back
+    int n, first = s->n_prompt > CHARACTER_TOKENS ? s->n_prompt - CHARACTER_TOKENS : 0;
+    hsdi_detok_flush(&s->detok, &bytes, &n);
+    for (int i = first; is_continued && i < s->n_prompt; i++) {
+        (void)!hsdi_detok_push(&s->detok, s->prompt[i], &bytes, &n);
+    }
+}
+
+void hsdi_session_start(hsd_session *s, int n_prompt, bool is_continued)
+{
     s->n_prompt = n_prompt;
+    s->is_continued = is_continued;
+    reset_detok(s, is_continued);
     s->n_tokens = s->n_taken = 0;
     s->result = HSD_OK;
     s->error = (hsd_error){0};
@@ -470,7 +480,7 @@ static void start(hsd_session *s, int n_prompt)
     pthread_cond_broadcast(&s->changed);
 }
 
-static hsd_status check_prompt(const hsd_session *s, int n, hsd_error *err)
+hsd_status hsdi_session_check_prompt(const hsd_session *s, int n, hsd_error *err)
 {
     if (n < 1) {
         return hsdi_fail(err, HSD_EINVAL, "prompt",
@@ -489,16 +499,16 @@ hsd_status hsd_session_submit(hsd_session *s, const char *prompt, size_t n_bytes
         return hsdi_fail(err, HSD_EINVAL, "prompt", "session and prompt are required");
     }
     pthread_mutex_lock(&s->lock);
-    settle(s);
+    hsdi_session_settle(s);
     int n = 0;
     hsd_status status = hsdi_tokenizer_encode(s->engine->target.tokenizer, prompt, n_bytes, true,
                                               false, s->prompt, s->options.n_ctx, &n, err);
     if (status == HSD_OK || status == HSD_ETOOLONG) {
-        hsd_status fits = check_prompt(s, n, err);
+        hsd_status fits = hsdi_session_check_prompt(s, n, err);
         status = fits != HSD_OK ? fits : status;
     }
     if (status == HSD_OK) {
-        start(s, n);
+        hsdi_session_start(s, n, false);
     }
     pthread_mutex_unlock(&s->lock);
     return status;
@@ -510,7 +520,7 @@ hsd_status hsd_session_submit_tokens(hsd_session *s, const int32_t *tokens, int 
     if (!s || !tokens) {
         return hsdi_fail(err, HSD_EINVAL, "tokens", "session and tokens are required");
     }
-    hsd_status status = check_prompt(s, n_tokens, err);
+    hsd_status status = hsdi_session_check_prompt(s, n_tokens, err);
     for (int i = 0; i < n_tokens && status == HSD_OK; i++) {
         if (tokens[i] < 0 || tokens[i] >= s->engine->target.model->n_vocab) {
             status = hsdi_fail(err, HSD_EINVAL, "tokens", "token %d: id %d is not below %d", i,
@@ -521,9 +531,9 @@ hsd_status hsd_session_submit_tokens(hsd_session *s, const int32_t *tokens, int 
         return status;
     }
     pthread_mutex_lock(&s->lock);
-    settle(s);
+    hsdi_session_settle(s);
     memcpy(s->prompt, tokens, (size_t)n_tokens * sizeof *tokens);
-    start(s, n_tokens);
+    hsdi_session_start(s, n_tokens, false);
     pthread_mutex_unlock(&s->lock);
     return HSD_OK;
 }

@@ -30,7 +30,8 @@ struct hsd_session {
     pthread_cond_t more;    ///< a token, or the end; told to who pulls
     phase phase;
     bool quit;
-    int32_t *prompt; ///< [n_ctx]
+    bool is_continued; ///< the prompt is the text that the session had
+    int32_t *prompt;   ///< [n_ctx]
     int n_prompt;
     int32_t *tokens; ///< [n_ctx]
     int n_tokens, n_taken;
@@ -54,5 +55,15 @@ bool hsdi_session_uses_remote(const hsd_session *session);
 /// Errors : HSD_ENOMEM in "cache_memory".
 HSD_NODISCARD hsd_status hsdi_session_promise(hsd_session *session, hsd_error *err);
 void hsdi_session_release(hsd_session *session);
+
+/// Cancel what runs and wait for its end. The lock is held.
+void hsdi_session_settle(hsd_session *session);
+
+/// Is there room behind a prompt of n tokens?
+HSD_NODISCARD hsd_status hsdi_session_check_prompt(const hsd_session *session, int n,
+                                                   hsd_error *err);
+
+/// Queue the prompt of n tokens that is in session->prompt. The session is quiet and locked.
+void hsdi_session_start(hsd_session *session, int n, bool is_continued);
 
 #endif

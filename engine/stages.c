@@ -284,6 +284,11 @@ int hsdi_target_stage_places(const hsdi_target_stage *stage, size_t *cell_bytes)
     return hsdi_passes_places(((const target *)stage->self)->passes, cell_bytes);
 }
 
+void hsdi_target_stage_kind(const hsdi_target_stage *stage, char *out, size_t cap)
+{
+    hsdi_passes_kind(((const target *)stage->self)->passes, out, cap);
+}
+
 hsd_status hsdi_target_stage_read(hsdi_target_stage *stage, const int32_t *cells, int n, void *out,
                                   hsd_error *err)
 {

@@ -34,6 +34,7 @@ const float *hsdi_target_stage_logits(const hsdi_target_stage *stage);
 /// Cells of a target stage: places and bytes as hsdi_passes_places, contents as hsdi_passes_read.
 /// Thread: as the stage.
 int hsdi_target_stage_places(const hsdi_target_stage *stage, size_t *cell_bytes);
+void hsdi_target_stage_kind(const hsdi_target_stage *stage, char *out, size_t cap);
 HSD_NODISCARD hsd_status hsdi_target_stage_read(hsdi_target_stage *stage, const int32_t *cells,
                                                 int n, void *out, hsd_error *err);
 HSD_NODISCARD hsd_status hsdi_target_stage_write(hsdi_target_stage *stage, const int32_t *cells,

@@ -289,6 +289,47 @@ HSD_API HSD_NODISCARD hsd_status hsd_session_submit_tokens(hsd_session *session,
                                                            const int32_t *tokens, int n_tokens,
                                                            hsd_error *err);
 
+/// Go on from where the text is: from the last generation's prompt and output, as if they were the
+/// prompt of the next one; what the caches have of them is not computed again, whatever
+/// share_prefixes says. The tokens are those that a longer generation would have given. Returns at
+/// once; a generation still running is stopped first, and its text is what goes on. Text begins
+/// with bytes that the last generation held back for a character.
+///
+/// Errors : HSD_EINVAL when nothing was submitted; HSD_ETOOLONG when the context is full.
+HSD_API HSD_NODISCARD hsd_status hsd_session_continue(hsd_session *session, hsd_error *err);
+
+/// Tokens of prompt and output so far.
+///
+/// Shapes : out [cap]. *n_out is their number, also when it exceeds cap.
+/// Errors : HSD_EINVAL; HSD_ETOOLONG when cap is too small (out then has the first cap tokens).
+HSD_API HSD_NODISCARD hsd_status hsd_session_text(hsd_session *session, int32_t *out, int cap,
+                                                  int *n_out, hsd_error *err);
+
+/// Write text, sampling settings and the target's caches to a file, from which hsd_session_resume
+/// goes on without computing them again. A generation still running is stopped first. The session
+/// stays as it is: it may go on, or be closed. A file that is there is replaced when the new one is
+/// whole and on the disk.
+///
+/// Errors : HSD_EINVAL when nothing was submitted; HSD_EIO with the path and the system's reason, a
+///          full disk for example; HSD_EDEVICE; HSD_ENOMEM.
+/// Cost   : the caches' bytes once, which for large models and long texts are gigabytes.
+/// Proof  : tests/engine/test_park.c
+HSD_API HSD_NODISCARD hsd_status hsd_session_park(hsd_session *session, const char *path,
+                                                  hsd_error *err);
+
+/// Open a session with a parked text; nothing runs before hsd_session_continue. Sampling settings
+/// and ignore_eos are the file's; all else is as in `options`, mode and draft too. The tokens that
+/// follow are those that the parked session would have given on this device.
+///
+/// Errors : as hsd_session_open; HSD_EIO; HSD_EFORMAT with the byte where a file is damaged, cut
+/// off
+///          or something else; HSD_EUNSUPPORTED for another version of the format, another model,
+///          or caches of another kind; HSD_ETOOLONG for a text longer than the context.
+/// Owner  : *out is owned by the caller.
+HSD_API HSD_NODISCARD hsd_status hsd_session_resume(hsd_engine *engine, const char *path,
+                                                    const hsd_session_options *options,
+                                                    hsd_session **out, hsd_error *err);
+
 /// Pull the next token; waits up to timeout_ms (negative: for ever).
 ///
 /// Result : HSD_OK and *out, borrowed until the next call on this session; HSD_EEND when the

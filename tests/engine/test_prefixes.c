@@ -39,8 +39,10 @@ static const char *const stories[N_BASES] = {
     "Once upon a time there was a king who had three sons, and the youngest of them was called the "
     "fool by all who knew him. When the king grew old he said to his sons: go out into the world, "
     "and whoever brings me the finest cloth shall have the kingdom when I am gone from here.",
-    "### User:\nWhat is 12 + 30?\n\n### Assistant:\n42\n\n### User:\nAnd 7 + 8?\n\n### Assistant:\n"
-    "15\n\n### User:\nWhat is 100 - 1? Say it in words, and then as a number.\n\n### Assistant:\n",
+    ("### User:\nWhat is 12 + 30?\n\n### Assistant:\n42\n\n### User:\nAnd 7 + 8?\n\n### "
+     "Assistant:\n"
+     "15\n\n### User:\nWhat is 100 - 1? Say it in words, and then as a number.\n\n### "
+     "Assistant:\n"),
 };
 
 static int32_t bases[N_BASES][TEXT_MAX];
