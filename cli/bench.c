@@ -95,8 +95,8 @@ static void parse_modes(bench *b, struct argp_state *state, const char *arg)
         for (int i = 0; i < b->n_modes; i++) {
             again = again || b->modes[i].mode == mode;
         }
-        if (again || mode == HSD_MODE_AUTO) {
-            argp_error(state, "--modes: give ar, serial, mirror and async at most once each");
+        if (again) {
+            argp_error(state, "--modes: give ar, serial, mirror, async and auto at most once each");
             break;
         }
         b->modes[b->n_modes++].mode = mode;

@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 
 enum {
-    BENCH_MAX_MODES = 4,
+    BENCH_MAX_MODES = 5,
     BENCH_MAX_RUNS = 3 * BENCH_MAX_MODES, ///< each also with trees and by the ratio rule
     BENCH_MAX_COUNTS = 16,
     BENCH_MAX_SESSIONS = 256,

@@ -254,6 +254,24 @@ hsd_status hsdi_count_parameters(const char *path, int64_t *out, hsd_error *err)
     hsdi_gguf_close(&g);
     return HSD_OK;
 }
+/// Load on the processor that will compute: a page of memory comes from the NUMA node of whoever
+/// writes it first. Drivers start threads, which would stay there: not for their devices.
+static hsd_status load_near(const hsdi_place *place, int cpu, hsdi_loaded *loaded, const char *path,
+                            hsdi_device *device, const hsdi_split *split, int n_ctx, hsd_error *err)
+{
+    cpu_set_t before;
+    bool is_near = !place->open && !(split && split->device) && cpu >= 0 &&
+                   sched_getaffinity(0, sizeof before, &before) == 0;
+    if (is_near) {
+        hsdi_pin_self(cpu);
+    }
+    hsd_status status = hsdi_loaded_open(loaded, path, device, split, n_ctx, err);
+    if (is_near) {
+        (void)sched_setaffinity(0, sizeof before, &before);
+    }
+    return status;
+}
+
 
 static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
 {
@@ -287,10 +305,12 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
     }
     const hsdi_split split = {e->suffix_device, o->split_layer};
     if (status == HSD_OK) {
-        status = hsdi_loaded_open(&e->target, target, e->target_device, &split, o->n_ctx, err);
+        status = load_near(&e->target_place, hsdi_first_cpu(e), &e->target, target,
+                           e->target_device, &split, o->n_ctx, err);
     }
     if (status == HSD_OK && has_draft) {
-        status = hsdi_loaded_open(&e->draft, draft, e->draft_device, NULL, o->n_ctx, err);
+        status = load_near(&e->draft_place, hsdi_draft_cpu(e), &e->draft, draft, e->draft_device,
+                           NULL, o->n_ctx, err);
     }
     if (status == HSD_OK && has_draft) {
         status = hsdi_tokenizer_compare(e->target.tokenizer, e->draft.tokenizer, NULL, err);

@@ -111,10 +111,25 @@ typedef struct hsdi_measured_pass {
     int n_repeats;
     int64_t budget_ns; ///< fewer repeats are made once it has passed; 0: no bound
     double quantile;   ///< of the repeats: 0 the shortest, 0.5 the median
+    /// Threads that time passes beside each other and are not done yet: who is done goes on
+    /// computing until all are. NULL: alone.
+    atomic_int *n_beside;
 } hsdi_measured_pass;
 
-/// Time of a pass in nanoseconds, and of its layers behind the exit (NULL: not wanted), each the
-/// quantile of its own times.
+/// A stage whose passes are timed, with what->n_past positions filled.
+typedef struct hsdi_measured hsdi_measured;
+
+/// Owner  : *out is owned by the caller; `what` is copied.
+HSD_NODISCARD hsd_status hsdi_measured_open(hsdi_runner *runner, const hsdi_measured_pass *what,
+                                            hsdi_measured **out, hsd_error *err);
+
+/// Time of a pass of 1..what->n_rows rows in nanoseconds, and of its layers behind the exit (NULL:
+/// not wanted), each the quantile of its own times.
+HSD_NODISCARD hsd_status hsdi_measured_run(hsdi_measured *measured, int n_rows, int64_t *ns,
+                                           int64_t *suffix_ns, hsd_error *err);
+void hsdi_measured_close(hsdi_measured **measured);
+
+/// All three, for one number of rows.
 HSD_NODISCARD hsd_status hsdi_measure_rows(hsdi_runner *runner, const hsdi_measured_pass *what,
                                            int64_t *ns, int64_t *suffix_ns, hsd_error *err);
 

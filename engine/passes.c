@@ -233,12 +233,9 @@ hsd_status hsdi_passes_open(hsdi_runner *first, const hsdi_passes_options *optio
     return HSD_OK;
 }
 
-void hsdi_passes_close(hsdi_passes **passes)
+/// What depends on where passes are cut.
+static void close_pieces(hsdi_passes *p)
 {
-    hsdi_passes *p = *passes;
-    if (!p) {
-        return;
-    }
     for (int i = 0; i < p->n_pieces; i++) {
         piece *now = &p->pieces[i];
         if (i > 0 && now[-1].place != now->place) {
@@ -248,6 +245,17 @@ void hsdi_passes_close(hsdi_passes **passes)
     for (int i = 0; i < p->n_pieces; i++) {
         hsdi_buffer_destroy(&p->pieces[i].out);
     }
+    hsdi_buffer_destroy(&p->exit_in);
+    hsdi_buffer_destroy(&p->exit_out);
+}
+
+void hsdi_passes_close(hsdi_passes **passes)
+{
+    hsdi_passes *p = *passes;
+    if (!p) {
+        return;
+    }
+    close_pieces(p);
     for (int i = 0; i < p->n_places; i++) {
         place *at = &p->places[i];
         hsdi_seat_leave(&at->runner->combiner, &at->seat);
@@ -255,10 +263,38 @@ void hsdi_passes_close(hsdi_passes **passes)
             hsdi_cache_destroy(&at->cache);
         }
     }
-    hsdi_buffer_destroy(&p->exit_in);
-    hsdi_buffer_destroy(&p->exit_out);
     free(p);
     *passes = NULL;
+}
+
+hsd_status hsdi_passes_cut(hsdi_passes *p, int exit_layer, hsd_error *err)
+{
+    if (!p->exit_head || exit_layer < 1 || exit_layer >= p->model->n_layers) {
+        return hsdi_fail(err, HSD_EINVAL, "exit_layer", "%d is not between 1 and %d", exit_layer,
+                         p->exit_head ? p->model->n_layers - 1 : 0);
+    }
+    hsdi_passes *old = malloc(sizeof *old);
+    if (!old) {
+        return hsdi_fail(err, HSD_ENOMEM, "passes", "%d layers", p->model->n_layers);
+    }
+    *old = *p;
+    memset(p->pieces, 0, sizeof p->pieces);
+    p->n_pieces = p->n_prefix = 0;
+    p->exit_in = p->exit_out = NULL;
+    find_pieces(p, exit_layer);
+    hsd_status status = HSD_OK;
+    for (int i = 0; i < p->n_pieces && status == HSD_OK; i++) {
+        status = open_piece(p, i, err);
+    }
+    if (status == HSD_OK) {
+        status = open_exit(p, exit_layer, err);
+    }
+    close_pieces(status == HSD_OK ? old : p);
+    if (status != HSD_OK) {
+        *p = *old;
+    }
+    free(old);
+    return status;
 }
 
 static hsd_status submit(const place *at, hsdi_graph *graph, const hsdi_job *rows, int n_threads,

@@ -58,6 +58,11 @@ bool hsdi_passes_draw(const hsdi_passes *passes);
 /// job names rows, not threads, cache or buffers.
 HSD_NODISCARD hsd_status hsdi_passes_fill(hsdi_passes *passes, const hsdi_job *rows, bool is_alone,
                                           hsd_error *err);
+/// Cut passes at another layer from now on; between passes only. The caches stay, and so do the bits.
+///
+/// Errors : HSD_EINVAL where there was no exit, and for a layer that is not between 1 and
+///          n_layers - 1; HSD_ENOMEM; HSD_EDEVICE. Then the exit is as it was.
+HSD_NODISCARD hsd_status hsdi_passes_cut(hsdi_passes *passes, int exit_layer, hsd_error *err);
 /// Layers before the exit. Without one it does nothing.
 HSD_NODISCARD hsd_status hsdi_passes_prefix(hsdi_passes *passes, const hsdi_job *rows,
                                             hsd_error *err);

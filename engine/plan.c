@@ -59,9 +59,26 @@ static void decide(const hsd_engine *e, const hsd_session_options *o, hsd_mode m
     c->n_workers = -1;
 }
 
-/// An arm for a mode, where the planner finds a setting for it.
+/// What steps with windows of each length should take: where lengths begin.
+static void expect(const hsdi_predictor *p, const hsdi_plan_setting *x, hsdi_watch_arm *arm,
+                   double alone_ns)
+{
+    hsdi_plan_setting one = *x;
+    hsdi_plan_step step;
+    bool is_known = true;
+    for (int w = 1; w <= arm->window && is_known; w++) {
+        one.window = w;
+        one.tree = x->tree - arm->window + w;
+        is_known = hsdi_plan_predict(p->machine, &p->costs, &one, &step, NULL) == HSD_OK;
+        arm->step_ns[w] = (float)step.total_ns;
+        arm->accept[w] = p->costs.acceptance.accept[w];
+    }
+    arm->step_ns[0] = is_known ? (float)alone_ns : 0.0f;
+}
+
+/// An arm for a mode, where the planner finds a setting for it. alone_ns: a step without a draft.
 static void add_arm(hsdi_session_plan *out, const hsdi_plan_setting *x,
-                    const hsd_session_options *o, int roots)
+                    const hsd_session_options *o, int roots, double alone_ns)
 {
     hsdi_watch_config *w = &out->watch;
     if (w->n_arms == HSDI_WATCH_ARMS) {
@@ -75,8 +92,34 @@ static void add_arm(hsdi_session_plan *out, const hsdi_plan_setting *x,
         s->tree = o->tree > window ? o->tree : window;
         s->roots = roots;
     }
-    w->arms[w->n_arms++] =
-        (hsdi_watch_arm){x->mode, window, o->tree > window ? o->tree : window, roots};
+    hsdi_watch_arm *arm = &w->arms[w->n_arms++];
+    *arm = (hsdi_watch_arm){.mode = x->mode,
+                            .window = window,
+                            .tree = o->tree > window ? o->tree : window,
+                            .roots = roots,
+                            .exit_layer = x->exit_layer};
+    if (x->mode != HSD_MODE_AR && alone_ns > 0.0) {
+        expect(out->predictor, s, arm, alone_ns);
+    }
+}
+
+/// Mirror with fewer roots, and with the other exits: what pays changes with the text and with what
+/// else runs here.
+static void add_mirrors(const hsd_engine *e, hsdi_session_plan *out, const hsdi_plan_setting *best,
+                        const hsd_session_options *o, double alone)
+{
+    int exits[HSDI_PLAN_EXITS], n_exits = hsdi_plan_exits(e->target.model->n_layers, exits);
+    double alone_ns = alone > 0.0 ? 1e9 / alone : 0.0;
+    if (o->roots == 0 && out->roots >= 8) {
+        add_arm(out, best, o, out->roots / 4, alone_ns);
+    }
+    for (int i = 0; i < n_exits && o->exit_layer == 0 && best->exit_layer > 0; i++) {
+        hsdi_plan_setting x = *best;
+        x.exit_layer = exits[i];
+        if (exits[i] != best->exit_layer) {
+            add_arm(out, &x, o, out->roots, alone_ns);
+        }
+    }
 }
 
 static void log_reasons(const hsd_engine *e, const hsdi_plan *plan, double alone)
@@ -132,9 +175,9 @@ static hsd_status plan_modes(hsd_engine *e, const hsd_session_options *o, hsdi_s
             out->mode = (hsd_mode)mode;
             out->watch.first = out->watch.n_arms;
         }
-        add_arm(out, &plan->best.setting, o, out->roots);
-        if (mode == HSD_MODE_MIRROR && o->roots == 0 && out->roots >= 8) {
-            add_arm(out, &plan->best.setting, o, out->roots / 4);
+        add_arm(out, &plan->best.setting, o, out->roots, alone > 0.0 ? 1e9 / alone : 0.0);
+        if (mode == HSD_MODE_MIRROR) {
+            add_mirrors(e, out, &plan->best.setting, o, alone);
         }
     }
     free(plan);

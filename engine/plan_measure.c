@@ -15,11 +15,12 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_REPEATS = 5, N_STEPS = 200, BESIDE_ROWS = 4, SHORT_TEXT = 64 };
+enum { N_REPEATS = 5, N_STEPS = 40, N_BESIDE = 25, BESIDE_ROWS = 4, SHORT_TEXT = 64 };
 /// A pass that is quick enough to fill a short text first.
 static const double small_ns = 500000.0;
 /// A profile whose passes are so many times longer or shorter than now was made under other
@@ -42,20 +43,56 @@ static double bytes_of_head(const hsdi_cost_model *m)
     return layers + head > 0.0 ? head / (layers + head) : 0.0;
 }
 
-/// A pass of n_rows; of small models on a short text, whose keys and values cost them something.
+static hsdi_measured_pass what_of(int cpu, int n_threads, int n_rows, int exit_layer, int n_past)
+{
+    return (hsdi_measured_pass){.cpu = cpu,
+                                .n_threads = n_threads,
+                                .exit_layer = exit_layer,
+                                .n_rows = n_rows,
+                                .n_past = n_past,
+                                .n_repeats = N_REPEATS,
+                                .budget_ns = pass_budget_ns};
+}
+
+/// A pass of n_rows.
 static hsd_status time_rows(hsdi_runner *runner, int cpu, int n_threads, int n_rows, int exit_layer,
                             int n_past, double *ns, hsd_error *err)
 {
-    const hsdi_measured_pass what = {.cpu = cpu,
-                                     .n_threads = n_threads,
-                                     .exit_layer = exit_layer,
-                                     .n_rows = n_rows,
-                                     .n_past = n_past,
-                                     .n_repeats = N_REPEATS,
-                                     .budget_ns = pass_budget_ns};
+    const hsdi_measured_pass what = what_of(cpu, n_threads, n_rows, exit_layer, n_past);
     int64_t best = 0;
     hsd_status status = hsdi_measure_rows(runner, &what, &best, NULL, err);
     *ns = (double)best;
+    return status;
+}
+
+/// Passes of 1, 8, 4, 16 and 32 rows, as many as the budget lasts for; of small models on a short
+/// text, whose keys and values cost them something.
+static hsd_status time_counts(const measuring *m, hsdi_runner *runner, int cpu, int n_threads,
+                              double ns[HSDI_COST_ROWS], int *n_past, hsd_error *err)
+{
+    static const int order[] = {0, 3, 2, 4, 5};
+    int64_t begin_ns = hsdi_now_ns();
+    hsdi_measured *passes = NULL;
+    hsd_status status = time_rows(runner, cpu, n_threads, 1, 0, 0, &ns[0], err);
+    *n_past = ns[0] < small_ns && m->e->n_ctx > 2 * SHORT_TEXT ? SHORT_TEXT : 0;
+    int most = m->e->n_ctx - *n_past - 1;
+    most = most < hsdi_cost_row_counts[5] ? most : hsdi_cost_row_counts[5];
+    most = most < HSDI_STAGE_ROWS ? most : HSDI_STAGE_ROWS;
+    const hsdi_measured_pass what = what_of(cpu, n_threads, most, 0, *n_past);
+    if (status == HSD_OK && most > 0) {
+        status = hsdi_measured_open(runner, &what, &passes, err);
+    }
+    for (size_t k = 0; k < sizeof order / sizeof *order && status == HSD_OK; k++) {
+        int n_rows = hsdi_cost_row_counts[order[k]];
+        int64_t best = 0;
+        bool is_done = k == 0 && *n_past == 0; // by the first pass of all
+        if (!is_done && n_rows <= most &&
+            (k == 0 || hsdi_now_ns() - begin_ns < table_budget_ns)) {
+            status = hsdi_measured_run(passes, n_rows, &best, NULL, err);
+            ns[order[k]] = (double)best;
+        }
+    }
+    hsdi_measured_close(&passes);
     return status;
 }
 
@@ -89,27 +126,15 @@ static hsd_status measure_table(measuring *m, hsdi_cost_role role, int i_device,
                                 hsdi_runner *runner, int cpu, int n_threads, int n_table_threads,
                                 hsd_error *err)
 {
-    static const int order[] = {0, 3, 2, 4, 5};
     const hsdi_cost_model *model =
         role == HSDI_COST_TARGET ? &m->plan->costs.target : &m->plan->costs.draft;
     hsdi_costs *c = &m->plan->costs;
     double ns[HSDI_COST_ROWS] = {0};
-    int64_t begin_ns = hsdi_now_ns();
-    hsd_status status = HSD_OK;
+    int n_past = 0;
     if (c->n_tables == HSDI_COST_TABLES || hsdi_cost_find(c, role, i_device, n_table_threads)) {
         return HSD_OK;
     }
-    int n_past = 0;
-    status = time_rows(runner, cpu, n_threads, 1, 0, 0, &ns[0], err);
-    n_past = ns[0] < small_ns && m->e->n_ctx > 2 * SHORT_TEXT ? SHORT_TEXT : 0;
-    for (size_t k = 0; k < sizeof order / sizeof *order && status == HSD_OK; k++) {
-        int n_rows = hsdi_cost_row_counts[order[k]];
-        bool fits = n_rows + n_past < m->e->n_ctx && n_rows <= HSDI_STAGE_ROWS;
-        bool is_done = k == 0 && n_past == 0; // by the first pass of all
-        if (!is_done && (k == 0 || (fits && hsdi_now_ns() - begin_ns < table_budget_ns))) {
-            status = time_rows(runner, cpu, n_threads, n_rows, 0, n_past, &ns[order[k]], err);
-        }
-    }
+    hsd_status status = time_counts(m, runner, cpu, n_threads, ns, &n_past, err);
     double cut = 0.0;
     bool is_cut = role == HSDI_COST_TARGET && !runner->next && model->n_layers > 1 && ns[2] > 0.0;
     if (status == HSD_OK && is_cut) {
@@ -152,7 +177,7 @@ static void *run_neighbour(void *arg)
     return NULL;
 }
 
-/// Both at once, as often as each can within the budget: medians over the medians alone.
+/// Both at once, until either has been timed often enough: medians over the medians alone.
 static hsd_status measure_beside(measuring *m, const hsdi_cost_table *target,
                                  const hsdi_cost_table *draft, hsd_error *err)
 {
@@ -166,7 +191,7 @@ static hsd_status measure_beside(measuring *m, const hsdi_cost_table *target,
     for (int i = 0; i < 2; i++) {
         side[i].what.n_rows = BESIDE_ROWS < e->n_ctx ? BESIDE_ROWS : 1;
         side[i].what.quantile = 0.5;
-        side[i].what.n_repeats = 200;
+        side[i].what.n_repeats = N_BESIDE;
         side[i].what.budget_ns = pass_budget_ns;
         run_neighbour(&side[i]);
         if (side[i].status != HSD_OK) {
@@ -174,6 +199,8 @@ static hsd_status measure_beside(measuring *m, const hsdi_cost_table *target,
         }
         alone[i] = (double)side[i].ns;
     }
+    atomic_int n_beside = 2;
+    side[0].what.n_beside = side[1].what.n_beside = &n_beside;
     pthread_t thread;
     if (pthread_create(&thread, NULL, run_neighbour, &side[1]) != 0) {
         return HSD_OK; // what costs.c assumes has to do

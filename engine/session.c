@@ -647,7 +647,9 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
         .roots = !is_mirror    ? 0
                  : is_watching ? t.roots
                                : o->roots,
-        .exit_layer = is_mirror || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer : 0,
+        .exit_layer = is_watching                                             ? t.exit_layer
+                      : is_mirror || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer
+                                                                           : 0,
         .n_threads = session->n_target_threads,
         .n_draft_threads =
             (mode == HSD_MODE_AR && !is_watching) || hsdi_session_uses_remote(session)

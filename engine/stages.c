@@ -116,6 +116,11 @@ static hsd_status target_prefix(void *self, const hsdi_rows *rows, hsd_error *er
     return rows->is_alone ? HSD_OK : hsdi_passes_prefix(t->passes, &t->job, err);
 }
 
+static hsd_status target_cut(void *self, int exit_layer, hsd_error *err)
+{
+    return hsdi_passes_cut(((target *)self)->passes, exit_layer, err);
+}
+
 static hsd_status target_proxies(void *self, int n_top, hsdi_candidate *out, hsd_error *err)
 {
     target *t = self;
@@ -217,6 +222,7 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
                                .has_exit = options->exit_layer > 0,
                                .prefill = target_prefill,
                                .prefix = target_prefix,
+                               .cut = options->exit_layer > 0 ? target_cut : NULL,
                                .proxies = target_proxies,
                                .suffix = target_suffix,
                                .found = target_found};

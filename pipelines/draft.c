@@ -232,6 +232,15 @@ static void take_other_window(hsdi_draft *draft, const hsdi_window *window)
     }
 }
 
+/// The target did not wait, as after an OPEN in the middle of a text: the answer is still worth
+/// giving, since it may fit the text that is committed meanwhile. Without it a worker that only
+/// answers between COMMIT and STEP would never catch up with a target that goes on alone.
+static bool goes_on_answering(const hsdi_draft *draft, const hsdi_window *window)
+{
+    return draft->config.mode == HSD_MODE_SERIAL && draft->phase == HSDI_DRAFT_ANSWER &&
+           window->n_tokens == 0 && draft->want_now > 0;
+}
+
 hsd_status hsdi_draft_step(hsdi_draft *draft, uint32_t step, const hsdi_window *window,
                            const hsdi_draft_share *share, hsd_error *err)
 {
@@ -250,6 +259,9 @@ hsd_status hsdi_draft_step(hsdi_draft *draft, uint32_t step, const hsdi_window *
     draft->is_idle = false;
     if (is_mine) {
         draft->is_ready = false;
+    } else if (goes_on_answering(draft, window)) {
+        draft->window = *window;
+        hsdi_draft_place_window(draft);
     } else {
         take_other_window(draft, window);
     }

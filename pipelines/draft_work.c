@@ -155,12 +155,15 @@ static hsd_status catch_up(hsdi_draft *draft, hsd_error *err)
     return HSD_OK;
 }
 
-/// The window of this step is what the tree knows now.
+/// The window of this step is what the tree knows now. A target that did not wait for it verifies
+/// none.
 static void finish_answer(hsdi_draft *draft)
 {
     int n_more = draft->config.tree - draft->config.window;
     hsdi_draft_pick_window(draft, draft->want_now, draft->want_now + n_more);
-    draft->window = draft->offer;
+    if (!draft->is_stepped) {
+        draft->window = draft->offer;
+    }
     hsdi_draft_place_window(draft);
     draft->is_ready = draft->want_now > 0;
     draft->phase = HSDI_DRAFT_BRANCH;

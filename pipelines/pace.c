@@ -1,5 +1,7 @@
-/// Times of lengths never used are read off a line through the nearest two that were.
+/// Times of lengths never used are a plan's, or read off a line through the nearest two that were.
+#include <math.h>
 #include <pipelines/pace.h>
+#include <stdlib.h>
 
 static const float DECAY = 0.97f;     ///< of what past windows taught
 static const float TIME_STEP = 0.15f; ///< weight of a new time,
@@ -7,6 +9,7 @@ static const float STALE_STEP =
     0.5f; ///< of one after STALE other steps, and of a trial's: machines change
 static const int STALE = 16;
 static const float OUTLIER = 3.0f; ///< a time counts as at most so many times its average
+static const float EXPECTED_MOST = 3.0f; ///< times that steps are taken to differ from a plan at most
 static const float PRIOR = 2.0f;   ///< tokens that the prior acceptance counts for
 static const float PRIOR_ACCEPT = 0.6f;
 static const float PAUSE_MARGIN = 1.03f; ///< what the target alone must be faster by
@@ -23,6 +26,14 @@ void hsdi_pace_init(hsdi_pace *pace, int n_most, bool is_fixed, bool may_pause)
     pace->fill = 1.0f;
     pace->trial_gap = FIRST_GAP;
     pace->next_trial = FIRST_GAP;
+}
+
+void hsdi_pace_expect(hsdi_pace *pace, const float *step_ns, const double *accept)
+{
+    for (int i = 0; i <= pace->n_most; i++) {
+        pace->expected_ns[i] = step_ns[i];
+        pace->accepted[i] = i > 0 ? PRIOR * (float)accept[i] : pace->accepted[i];
+    }
 }
 
 void hsdi_pace_begin(hsdi_pace *pace)
@@ -50,9 +61,27 @@ static int known(const hsdi_pace *pace, int from, int direction)
     return i >= 0 && i <= pace->n_most ? i : -1;
 }
 
+/// How many times longer steps took than expected: near lengths say more of each other.
+static float expected_time(const hsdi_pace *pace, int n)
+{
+    float sum = 0.0f, weights = 0.0f;
+    for (int i = 0; i <= pace->n_most; i++) {
+        if (pace->n_steps[i] > 0) {
+            float weight = 1.0f / (float)(1 + abs(i - n)), ratio;
+            ratio = pace->step_ns[i] / pace->expected_ns[i];
+            sum += weight * fminf(fmaxf(ratio, 1.0f / EXPECTED_MOST), EXPECTED_MOST);
+            weights += weight;
+        }
+    }
+    return pace->expected_ns[n] * (weights > 0.0f ? sum / weights : 1.0f);
+}
+
 /// 0 when nothing is known.
 static float time_of(const hsdi_pace *pace, int n)
 {
+    if (pace->expected_ns[n] > 0.0f && pace->n_steps[n] == 0) {
+        return expected_time(pace, n);
+    }
     int below = known(pace, n, -1), above = known(pace, n, 1);
     if (below == n || above < 0) {
         int other = below > 0 ? known(pace, below - 1, -1) : -1;
@@ -173,7 +202,8 @@ int hsdi_pace_choose(hsdi_pace *pace)
     const int first[] = {pace->n_most, pace->n_most, least, least, 1, 1, half, half};
     const int n_first = sizeof first / sizeof first[0];
     int n = pace->n_decided++;
-    if (n < n_first && (n <= 4 || best_length(pace) > 0)) {
+    bool is_planned = pace->expected_ns[0] > 0.0f;
+    if (!is_planned && n < n_first && (n <= 4 || best_length(pace) > 0)) {
         return first[n];
     }
     if (pace->n_trial > 0) {

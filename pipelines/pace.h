@@ -18,6 +18,7 @@ typedef struct hsdi_pace {
     bool may_pause;                                                  ///< 0 is a choice
     float accepted[HSDI_WINDOW_MAX + 1], tried[HSDI_WINDOW_MAX + 1]; ///< per depth, decayed
     float step_ns[HSDI_WINDOW_MAX + 1]; ///< per length that was asked for; 0: never
+    float expected_ns[HSDI_WINDOW_MAX + 1]; ///< per length, as a plan has it; 0: not known
     int n_steps[HSDI_WINDOW_MAX + 1];
     int seen[HSDI_WINDOW_MAX + 1]; ///< decisions that had been made when it was last observed
     float fill; ///< height of windows over the length asked for, decayed: misses make it small
@@ -29,6 +30,13 @@ typedef struct hsdi_pace {
 } hsdi_pace;
 
 void hsdi_pace_init(hsdi_pace *pace, int n_most, bool is_fixed, bool may_pause);
+
+/// What a plan expects: times of steps with windows of length 0..n_most, none of them 0, and the
+/// acceptance of depth 1, 2, ... Times of lengths that were not seen are then these, as many times
+/// longer or shorter as those seen were; and no steps are made only to see lengths.
+///
+/// Shapes: both [n_most + 1]
+void hsdi_pace_expect(hsdi_pace *pace, const float *step_ns, const double *accept);
 
 /// A generation begins. What is known stays; the first step is not typical.
 void hsdi_pace_begin(hsdi_pace *pace);

@@ -10,6 +10,7 @@
 #include <pipelines/transport/link.h>
 #include <pipelines/worker.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,49 @@ typedef struct null_target {
 static int spin_us(const char *endpoint)
 {
     return hsdi_endpoint_spin_us(endpoint, (int)sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+/// Both sides get a processor of their own for the measurement, as sessions and workers do: one that
+/// looks for messages on the other's would keep it from answering.
+typedef struct places {
+    cpu_set_t before, worker;
+    bool are_two;
+} places;
+
+static void take_places(places *p)
+{
+    size_t first = CPU_SETSIZE, last = CPU_SETSIZE;
+    CPU_ZERO(&p->before);
+    CPU_ZERO(&p->worker);
+    bool is_known = sched_getaffinity(0, sizeof p->before, &p->before) == 0;
+    for (size_t cpu = 0; is_known && cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &p->before)) {
+            first = first == CPU_SETSIZE ? cpu : first;
+            last = cpu;
+        }
+    }
+    p->are_two = first != last;
+    if (p->are_two) {
+        cpu_set_t mine;
+        CPU_ZERO(&mine);
+        CPU_SET(first, &mine);
+        CPU_SET(last, &p->worker);
+        (void)sched_setaffinity(0, sizeof mine, &mine);
+    }
+}
+
+static void place_worker(const places *p, pthread_t thread)
+{
+    if (p->are_two) {
+        (void)pthread_setaffinity_np(thread, sizeof p->worker, &p->worker);
+    }
+}
+
+static void leave_places(const places *p)
+{
+    if (p->are_two) {
+        (void)sched_setaffinity(0, sizeof p->before, &p->before);
+    }
 }
 
 static int32_t token_at(int pos)
@@ -152,7 +196,7 @@ static hsd_status generate_all(hsdi_target *target, null_target *null, hsd_error
 }
 
 static hsd_status measure_steps(hsdi_context *context, const char *endpoint, hsd_mode mode,
-                                null_target *null, hsd_error *err)
+                                places *at, null_target *null, hsd_error *err)
 {
     hsdi_draft_factory factory = {.n_vocab = NULL_VOCAB, .open = null_open, .close = null_close};
     hsdi_worker_config worker_config;
@@ -166,11 +210,13 @@ static hsd_status measure_steps(hsdi_context *context, const char *endpoint, hsd
     if (status != HSD_OK) {
         return status;
     }
+    take_places(at); // ZeroMQ's own thread runs by now, and goes where it likes
     int failure = pthread_create(&thread, NULL, run_worker, worker);
     if (failure) {
         hsdi_worker_destroy(&worker);
         return hsdi_fail_errno(err, HSD_ENOMEM, "worker", failure, "no thread for the worker");
     }
+    place_worker(at, thread);
     hsdi_target_stage stage = {
         .self = null,
         .limits = {.n_vocab = NULL_VOCAB,
@@ -254,8 +300,8 @@ static int64_t bounce(hsdi_link *link)
     return hsdi_now_ns() - begin_ns;
 }
 
-static hsd_status measure_bare(hsdi_context *context, const char *endpoint, int n, int64_t *times,
-                               hsd_error *err)
+static hsd_status measure_bare(hsdi_context *context, const char *endpoint, int n, const places *at,
+                               int64_t *times, hsd_error *err)
 {
     hsdi_listener *listener = NULL;
     hsdi_link *link = NULL;
@@ -269,6 +315,7 @@ static hsd_status measure_bare(hsdi_context *context, const char *endpoint, int 
         if (failure) {
             status = hsdi_fail_errno(err, HSD_ENOMEM, "echo", failure, "no thread");
         } else {
+            place_worker(at, thread);
             for (int i = 0; i < n; i++) {
                 times[i] = bounce(link);
             }
@@ -330,20 +377,22 @@ static hsd_status measure(const char *transport, hsd_mode mode, int n_steps, int
         return status;
     }
     null_target null = {.n_most = n_steps, .times = times};
-    status = measure_steps(context, step_endpoint, mode, &null, err);
+    places at = {.are_two = false};
+    status = measure_steps(context, step_endpoint, mode, &at, &null, err);
     if (status == HSD_OK) {
         qsort(times, (size_t)n_steps, sizeof *times, compare_times);
         result.p50_us = percentile_us(times, n_steps, 0.50);
         result.p95_us = percentile_us(times, n_steps, 0.95);
         result.p99_us = percentile_us(times, n_steps, 0.99);
         name_endpoint(transport, "bare", times, bare_endpoint, sizeof bare_endpoint);
-        status = measure_bare(context, bare_endpoint, n_steps, times, err);
+        status = measure_bare(context, bare_endpoint, n_steps, &at, times, err);
     }
     if (status == HSD_OK) {
         qsort(times, (size_t)n_steps, sizeof *times, compare_times);
         result.zmq_p50_us = percentile_us(times, n_steps, 0.50);
         *out = result;
     }
+    leave_places(&at);
     hsdi_context_destroy(&context);
     return status;
 }

@@ -134,6 +134,7 @@ hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *c
                                            target->n_ctx);
     bool is_fixed = !config->adapts || config->mode == HSD_MODE_AR;
     hsdi_pace_init(&target->pace, config->draft.window, is_fixed, true);
+    target->exit_layer = config->draft.exit_layer;
     hsdi_target_watch_init(target, config->watch);
     if (status == HSD_OK) {
         status = hsdi_track_open(config->trace, "target", &target->track, err);
@@ -221,6 +222,7 @@ static void publish(hsdi_target *target)
     target->stats.window = target->config.draft.window;
     target->stats.tree = target->config.draft.tree;
     target->stats.roots = target->config.draft.roots;
+    target->stats.exit_layer = target->exit_layer;
     target->published = target->stats;
     pthread_mutex_unlock(&target->published_lock);
 }
@@ -392,7 +394,8 @@ static hsd_status run_pass(hsdi_target *target, int *row, int32_t *next, hsd_err
         tell_step(target);
     }
     hsdi_rows rows = make_rows(target, window, n_rows);
-    rows.is_alone = target->want == 0 || target->config.mode == HSD_MODE_SERIAL;
+    bool is_serial = target->config.mode == HSD_MODE_SERIAL && !hsdi_helpers_catch_up(target);
+    rows.is_alone = target->want == 0 || is_serial;
     int64_t begin_ns = hsdi_now_ns();
     status = target->stage.prefix(target->stage.self, &rows, err);
     target->stage_ns += hsdi_now_ns() - begin_ns;

@@ -85,8 +85,8 @@ typedef struct hsdi_target_stats {
     /// accepted as well.
     int64_t reached[HSDI_WINDOW_MAX + 1], passed[HSDI_WINDOW_MAX + 1];
     int64_t late, workers_lost;
-    hsd_mode mode; ///< in force; with its window, tree and roots
-    int window, tree, roots;
+    hsd_mode mode; ///< in force; with its window, tree, roots and early exit
+    int window, tree, roots, exit_layer;
     int64_t replans;  ///< times the watch took another arm
     int64_t ignored;  ///< frames that did not fit: damaged, stale, out of range
     int64_t reopened; ///< times a worker was opened again in the middle of a generation

@@ -1,6 +1,21 @@
 /// The target pipeline's arms: what changes when the watch takes another one.
 #include <pipelines/target_state.h>
 
+/// Workers hear nothing of it: proxies come from wherever the exit is.
+static void move_exit(hsdi_target *target, int exit_layer)
+{
+    hsd_error err = {0};
+    if (exit_layer == 0 || exit_layer == target->exit_layer || !target->stage.cut) {
+        return;
+    }
+    if (target->stage.cut(target->stage.self, exit_layer, &err) == HSD_OK) {
+        target->exit_layer = exit_layer;
+    } else {
+        hsdi_logf(&target->config.log, HSDI_LOG_WARN, "the early exit stays at layer %d: %s: %s",
+                  target->exit_layer, err.where, err.message);
+    }
+}
+
 /// Settings of an arm, as workers are told; the target alone leaves them as they are.
 static void apply(hsdi_target *target, int i_arm)
 {
@@ -21,6 +36,9 @@ static void apply(hsdi_target *target, int i_arm)
     draft->tree = tree;
     draft->miss_window = is_mirror ? (arm->window + 1) / 2 : arm->window;
     draft->roots = arm->roots;
+    if (is_mirror) {
+        move_exit(target, arm->exit_layer);
+    }
 }
 
 void hsdi_target_watch_init(hsdi_target *target, const hsdi_watch_config *config)
@@ -33,7 +51,11 @@ void hsdi_target_watch_init(hsdi_target *target, const hsdi_watch_config *config
     hsdi_watch_init(&target->watch, config);
     bool is_fixed = target->pace.is_fixed;
     for (int i = 0; i < config->n_arms; i++) {
-        hsdi_pace_init(&target->paces[i], config->arms[i].window, is_fixed, true);
+        const hsdi_watch_arm *arm = &config->arms[i];
+        hsdi_pace_init(&target->paces[i], arm->window, is_fixed, true);
+        if (arm->step_ns[0] > 0.0f) {
+            hsdi_pace_expect(&target->paces[i], arm->step_ns, arm->accept);
+        }
     }
     target->arm = config->first;
     target->pace = target->paces[config->first];

@@ -81,6 +81,7 @@ struct hsdi_target {
     hsdi_pace paces[HSDI_WATCH_ARMS]; ///< of the other arms
     int arm, forced_arm;              ///< arm in force; forced_arm: the next one, -1: the watch's
     int n_proxies_most;               ///< where the mode has proxies
+    int exit_layer;                   ///< of the stage's passes, as far as it was told
     bool reopens;                     ///< workers must be told other settings
     int want; ///< longest chain that this step's windows were asked to have; 0: none was asked for
     int32_t *row_tokens, *row_pos, *row_cell, *row_n_path; ///< [n_rows_max]
@@ -122,6 +123,9 @@ void hsdi_helpers_tell_one(hsdi_target *target, int i, hsdi_frame *frame);
 
 /// Is any worker open?
 bool hsdi_helpers_any(const hsdi_target *target);
+
+/// Does a worker still read the text, while nobody waits for it? Then it computes beside a pass.
+bool hsdi_helpers_catch_up(const hsdi_target *target);
 
 /// Wait for windows of this step until they are there or not worth waiting for (in mode async: do
 /// not wait). What came is in the helpers' offers.

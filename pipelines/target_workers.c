@@ -28,6 +28,16 @@ bool hsdi_helpers_any(const hsdi_target *target)
     return false;
 }
 
+bool hsdi_helpers_catch_up(const hsdi_target *target)
+{
+    for (int i = 0; i < target->n_helpers; i++) {
+        if (target->helpers[i].state == HSDI_PEER_OPEN && !target->helpers[i].is_awaited) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void lose(hsdi_target *target, hsdi_helper *helper, const char *why)
 {
     if (helper->state == HSDI_PEER_OPEN) {

@@ -14,8 +14,20 @@ static const int CATCHING_MOST = 512;   ///< a draft that is not there after so 
 static const double DECAY = 0.99;       ///< of what steps taught
 static const double PRIOR = 4.0;        ///< tokens that the assumed acceptance counts for
 static const double TRIAL_PART = 0.015; ///< of the time, that trials may cost (as in pace.c)
+/// What the first trial of a draft is taken to cost, in steps: until it has read the text, and until
+/// it is known to be bad. Later ones are taken to cost what the last one did.
+static const double TRIAL_PRICE = 12.0;
+static const double TRIAL_BAD = 0.85; ///< of what it is to beat: such a trial ends early
 static const double OUTLIER = 4.0;      ///< a step counts as at most so many times the average
 static const double BIAS_LEAST = 0.5, BIAS_MOST = 1.5;
+
+/// A prediction takes longer than a small model's pass: none is asked for twice.
+static void forget_predictions(hsdi_watch *w)
+{
+    for (int i = 0; i < HSDI_WATCH_ARMS; i++) {
+        w->predicted[i] = -1.0;
+    }
+}
 
 void hsdi_watch_init(hsdi_watch *w, const hsdi_watch_config *config)
 {
@@ -28,6 +40,7 @@ void hsdi_watch_init(hsdi_watch *w, const hsdi_watch_config *config)
     for (int i = 0; i < HSDI_WATCH_ARMS; i++) {
         w->seen[i].n_fresh = FRESH_STEPS;
     }
+    forget_predictions(w);
 }
 
 static const char *mode_name(hsd_mode mode)
@@ -59,6 +72,9 @@ static void add(hsdi_watch_seen *s, double tokens, double ns, int64_t now)
 void hsdi_watch_observe(hsdi_watch *w, const hsdi_watch_step *step)
 {
     w->n_steps++;
+    if (step->n_deep > 0 || step->is_hit >= 0) {
+        forget_predictions(w);
+    }
     for (int d = 1; d <= step->n_deep && d <= step->n_accepted + 1 && d <= HSDI_WINDOW_MAX; d++) {
         w->tried[d] = DECAY * w->tried[d] + 1.0;
         w->accepted[d] = DECAY * w->accepted[d] + (d <= step->n_accepted ? 1.0 : 0.0);
@@ -100,8 +116,7 @@ static bool is_seen(const hsdi_watch *w, int i)
     return s->n >= 8.0 && (i == w->now || w->n_steps - s->last < s->n_fresh);
 }
 
-/// By prediction alone, with the acceptance that was seen.
-static double predicted(const hsdi_watch *w, int i)
+static double ask(const hsdi_watch *w, int i)
 {
     double accept[HSDI_WINDOW_MAX + 1], tokens = 1.0, ns = 1.0;
     for (int d = 0; d <= HSDI_WINDOW_MAX; d++) {
@@ -111,6 +126,19 @@ static double predicted(const hsdi_watch *w, int i)
     bool ok = w->config.predict &&
               w->config.predict(w->config.user, i, accept, HSDI_WINDOW_MAX, hit, &tokens, &ns);
     return ok && ns > 0.0 ? tokens / ns : 0.0;
+}
+
+/// By prediction alone, with the acceptance that was seen.
+static double predicted(const hsdi_watch *w, int i)
+{
+    return w->predicted[i] >= 0.0 ? w->predicted[i] : ask(w, i);
+}
+
+static void ask_all(hsdi_watch *w)
+{
+    for (int i = 0; i < w->config.n_arms; i++) {
+        w->predicted[i] = predicted(w, i);
+    }
 }
 
 /// What an arm that was seen brought over its prediction; 0: not known.
@@ -174,9 +202,34 @@ static void change(hsdi_watch *w, int to, const char *how)
     w->n_replans++;
 }
 
-/// A trial of the best other arm, where nothing fresh is known of it: it may turn out better than
-/// it looks. Only where trials have cost little of the time so far, this one included.
-static void begin_trial(hsdi_watch *w)
+/// What a trial of an arm may cost that promises `its` where the present one brings `mine`.
+static double price_of(const hsdi_watch *w, int i, double its, double mine)
+{
+    // A step of another arm takes about as long as its tokens would take here, and the loss.
+    double step_ns = w->total_ns / (double)w->n_steps, known = w->seen[i].price_ns;
+    bool drafts = w->config.arms[i].mode != HSD_MODE_AR;
+    double loss = LEAST_STEPS * step_ns * fmax(0.1, 1.0 - its / mine) * 2.0;
+    return fmax(loss, known > 0.0 || !drafts ? known : TRIAL_PRICE * step_ns);
+}
+
+/// Trials have cost little of the time so far, this one included.
+static bool is_affordable(const hsdi_watch *w, int i, double its, double mine)
+{
+    return w->trial_ns + price_of(w, i, its, mine) <= TRIAL_PART * w->total_ns;
+}
+
+static void begin_trial(hsdi_watch *w, int other, const char *how)
+{
+    int home = w->now;
+    change(w, other, how);
+    w->i_home = home;
+    w->spent_ns = w->trial_ns;
+    // What is not fresh is not mixed with what comes.
+    w->seen[other].tokens = w->seen[other].ns = w->seen[other].n = 0.0;
+}
+
+/// The best other arm, where nothing fresh is known of it: it may turn out better than it looks.
+static void consider_trial(hsdi_watch *w)
 {
     double mine = hsdi_watch_rate(w, w->now), its = 0.0;
     int other = -1;
@@ -188,48 +241,63 @@ static void begin_trial(hsdi_watch *w)
     if (other < 0 || mine <= 0.0 || w->total_ns <= 0.0) {
         return;
     }
-    // A step of another arm takes about as long as its tokens would take here, and the loss.
-    double step_ns = w->total_ns / (double)w->n_steps;
-    double loss = LEAST_STEPS * step_ns * fmax(0.1, 1.0 - its / mine) * 2.0;
-    if (w->trial_ns + loss <= TRIAL_PART * w->total_ns) {
-        int home = w->now;
-        change(w, other, "on trial");
-        w->i_home = home;
+    if (is_affordable(w, other, its, mine)) {
+        begin_trial(w, other, "on trial");
     }
+}
+
+/// Has a trial shown already that it will not pay?
+static bool is_lost_trial(const hsdi_watch *w)
+{
+    return w->i_home >= 0 && is_seen(w, w->now) &&
+           hsdi_watch_rate(w, w->now) < TRIAL_BAD * hsdi_watch_rate(w, w->i_home);
+}
+
+/// A trial is over: what it brought decides. True when the arm goes back.
+static bool end_trial(hsdi_watch *w)
+{
+    int home = w->i_home;
+    hsdi_watch_seen *s = &w->seen[w->now];
+    w->i_home = -1;
+    s->price_ns = w->trial_ns - w->spent_ns;
+    if (hsdi_watch_rate(w, w->now) < hsdi_watch_rate(w, home) * w->config.margin) {
+        s->n_fresh = s->n_fresh < MOST_FRESH ? 2 * s->n_fresh : MOST_FRESH;
+        change(w, home, "again");
+        return true;
+    }
+    s->n_fresh = FRESH_STEPS;
+    s->price_ns = 0.0;
+    return false;
 }
 
 int hsdi_watch_choose(hsdi_watch *w)
 {
-    if (w->config.n_arms < 2 || w->n_steps == 0 || w->n_since < LEAST_STEPS ||
-        w->n_since < w->next_look) {
+    bool is_early = w->n_since < LEAST_STEPS || w->n_since < w->next_look;
+    if (w->config.n_arms < 2 || w->n_steps == 0 || (is_early && !is_lost_trial(w))) {
+        return w->now;
+    }
+    ask_all(w);
+    if (w->i_home >= 0 && end_trial(w)) {
         return w->now;
     }
     w->gap = w->gap * 2 < MOST_PERIOD ? w->gap * 2 : MOST_PERIOD;
     int other = best_of(w, w->now);
     double mine = hsdi_watch_rate(w, w->now), its = hsdi_watch_rate(w, other);
-    if (w->i_home >= 0) { // a trial is over: what it brought decides
-        int home = w->i_home;
-        w->i_home = -1;
-        if (mine < hsdi_watch_rate(w, home) * w->config.margin) {
-            int64_t *n_fresh = &w->seen[w->now].n_fresh;
-            *n_fresh = *n_fresh < MOST_FRESH ? 2 * *n_fresh : MOST_FRESH;
-            change(w, home, "again");
-            return w->now;
-        }
-        w->seen[w->now].n_fresh = FRESH_STEPS;
-    }
     if (its > mine * w->config.margin) {
         w->n_pending = w->pending == other ? w->n_pending + 1 : 1;
         w->pending = other;
         w->gap = PERIOD;
-        if (w->n_pending >= 2) {
+        bool has_failed = w->seen[other].price_ns > 0.0;
+        if (w->n_pending >= 2 && is_seen(w, other)) {
             w->seen[other].n_fresh = FRESH_STEPS;
             change(w, other, "now");
+        } else if (w->n_pending >= 2 && (!has_failed || is_affordable(w, other, its, mine))) {
+            begin_trial(w, other, "now"); // it only promises: it may go back
         }
     } else {
         w->pending = -1;
         w->n_pending = 0;
-        begin_trial(w);
+        consider_trial(w);
     }
     w->next_look = w->n_since + w->gap;
     return w->now;

@@ -13,10 +13,13 @@
 
 enum { HSDI_WATCH_ARMS = 8, HSDI_WATCH_TEXT = 160 };
 
-/// A setting: mode, and what workers are told. The early exit is the stage's.
+/// A setting: mode, the early exit, and what workers are told.
 typedef struct hsdi_watch_arm {
     hsd_mode mode; ///< AR: the target goes alone, and the workers stay open
     int window, tree, roots;
+    int exit_layer;                     ///< of the target's passes; 0: as it is
+    float step_ns[HSDI_WINDOW_MAX + 1]; ///< expected with windows of each length; [0] 0: not known
+    double accept[HSDI_WINDOW_MAX + 1]; ///< expected per depth, from 1
 } hsdi_watch_arm;
 
 /// Prediction of an arm with acceptances and coverage as seen: tokens and nanoseconds of a step.
@@ -37,6 +40,7 @@ typedef struct hsdi_watch_config {
 typedef struct hsdi_watch_seen {
     double tokens, ns, n;
     int64_t last, n_fresh; ///< step of its last observation; for how many steps it counts
+    double price_ns;       ///< lost by its last trial, if that failed; else 0
 } hsdi_watch_seen;
 
 /// Zero-initialise, then hsdi_watch_init. Plain data.
@@ -47,9 +51,11 @@ typedef struct hsdi_watch {
     int64_t next_look, gap;    ///< n_since at which to compare again; how far looks are apart
     int64_t n_catching;        ///< steps since then in which no window had come; -1: one has
     double total_ns, trial_ns; ///< observed, and lost by trials
+    double spent_ns;           ///< trial_ns when this trial began
     hsdi_watch_seen seen[HSDI_WATCH_ARMS];
     double tried[HSDI_WINDOW_MAX + 1], accepted[HSDI_WINDOW_MAX + 1];
     double n_asked, n_hit;          ///< mirror: commits and hits
+    double predicted[HSDI_WATCH_ARMS]; ///< with the acceptance that was seen; below 0: ask anew
     int pending, n_pending, i_home; ///< i_home: the arm that a trial comes back to; -1: no trial
     int64_t n_replans;
     char why[HSDI_WATCH_TEXT]; ///< of the last change

@@ -82,6 +82,11 @@ double hsdi_plan_value(const hsdi_plan_options *options, hsd_mode mode, const hs
 
 void hsdi_plan_options_init(hsdi_plan_options *options);
 
+/// Early exits that plans choose among: a quarter, a half and three quarters of the layers, where
+/// what an exit sees is known. Returns how many there are, ascending.
+enum { HSDI_PLAN_EXITS = 3 };
+int hsdi_plan_exits(int n_layers, int out[HSDI_PLAN_EXITS]);
+
 /// The law, for one setting. HSD_EINVAL with the field where the setting cannot be.
 HSD_NODISCARD hsd_status hsdi_plan_predict(const hsdi_machine *machine, const hsdi_costs *costs,
                                            const hsdi_plan_setting *setting, hsdi_plan_step *out,

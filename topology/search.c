@@ -260,7 +260,18 @@ static int choices_of(int pinned, const int *all, int n_all, int *out)
     return n;
 }
 
-/// A quarter, a half, three quarters of the layers: the places where what an exit sees is known.
+int hsdi_plan_exits(int n_layers, int out[HSDI_PLAN_EXITS])
+{
+    int n = 0;
+    for (int k = 1; k <= HSDI_PLAN_EXITS; k++) {
+        int e = (n_layers * k + 2) / (HSDI_PLAN_EXITS + 1);
+        if (e >= 1 && e < n_layers && (n == 0 || out[n - 1] != e)) {
+            out[n++] = e;
+        }
+    }
+    return n;
+}
+
 static int exits_of(const hsdi_search *s, int *out)
 {
     int n_layers = s->costs->target.n_layers, n = 0;
@@ -268,12 +279,7 @@ static int exits_of(const hsdi_search *s, int *out)
         out[n++] = s->choices.exit_layer < n_layers ? s->choices.exit_layer : n_layers - 1;
         return n;
     }
-    for (int k = 1; k < 4; k++) {
-        int e = (n_layers * k + 2) / 4;
-        if (e >= 1 && e < n_layers && (n == 0 || out[n - 1] != e)) {
-            out[n++] = e;
-        }
-    }
+    n = hsdi_plan_exits(n_layers, out);
     if (n == 0) {
         out[n++] = 0;
     }

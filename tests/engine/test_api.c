@@ -7,6 +7,7 @@
 #include <hsd/hsd.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -402,7 +403,12 @@ static void open_with(hsd_trace *trace)
     hsd_error err = {0};
     hsd_engine_options_init(&options);
     options.trace = trace;
+    cpu_set_t before, after;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
     must(hsd_engine_open(&options, &engine, &err), &err);
+    // Models are loaded near their processors; the application's thread runs where it did.
+    assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+    assert_true(CPU_EQUAL(&before, &after));
 }
 
 /// What a trace's file says; the tracks' and spans' counts.

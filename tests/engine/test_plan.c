@@ -104,7 +104,7 @@ static void auto_gives_the_tokens_of_ar(void **state)
 typedef struct forcer {
     hsd_session *session;
     text *out;
-    uint64_t random;
+    uint64_t random, exits; ///< exits: bit n, the early exit was at layer n
 } forcer;
 
 static bool force(void *user, const hsd_token *token)
@@ -114,8 +114,11 @@ static bool force(void *user, const hsd_token *token)
         f->out->tokens[f->out->n++] = token->id;
     }
     f->random = f->random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    hsd_stats stats;
+    hsd_session_stats(f->session, &stats);
+    f->exits |= UINT64_C(1) << (stats.exit_layer & 63);
     if ((f->random >> 40) % 6 == 0) {
-        hsdi_session_set_arm(f->session, (int)((f->random >> 33) % 6));
+        hsdi_session_set_arm(f->session, (int)((f->random >> 33) % 8));
     }
     return true;
 }
@@ -127,6 +130,7 @@ static void forced_changes_change_no_token(void **state)
     hsd_engine *engine = open_engine(NULL);
     double before = hsdi_plan_hopeless;
     int64_t n_replans = 0, n_drafted = 0;
+    uint64_t exits = 0;
     hsdi_plan_hopeless = 0.0; // the arms are there, whatever they promise
     for (int k = 0; k < 6; k++) {
         float temperature = k % 2 ? 0.8f : 0.0f;
@@ -155,12 +159,15 @@ static void forced_changes_change_no_token(void **state)
                             (size_t)plain_text.n * sizeof *plain_text.tokens);
         n_replans += stats.replans;
         n_drafted += stats.drafted;
+        exits |= f.exits;
         hsd_session_close(&forced);
         hsd_session_close(&plain);
     }
     hsdi_plan_hopeless = before;
-    print_message("%d changes, %d tokens drafted\n", (int)n_replans, (int)n_drafted);
+    print_message("%d changes, %d tokens drafted, exits %llx\n", (int)n_replans, (int)n_drafted,
+                  (unsigned long long)exits);
     assert_true(n_replans > 20 && n_drafted > 20);
+    assert_true(__builtin_popcountll(exits) >= 3);
     hsd_engine_close(&engine);
 }
 

@@ -11,6 +11,12 @@
 
 #include <cmocka.h>
 
+/// An arm that nothing is expected of.
+#define ARM(mode_, window_, tree_, roots_)                                                         \
+    {                                                                                              \
+        .mode = (mode_), .window = (window_), .tree = (tree_), .roots = (roots_)                   \
+    }
+
 static int setup(void **state)
 {
     hsdi_context *context = NULL;
@@ -31,12 +37,12 @@ static int teardown(void **state)
 
 static const hsdi_watch_config arms = {.n_arms = 6,
                                        .first = 0,
-                                       .arms = {{HSD_MODE_AR, 7, 7, 16},
-                                                {HSD_MODE_SERIAL, 3, 3, 16},
-                                                {HSD_MODE_MIRROR, 5, 5, 16},
-                                                {HSD_MODE_ASYNC, 4, 4, 16},
-                                                {HSD_MODE_MIRROR, 2, 6, 3},
-                                                {HSD_MODE_SERIAL, 7, 12, 1}},
+                                       .arms = {ARM(HSD_MODE_AR, 7, 7, 16),
+                                                ARM(HSD_MODE_SERIAL, 3, 3, 16),
+                                                ARM(HSD_MODE_MIRROR, 5, 5, 16),
+                                                ARM(HSD_MODE_ASYNC, 4, 4, 16),
+                                                ARM(HSD_MODE_MIRROR, 2, 6, 3),
+                                                ARM(HSD_MODE_SERIAL, 7, 12, 1)},
                                        .accept = 0.6,
                                        .margin = 1.05};
 

@@ -1,5 +1,5 @@
-/// Proves: the draft pipeline answers a hit without computing, a miss with a short window, and a
-/// backlog once; follows windows that are not its own; keeps common text; refuses what is out of
+/// Proves: the draft pipeline answers a hit without computing, a miss with a short window, a target
+/// that did not wait with a late one, and a backlog once; follows windows that are not its own; keeps common text; refuses what is out of
 /// step; stays within small stages.
 /// Does not prove: the transport, nor several workers (test_target.c does).
 #include "rig.h"
@@ -222,6 +222,33 @@ static void serial_mode_computes_only_after_a_commit(void **state)
     bench_close(&b);
 }
 
+/// Opened in the middle of a text, while the target goes on without waiting: COMMIT and the next
+/// STEP come together, and there is no time between them to answer in.
+static void a_serial_draft_catches_up_with_a_target_that_does_not_wait(void **state)
+{
+    (void)state;
+    bench b;
+    hsd_error err = {0};
+    const hsdi_draft_window nothing = {0};
+    bench_open(&b, 22, HSD_MODE_SERIAL, 1.0);
+    hsdi_draft_window step = nothing;
+    assert_int_equal(hsdi_draft_step(b.draft, 0, &step.window, &ALL, &err), HSD_OK);
+    hsdi_draft_window late = answer_of(&b);
+    assert_int_equal(late.step, 0);
+    assert_int_equal(late.n_committed, b.n_text);
+    assert_int_equal(late.window.n_tokens, 5);
+    int32_t next = scripted_truth(&b.script, b.text, b.n_text);
+    assert_int_equal(late.window.tokens[0], next); // it agrees always
+    b.text[b.n_text++] = next;
+    assert_int_equal(hsdi_draft_commit(b.draft, 0, 0, next, b.n_text, 5, &err), HSD_OK);
+    step.step = 1;
+    assert_int_equal(hsdi_draft_step(b.draft, 1, &step.window, &ALL, &err), HSD_OK);
+    late = answer_of(&b);
+    assert_int_equal(late.step, 1);
+    assert_int_equal(late.window.tokens[0], scripted_truth(&b.script, b.text, b.n_text));
+    bench_close(&b);
+}
+
 static void a_backlog_is_answered_once(void **state)
 {
     (void)state;
@@ -325,6 +352,7 @@ int main(void)
         cmocka_unit_test(a_proxy_makes_the_hit_that_the_draft_could_not),
         cmocka_unit_test(an_audited_draft_chooses_no_roots_before_the_proxies),
         cmocka_unit_test(serial_mode_computes_only_after_a_commit),
+        cmocka_unit_test(a_serial_draft_catches_up_with_a_target_that_does_not_wait),
         cmocka_unit_test(a_backlog_is_answered_once),
         cmocka_unit_test(a_window_that_is_not_its_own_is_followed),
         cmocka_unit_test(text_that_is_there_already_is_not_computed_again),

@@ -1,5 +1,6 @@
 /// Proves: with given acceptances and step times, lengths settle on the one of the most tokens per
-/// time, on none where the target alone is faster, and follow when the text changes.
+/// time, on none where the target alone is faster, and follow when the text changes; they begin
+/// with a good plan's, and leave a wrong one's.
 /// Does not prove: that real times are as steady as these.
 #include <pipelines/pace.h>
 #include <setjmp.h>
@@ -90,6 +91,56 @@ static void lengths_settle_near_the_best(void **state)
     }
 }
 
+/// A world as a plan sees it, all times `factor` times too long, and rows and drafts `slope` times
+/// too dear beside the pass.
+static void expect(hsdi_pace *pace, const world *w, double factor, double slope)
+{
+    float ns[HSDI_WINDOW_MAX + 1];
+    double accept[HSDI_WINDOW_MAX + 1];
+    for (int n = 0; n <= HSDI_WINDOW_MAX; n++) {
+        ns[n] = (float)(factor * (w->pass_ns + slope * n * (w->row_ns + w->token_ns)));
+        accept[n] = w->accept;
+    }
+    hsdi_pace_expect(pace, ns, accept);
+}
+
+static void a_good_plan_needs_no_steps_to_see_lengths(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof worlds / sizeof worlds[0]; i++) {
+        hsdi_pace pace;
+        hsdi_pace_init(&pace, 8, false, true);
+        expect(&pace, &worlds[i], 1.3, 1.0);
+        double rate = 0.0;
+        for (int step = 0; step < 8; step++) {
+            int n = hsdi_pace_choose(&pace);
+            rate = rate_of(&worlds[i], n);
+            hsdi_pace_observe(&pace, n, n, (int)(worlds[i].accept * n),
+                              (int64_t)time_of(&worlds[i], n));
+            if (step == 0 && rate < 0.95 * best_rate(&worlds[i], 8)) {
+                fail_msg("world %d begins with windows of %d", (int)i, n);
+            }
+        }
+    }
+}
+
+static void a_wrong_plan_is_found_out(void **state)
+{
+    (void)state;
+    static const double wrong[][2] = {{5.0, 1.0}, {0.2, 1.0}, {1.0, 4.0}, {1.0, 0.25}, {0.5, 6.0}};
+    for (size_t i = 0; i < sizeof worlds / sizeof worlds[0]; i++) {
+        for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
+            hsdi_pace pace;
+            hsdi_pace_init(&pace, 8, false, true);
+            expect(&pace, &worlds[i], wrong[k][0], wrong[k][1]);
+            double share = run(&pace, &worlds[i], 2000) / best_rate(&worlds[i], 8);
+            if (share < 0.93) {
+                fail_msg("world %d, plan %d: %.3f of the best rate", (int)i, (int)k, share);
+            }
+        }
+    }
+}
+
 static void lengths_follow_a_change(void **state)
 {
     (void)state;
@@ -165,6 +216,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lengths_settle_near_the_best),
+        cmocka_unit_test(a_good_plan_needs_no_steps_to_see_lengths),
+        cmocka_unit_test(a_wrong_plan_is_found_out),
         cmocka_unit_test(lengths_follow_a_change),
         cmocka_unit_test(a_draft_that_is_never_right_costs_next_to_nothing),
         cmocka_unit_test(a_trial_that_costs_more_is_rarer),

@@ -12,6 +12,12 @@
 
 #include <cmocka.h>
 
+/// An arm that nothing is expected of.
+#define ARM(mode_, window_, tree_, roots_)                                                         \
+    {                                                                                              \
+        .mode = (mode_), .window = (window_), .tree = (tree_), .roots = (roots_)                   \
+    }
+
 enum { ALONE, SERIAL, MIRROR };
 
 /// A world: true step times and acceptance now, and what the planner believes of them.
@@ -54,7 +60,7 @@ static void begin(world *w, hsdi_watch *watch, int first)
     const hsdi_watch_config config = {
         .n_arms = 3,
         .first = first,
-        .arms = {{HSD_MODE_AR, 3, 3, 8}, {HSD_MODE_SERIAL, 3, 3, 8}, {HSD_MODE_MIRROR, 3, 3, 8}},
+        .arms = {ARM(HSD_MODE_AR, 3, 3, 8), ARM(HSD_MODE_SERIAL, 3, 3, 8), ARM(HSD_MODE_MIRROR, 3, 3, 8)},
         .accept = 0.6,
         .margin = 1.05,
         .predict = predict,
@@ -197,6 +203,28 @@ static void a_wrong_prediction_is_found_out(void **state)
     assert_true(run(&w, &watch, 3000, MIRROR) < 300);
 }
 
+/// A short text must not pay for what only a long one gets back.
+static void a_draft_that_only_looks_good_costs_little(void **state)
+{
+    (void)state;
+    world w = good;
+    hsdi_watch watch;
+    w.believed_ns[SERIAL] = w.believed_ns[MIRROR] = 2.2e6; // 0.99 of the target alone
+    w.ns[SERIAL] = w.ns[MIRROR] = 6e6;
+    w.catch_up = 4;
+    w.arm = -1;
+    begin(&w, &watch, ALONE);
+    assert_int_equal(run(&w, &watch, 400, ALONE), 400);
+    int n_alone = 0, n = 4000;
+    for (int i = 0; i < n; i++) {
+        n_alone += run(&w, &watch, 1, ALONE);
+    }
+    double part = 1.0 - w.n_tokens * w.ns[ALONE] / w.total_ns;
+    print_message("%d of %d steps on trial, %.1f %% of the time lost\n", n - n_alone, n, 100.0 * part);
+    assert_in_range(n - n_alone, 1, 80);
+    assert_true(part < 0.03);
+}
+
 static void near_equals_are_not_exchanged(void **state)
 {
     (void)state;
@@ -267,6 +295,7 @@ int main(void)
         cmocka_unit_test(a_long_session_does_not_go_deaf),
         cmocka_unit_test(a_draft_that_gets_slow_is_left),
         cmocka_unit_test(a_wrong_prediction_is_found_out),
+        cmocka_unit_test(a_draft_that_only_looks_good_costs_little),
         cmocka_unit_test(near_equals_are_not_exchanged),
         cmocka_unit_test(trials_cost_a_small_part_of_the_time),
         cmocka_unit_test(the_best_arm_is_found_from_any_beginning),
