@@ -168,6 +168,11 @@ static int open_engine(batch *b)
             b->settings = cli_hash(b->settings, &b->g.engine.split_layer, sizeof(int));
         }
     }
+    // Another layout, other roundings; the default adds nothing, as older results have it.
+    if (b->g.engine.cache_layout != HSD_CACHE_LAYOUT_AUTO || b->g.engine.cache_memory_bytes > 0) {
+        b->settings = cli_hash(b->settings, &b->g.engine.cache_layout, sizeof(hsd_cache_layout));
+        b->settings = cli_hash(b->settings, &b->g.engine.cache_memory_bytes, sizeof(int64_t));
+    }
     b->settings = cli_settings_hash(b->settings, &b->g.session);
     b->sessions[0].how = b->g.session;
     status = hsd_session_open(b->engine, &b->g.session, &b->sessions[0].session, &err);

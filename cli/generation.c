@@ -15,13 +15,15 @@ enum {
     KEY_SUFFIX_DEVICE,
     KEY_SPLIT_LAYER,
     KEY_CTX,
-    KEY_CACHE_MEMORY,
     KEY_NO_PREFIX_REUSE,
     KEY_WORKER,
     KEY_WORKER_KEY,
     KEY_KEY,
     KEY_TOPOLOGY,
     KEY_RULE,
+    KEY_CACHE,
+    KEY_DRAFT_CACHE,
+    KEY_CACHE_MEMORY,
 };
 
 static const struct argp_option options[] = {
@@ -42,6 +44,12 @@ static const struct argp_option options[] = {
     {"draft-threads", KEY_DRAFT_THREADS, "N", 0, "threads of the draft (0: chosen by the engine)",
      0},
     {"ctx", KEY_CTX, "N", 0, "tokens of context (0: the model's own, up to 4096)", 0},
+    {"cache", KEY_CACHE, "LAYOUT", 0,
+     "what the target keeps of a token: kv (keys and values), el (each layer's input, half as "
+     "much, for models without rotary positions), auto (the default: kv; el where that is faster, "
+     "and in as many layers as --cache-memory needs)",
+     0},
+    {"draft-cache", KEY_DRAFT_CACHE, "LAYOUT", 0, "the same for the draft", 0},
     {"cache-memory", KEY_CACHE_MEMORY, "SIZE", 0,
      "most memory for caches, such as 512MiB; nothing begins that might need more (default: no "
      "limit)",
@@ -128,6 +136,17 @@ error_t cli_parse_setting(int key, const char *arg, const struct argp_state *sta
     return 0;
 }
 
+static hsd_cache_layout parse_layout(const char *option, const char *arg, struct argp_state *state)
+{
+    for (int i = 0; i < HSD_N_CACHE_LAYOUTS; i++) {
+        if (strcmp(arg, hsd_cache_layout_name((hsd_cache_layout)i)) == 0) {
+            return (hsd_cache_layout)i;
+        }
+    }
+    argp_error(state, "%s: '%s' is none of auto, kv, el", option, arg);
+    return HSD_CACHE_LAYOUT_AUTO;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     cli_generation *g = state->input;
@@ -167,6 +186,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_CTX:
         g->engine.n_ctx = (int)cli_parse_int(state, "--ctx", arg, 0, INT_MAX);
+        return 0;
+    case KEY_CACHE:
+        g->engine.cache_layout = parse_layout("--cache", arg, state);
+        return 0;
+    case KEY_DRAFT_CACHE:
+        g->engine.draft_cache_layout = parse_layout("--draft-cache", arg, state);
         return 0;
     case KEY_CACHE_MEMORY:
         g->engine.cache_memory_bytes = cli_parse_bytes(state, "--cache-memory", arg);

@@ -23,15 +23,24 @@ struct hsdi_device {
 struct hsdi_weight {
     const hsdi_backend *ops;
     hsdi_type type;
+    int n_heads; ///< 0: one matrix; else so many of [n_out, n_in], for HSDI_OP_HEADS
     int n_out, n_in, uses;
     size_t size_bytes; ///< on the device
 };
+
+/// A layer of a cache.
+typedef struct hsdi_cache_layer {
+    hsdi_layout layout;
+    int n_el; ///< layers before it that keep their input: where it lies in a cache of one piece
+} hsdi_cache_layer;
 
 struct hsdi_cache {
     const hsdi_backend *ops;
     int n_layers, n_cells, width, d_head;
     hsd_cache_type type;
     size_t size_bytes;
+    int el_width;
+    const hsdi_cache_layer *layers; ///< [n_layers]; owned by the front end
 };
 
 struct hsdi_buffer {
@@ -44,13 +53,44 @@ struct hsdi_graph {
     int n_rows_max, in_width, out_width, n_vocab, n_ctx;
     int n_layers;    ///< highest cache layer used plus one; 0: no cache
     int cache_width; ///< n_kv * d_head
+    int cache_d_head;
     hsd_cache_type cache_type;
-    int draw_width; ///< of the rows that are drawn from; 0: none are
+    int draw_width;  ///< of the rows that are drawn from; 0: none are
+    int el_width;    ///< of what layers keep of their input; 0: none does
+    int8_t *layouts; ///< [n_layers] hsdi_layout, -1: not used; owned by the front end
 };
+
+/// Bytes of a key (and of a value), or of a layer's input.
+static inline size_t hsdi_cache_kv_bytes(const struct hsdi_cache *c)
+{
+    return (size_t)(c->width / c->d_head) * hsdi_cache_head_bytes(c->type, c->d_head);
+}
+
+static inline size_t hsdi_cache_cell_bytes(const struct hsdi_cache *c, int layer)
+{
+    return c->layers[layer].layout == HSDI_LAYOUT_EL ? hsdi_cache_head_bytes(c->type, c->el_width)
+                                                     : hsdi_cache_kv_bytes(c);
+}
+
+/// Bytes of all cells of a layer: keys, then values, or inputs.
+static inline size_t hsdi_cache_layer_bytes(const struct hsdi_cache *c, int layer)
+{
+    size_t planes = c->layers[layer].layout == HSDI_LAYOUT_EL ? 1 : 2;
+    return planes * (size_t)c->n_cells * hsdi_cache_cell_bytes(c, layer);
+}
+
+/// Bytes of the layers before it.
+static inline size_t hsdi_cache_layer_at(const struct hsdi_cache *c, int layer)
+{
+    size_t n_el = (size_t)c->layers[layer].n_el, n_kv = (size_t)layer - n_el;
+    size_t el = n_el > 0 ? n_el * hsdi_cache_head_bytes(c->type, c->el_width) : 0;
+    return (size_t)c->n_cells * (el + 2 * n_kv * hsdi_cache_kv_bytes(c));
+}
 
 struct hsdi_backend {
     const char *name;
     bool has_top;         ///< takes HSDI_OP_TOP and HSDI_OP_DRAW
+    bool has_el;          ///< takes HSDI_OP_NORM, HSDI_OP_HEADS and HSDI_LAYOUT_EL
     unsigned cache_types; ///< bit t: has caches of hsd_cache_type t
     void (*device_close)(hsdi_device *device);
     hsd_status (*weight_create)(hsdi_device *device, const struct hsdi_weight *shape,

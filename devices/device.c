@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void hsdi_device_init(hsdi_device *device, const hsdi_backend *ops, int n_threads)
 {
@@ -41,8 +42,9 @@ int64_t hsdi_device_n_submitted(const hsdi_device *device)
     return atomic_load(&device->n_submitted);
 }
 
-hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out, int n_in,
-                              const void *data, int uses, hsdi_weight **out, hsd_error *err)
+static hsd_status create_weight(hsdi_device *device, hsdi_type type, int n_heads, int n_out,
+                                int n_in, const void *data, int uses, hsdi_weight **out,
+                                hsd_error *err)
 {
     const hsdi_type_info *info = hsdi_type_find(type);
     if (!device || !data || !out || (uses & ~HSDI_USE_STAYS) == 0) {
@@ -56,12 +58,36 @@ hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out, in
         return hsdi_fail(err, HSD_EINVAL, "weight", "shape [%d, %d] does not suit %s", n_out, n_in,
                          info->name);
     }
+    if ((uses & HSDI_USE_HEADS) != 0 && n_heads == 0) {
+        return hsdi_fail(err, HSD_EINVAL, "weight", "one matrix is no operand per head");
+    }
     if ((uses & HSDI_USE_VECTOR) && n_out != 1) {
         return hsdi_fail(err, HSD_EINVAL, "weight", "a vector has one row, not %d", n_out);
     }
-    struct hsdi_weight shape = {
-        .ops = device->ops, .type = type, .n_out = n_out, .n_in = n_in, .uses = uses};
+    struct hsdi_weight shape = {.ops = device->ops,
+                                .type = type,
+                                .n_heads = n_heads,
+                                .n_out = n_out,
+                                .n_in = n_in,
+                                .uses = uses};
     return device->ops->weight_create(device, &shape, data, out, err);
+}
+
+hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out, int n_in,
+                              const void *data, int uses, hsdi_weight **out, hsd_error *err)
+{
+    return create_weight(device, type, 0, n_out, n_in, data, uses, out, err);
+}
+
+hsd_status hsdi_weight_create_heads(hsdi_device *device, hsdi_type type, int n_heads, int n_out,
+                                    int n_in, const void *data, int uses, hsdi_weight **out,
+                                    hsd_error *err)
+{
+    if (n_heads < 1 || n_out < 1 || n_out > (INT_MAX - HSDI_GROUP) / n_heads ||
+        (uses & ~(HSDI_USE_HEADS | HSDI_USE_STAYS))) {
+        return hsdi_fail(err, HSD_EINVAL, "weight", "%d heads of [%d, %d]", n_heads, n_out, n_in);
+    }
+    return create_weight(device, type, n_heads, n_out, n_in, data, uses, out, err);
 }
 
 void hsdi_weight_destroy(hsdi_weight **weight)
@@ -86,7 +112,22 @@ static bool cache_desc_ok(const hsdi_cache_desc *d)
 {
     return d && d->n_layers >= 1 && d->n_cells >= 1 && d->width >= 1 && d->d_head >= 0 &&
            (d->d_head == 0 || d->width % d->d_head == 0) && (int)d->type >= 0 &&
-           d->type < HSD_N_CACHE_TYPES;
+           d->type < HSD_N_CACHE_TYPES && d->el_width >= 0;
+}
+
+/// Layers of a cache as they are described; NULL when memory is short. *has_el: one keeps its
+/// input.
+static hsdi_cache_layer *make_layers(const hsdi_cache_desc *d, bool *has_el)
+{
+    hsdi_cache_layer *layers = calloc((size_t)d->n_layers, sizeof *layers);
+    int n_el = 0;
+    for (int i = 0; layers && i < d->n_layers; i++) {
+        layers[i].layout = d->layouts ? d->layouts[i] : HSDI_LAYOUT_KV;
+        layers[i].n_el = n_el;
+        n_el += layers[i].layout == HSDI_LAYOUT_EL;
+    }
+    *has_el = n_el > 0;
+    return layers;
 }
 
 hsd_status hsdi_cache_create(hsdi_device *device, const hsdi_cache_desc *desc, hsdi_cache **out,
@@ -102,19 +143,38 @@ hsd_status hsdi_cache_create(hsdi_device *device, const hsdi_cache_desc *desc, h
         return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name, "has no caches of type %s",
                          hsd_cache_type_name(desc->type));
     }
+    bool has_el;
+    hsdi_cache_layer *layers = make_layers(desc, &has_el);
+    if (!layers || (has_el && (!device->ops->has_el || desc->el_width < 1))) {
+        bool is_short = !layers;
+        free(layers);
+        return is_short ? hsdi_fail(err, HSD_ENOMEM, "cache", "%d layers", desc->n_layers)
+               : desc->el_width < 1 ? hsdi_fail(err, HSD_EINVAL, "cache",
+                                                "layers' input of %d elements", desc->el_width)
+                                    : hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name,
+                                                "has no caches of layers' input");
+    }
     struct hsdi_cache shape = {.ops = device->ops,
+                               .el_width = desc->el_width,
+                               .layers = layers,
                                .n_layers = desc->n_layers,
                                .n_cells = desc->n_cells,
                                .width = desc->width,
                                .d_head = desc->d_head ? desc->d_head : desc->width,
                                .type = desc->type};
-    return device->ops->cache_create(device, &shape, out, err);
+    hsd_status status = device->ops->cache_create(device, &shape, out, err);
+    if (status != HSD_OK) {
+        free(layers);
+    }
+    return status;
 }
 
 void hsdi_cache_destroy(hsdi_cache **cache)
 {
     if (cache && *cache) {
+        void *layers = (void *)(uintptr_t)(*cache)->layers;
         (*cache)->ops->cache_destroy(*cache);
+        free(layers);
         *cache = NULL;
     }
 }
@@ -124,20 +184,33 @@ size_t hsdi_cache_bytes(const hsdi_cache *cache)
     return cache->size_bytes;
 }
 
-size_t hsdi_cache_desc_bytes(const hsdi_cache_desc *desc)
+size_t hsdi_cache_desc_bytes(const hsdi_cache_desc *d)
 {
-    return 2 * (size_t)desc->n_layers * (size_t)desc->n_cells * (size_t)desc->width * sizeof(float);
+    int d_head = d->d_head > 0 ? d->d_head : d->width;
+    size_t kv = 2 * (size_t)(d->width / d_head) * hsdi_cache_head_bytes(d->type, d_head), n = 0;
+    for (int i = 0; i < d->n_layers; i++) {
+        bool el = d->layouts && d->layouts[i] == HSDI_LAYOUT_EL;
+        n += el ? hsdi_cache_head_bytes(d->type, d->el_width) : kv;
+    }
+    return (size_t)d->n_cells * n;
 }
 
-size_t hsdi_cache_cell_bytes(const hsdi_cache *cache)
+size_t hsdi_cache_bytes_per_cell(const hsdi_cache *cache)
 {
     return cache->size_bytes / (size_t)cache->n_cells;
 }
 
-void hsdi_cache_describe(const hsdi_cache *cache, char *out, size_t cap)
+void hsdi_cache_describe(const hsdi_cache *c, char *out, size_t cap)
 {
-    (void)snprintf(out, cap, "keys and values in %s, %d layers of %d",
-                   hsd_cache_type_name(cache->type), cache->n_layers, cache->width);
+    size_t n = (size_t)snprintf(out, cap, "%s", hsd_cache_type_name(c->type));
+    for (int begin = 0, end; begin < c->n_layers && n < cap; begin = end) {
+        bool el = c->layers[begin].layout == HSDI_LAYOUT_EL;
+        for (end = begin + 1; end < c->n_layers && c->layers[end].layout == c->layers[begin].layout;
+             end++) {
+        }
+        n += (size_t)snprintf(out + n, cap - n, ", %d layers of %s of %d", end - begin,
+                              el ? "inputs" : "keys and values", el ? c->el_width : c->width);
+    }
 }
 
 static hsd_status check_cells(const hsdi_device *device, const hsdi_cache *cache, int first, int n,
@@ -248,6 +321,40 @@ static bool matmul_ok(const hsdi_backend *ops, const hsdi_op *op)
     return op->n_parts >= 1;
 }
 
+static bool norm_ok(const hsdi_backend *ops, const hsdi_op *op)
+{
+    return (op->pre == HSDI_PRE_RMS_NORM || op->pre == HSDI_PRE_LAYER_NORM) &&
+           op->x.width == op->y.width && op->x.value != op->y.value &&
+           use_ok(ops, op->norm_w, HSDI_USE_VECTOR, op->x.width) &&
+           (!op->norm_b || use_ok(ops, op->norm_b, HSDI_USE_VECTOR, op->x.width));
+}
+
+static bool heads_product_ok(const hsdi_backend *ops, const hsdi_op *op)
+{
+    const struct hsdi_weight *w = op->parts[0].w, *bias = op->parts[0].bias;
+    return op->n_parts == 1 && op->n_head >= 1 && op->x.width % op->n_head == 0 &&
+           op->y.width % op->n_head == 0 && op->x.value != op->y.value &&
+           use_ok(ops, w, HSDI_USE_HEADS, op->x.width / op->n_head) && w->n_heads == op->n_head &&
+           w->n_out == op->y.width / op->n_head &&
+           (!bias || use_ok(ops, bias, HSDI_USE_VECTOR, op->y.width));
+}
+
+/// Keys and values of the graph's heads, or the input of a layer once for all of its heads.
+static bool store_ok(const hsdi_heads *h, const hsdi_op *op)
+{
+    int width = h->n_kv * h->d_head;
+    return op->layer >= 0 && op->y.width == op->x.width &&
+           (op->layout == HSDI_LAYOUT_EL || op->x.width == width);
+}
+
+static bool attn_ok(const hsdi_heads *h, const hsdi_op *op)
+{
+    bool is_el = op->layout == HSDI_LAYOUT_EL;
+    return op->layer >= 0 && op->y.width == op->x.width && op->x.value != op->y.value &&
+           (is_el ? op->n_head >= 1 && op->x.width % op->n_head == 0
+                  : op->x.width == h->n_head * h->d_head);
+}
+
 static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_op *op)
 {
     const hsdi_heads *h = &d->heads;
@@ -270,11 +377,9 @@ static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_
         return op->n_head >= 1 && op->y.width == op->n_head * h->d_head && h->n_rot >= 2 &&
                h->rope_freqs;
     case HSDI_OP_STORE:
-        return view_ok(d, &op->x) && op->layer >= 0 && op->x.width == h->n_kv * h->d_head &&
-               op->y.width == op->x.width;
+        return view_ok(d, &op->x) && store_ok(h, op);
     case HSDI_OP_ATTN:
-        return view_ok(d, &op->x) && op->layer >= 0 && op->x.width == h->n_head * h->d_head &&
-               op->y.width == op->x.width;
+        return view_ok(d, &op->x) && attn_ok(h, op);
     case HSDI_OP_COPY:
         return view_ok(d, &op->x) && op->x.width == op->y.width;
     case HSDI_OP_TOP:
@@ -287,6 +392,10 @@ static bool op_ok(const hsdi_graph_desc *d, const hsdi_backend *ops, const hsdi_
                (op->y.width == hsdi_draw_width(op->n_top, false) ||
                 op->y.width == hsdi_draw_width(op->n_top, true)) &&
                op->x.width <= HSDI_TOP_TOKENS_MAX;
+    case HSDI_OP_NORM:
+        return view_ok(d, &op->x) && norm_ok(ops, op);
+    case HSDI_OP_HEADS:
+        return view_ok(d, &op->x) && heads_product_ok(ops, op);
     case HSDI_N_OPS:
         break;
     }
@@ -303,11 +412,52 @@ static bool heads_ok(const hsdi_heads *h)
            h->n_head <= INT_MAX / h->d_head;
 }
 
+static bool uses_cache(const hsdi_op *op)
+{
+    return op->kind == HSDI_OP_STORE || op->kind == HSDI_OP_ATTN;
+}
+
+static bool is_el(const hsdi_op *op)
+{
+    return op->kind == HSDI_OP_NORM || op->kind == HSDI_OP_HEADS ||
+           (uses_cache(op) && op->layout == HSDI_LAYOUT_EL);
+}
+
+/// What a graph wants of its caches: a layout per layer, the same width of all inputs.
+static hsd_status find_layouts(const hsdi_graph_desc *desc, struct hsdi_graph *shape,
+                               hsd_error *err)
+{
+    const char *name = desc->name ? desc->name : "graph";
+    shape->layouts = calloc((size_t)shape->n_layers + 1, sizeof *shape->layouts);
+    if (!shape->layouts) {
+        return hsdi_fail(err, HSD_ENOMEM, name, "%d layers", shape->n_layers);
+    }
+    memset(shape->layouts, -1, (size_t)shape->n_layers);
+    for (int i = 0; i < desc->n_ops; i++) {
+        const hsdi_op *op = &desc->ops[i];
+        if (!uses_cache(op)) {
+            continue;
+        }
+        bool el = op->layout == HSDI_LAYOUT_EL;
+        int width = el && op->kind == HSDI_OP_ATTN ? op->x.width / op->n_head : op->x.width;
+        int8_t *layout = &shape->layouts[op->layer];
+        if ((*layout >= 0 && *layout != (int8_t)op->layout) ||
+            (el && shape->el_width > 0 && shape->el_width != width)) {
+            return hsdi_fail(err, HSD_EINVAL, name,
+                             "operation %d: layer %d has another layout or width elsewhere", i,
+                             op->layer);
+        }
+        *layout = (int8_t)op->layout;
+        shape->el_width = el ? width : shape->el_width;
+    }
+    return HSD_OK;
+}
+
 hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, hsdi_graph **out,
                               hsd_error *err)
 {
-    if (!device || !desc || !out || desc->n_rows_max < 1 || desc->n_ops < 1 || desc->n_ctx < 1 ||
-        !heads_ok(&desc->heads)) {
+    if (!device || !desc || !out || (unsigned)desc->cache_type >= HSD_N_CACHE_TYPES ||
+        desc->n_rows_max < 1 || desc->n_ops < 1 || desc->n_ctx < 1 || !heads_ok(&desc->heads)) {
         return hsdi_fail(err, HSD_EINVAL, "graph", "rows, operations, context or heads are wrong");
     }
     struct hsdi_graph shape = {.device = device,
@@ -317,6 +467,7 @@ hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, 
                                .n_vocab = desc->n_vocab,
                                .n_ctx = desc->n_ctx,
                                .cache_width = desc->heads.n_kv * desc->heads.d_head,
+                               .cache_d_head = desc->heads.d_head,
                                .cache_type = desc->cache_type};
     for (int i = 0; i < desc->n_ops; i++) {
         const hsdi_op *op = &desc->ops[i];
@@ -334,19 +485,31 @@ hsd_status hsdi_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc, 
             return hsdi_fail(err, HSD_EINVAL, desc->name ? desc->name : "graph",
                              "operation %d draws once more", i);
         }
+        if (is_el(op) && !device->ops->has_el) {
+            return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name,
+                             "operation %d: has no EL-attention", i);
+        }
         shape.draw_width = draws ? op->x.width : shape.draw_width;
-        if ((op->kind == HSDI_OP_STORE || op->kind == HSDI_OP_ATTN) &&
-            op->layer >= shape.n_layers) {
+        if (uses_cache(op) && op->layer >= shape.n_layers) {
             shape.n_layers = op->layer + 1;
         }
     }
-    return device->ops->graph_compile(device, desc, &shape, out, err);
+    hsd_status status = find_layouts(desc, &shape, err);
+    if (status == HSD_OK) {
+        status = device->ops->graph_compile(device, desc, &shape, out, err);
+    }
+    if (status != HSD_OK) {
+        free(shape.layouts);
+    }
+    return status;
 }
 
 void hsdi_graph_destroy(hsdi_graph **graph)
 {
     if (graph && *graph) {
+        int8_t *layouts = (*graph)->layouts;
         (*graph)->device->ops->graph_destroy(*graph);
+        free(layouts);
         *graph = NULL;
     }
 }
@@ -382,6 +545,15 @@ static hsd_status check_rows(const hsdi_graph *g, const hsdi_job *job, hsd_error
     return HSD_OK;
 }
 
+static bool layouts_match(const hsdi_graph *g, const hsdi_cache *c)
+{
+    bool match = g->el_width == 0 || g->el_width == c->el_width;
+    for (int i = 0; i < g->n_layers && match; i++) {
+        match = g->layouts[i] < 0 || g->layouts[i] == (int8_t)c->layers[i].layout;
+    }
+    return match;
+}
+
 static hsd_status check_job(const hsdi_graph *g, const hsdi_job *job, hsd_error *err)
 {
     if (!job || job->n_rows < 1 || job->n_rows > g->n_rows_max) {
@@ -407,7 +579,8 @@ static hsd_status check_job(const hsdi_graph *g, const hsdi_job *job, hsd_error 
     if (g->n_layers) {
         const hsdi_cache *c = job->cache;
         if (!c || c->ops != g->device->ops || c->n_layers < g->n_layers ||
-            c->width != g->cache_width || c->type != g->cache_type) {
+            c->width != g->cache_width || c->type != g->cache_type ||
+            (c->type != HSD_CACHE_F32 && c->d_head != g->cache_d_head) || !layouts_match(g, c)) {
             return hsdi_fail(err, HSD_EINVAL, "cache", "the cache does not suit the graph");
         }
         if (!job->cell || !job->path || !job->n_path || job->n_trunk < 0 ||

@@ -24,15 +24,18 @@ typedef struct hsdi_device hsdi_device;
 /// any number of graphs on devices of the same backend.
 typedef struct hsdi_weight hsdi_weight;
 
-/// Keys and values of one session: n_layers times [n_cells, width] for k and for v.
+/// What layers keep of one session's tokens: n_layers times [n_cells, width] for k and for v, or
+/// [n_cells, el_width] for a layer's input, by the layer's layout.
 typedef struct hsdi_cache hsdi_cache;
 
 /// What a cache is to hold. A graph that stores or attends names the same type.
 typedef struct hsdi_cache_desc {
     int n_layers, n_cells;
-    int width;           ///< elements of a key, and of a value: n_kv * d_head
-    int d_head;          ///< elements of one head: blocks of a type do not cross it; 0: width
-    hsd_cache_type type; ///< of the elements, in all layers
+    int width;    ///< elements of a key, and of a value: n_kv * d_head
+    int d_head;   ///< elements of one head: blocks of a type do not cross it; 0: width
+    int el_width; ///< elements of a layer's input, where a layer keeps that
+    const hsdi_layout *layouts; ///< [n_layers], borrowed; NULL: keys and values in all
+    hsd_cache_type type;        ///< of the elements, in all layers
 } hsdi_cache_desc;
 
 /// Rows of f32 that outlive a submission: hidden states between graphs, logits.
@@ -169,6 +172,7 @@ enum {
     HSDI_USE_MATMUL = 1, ///< operand of a product
     HSDI_USE_ROWS = 2,   ///< rows are looked up by number (embedding table)
     HSDI_USE_VECTOR = 4, ///< one row of f32: norm weight, bias; converted if the type is another
+    HSDI_USE_HEADS = 16, ///< one operand per head: see hsdi_weight_create_heads
     HSDI_USE_STAYS = 8,  ///< with others: the data stays, so a device may use it where it is
 };
 
@@ -181,6 +185,13 @@ enum {
 HSD_NODISCARD hsd_status hsdi_weight_create(hsdi_device *device, hsdi_type type, int n_out,
                                             int n_in, const void *data, int uses, hsdi_weight **out,
                                             hsd_error *err);
+/// Give n_heads matrices [n_out, n_in], which lie one behind the other in `data`, to a device: the
+/// operand of HSDI_OP_HEADS. `uses`: HSDI_USE_HEADS, with HSDI_USE_STAYS where the data stays.
+///
+/// Owner, errors : as hsdi_weight_create.
+HSD_NODISCARD hsd_status hsdi_weight_create_heads(hsdi_device *device, hsdi_type type, int n_heads,
+                                                  int n_out, int n_in, const void *data, int uses,
+                                                  hsdi_weight **out, hsd_error *err);
 void hsdi_weight_destroy(hsdi_weight **weight);
 size_t hsdi_weight_bytes(const hsdi_weight *weight);
 /// Has its device hung? Then it may still read the data that stays, which must never go away.
@@ -207,14 +218,14 @@ size_t hsdi_cache_bytes(const hsdi_cache *cache);
 size_t hsdi_cache_desc_bytes(const hsdi_cache_desc *desc);
 
 /// Bytes of one cell over all layers, as hsdi_cache_read gives them.
-size_t hsdi_cache_cell_bytes(const hsdi_cache *cache);
+size_t hsdi_cache_bytes_per_cell(const hsdi_cache *cache);
 
 /// What its cells are, as a text: equal for caches between which cells may travel. Shapes: out
 /// [cap], NUL-terminated.
 void hsdi_cache_describe(const hsdi_cache *cache, char *out, size_t cap);
 
-/// What cells [first, first + n) hold, as bytes [n, hsdi_cache_cell_bytes]. What is inside is the
-/// device's affair; a cell's bytes are whole by themselves, and may be written to any cell of a
+/// What cells [first, first + n) hold, as bytes [n, hsdi_cache_bytes_per_cell]. What is inside is
+/// the device's affair; a cell's bytes are whole by themselves, and may be written to any cell of a
 /// cache with the same layers, width and element type on a device of the same backend.
 ///
 /// Errors : HSD_EINVAL for the range or a cache of another backend; HSD_EUNSUPPORTED for a device

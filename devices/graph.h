@@ -25,19 +25,29 @@ typedef struct hsdi_view {
 /// Values that live outside the graph: the job's `in` and `out` buffers.
 enum { HSDI_VALUE_IN = -1, HSDI_VALUE_OUT = -2 };
 
+/// What a layer keeps of a token.
+typedef enum hsdi_layout {
+    HSDI_LAYOUT_KV = 0, ///< key and value
+    HSDI_LAYOUT_EL = 1, ///< its normed input, which is key and value of every head (EL-attention)
+} hsdi_layout;
+
 typedef enum hsdi_op_kind {
     HSDI_OP_EMBED = 0,     ///< y = row tokens[r] of parts[0].w
     HSDI_OP_EMBED_POS = 1, ///< y += row pos[r] of parts[0].w
     HSDI_OP_MATMUL = 2,    ///< y[part columns] (+)= pre(x) W^T + bias, for each part
     HSDI_OP_HEAD_NORM = 3, ///< y = RMS norm of each head of d_head columns, in place
     HSDI_OP_ROPE = 4,      ///< rotate the heads of y in place by pos[r]
-    HSDI_OP_STORE = 5,     ///< cache[layer] at cell[r]: k = x, v = y
-    HSDI_OP_ATTN = 6,      ///< y = attention of x over cache[layer]
+    HSDI_OP_STORE = 5,     ///< cache[layer] at cell[r]: k = x, v = y; EL: x, and y is x
+    HSDI_OP_ATTN = 6,      ///< y = attention of x over cache[layer]; EL: n_head heads, each as wide
+                           ///< as the layer's input
     HSDI_OP_COPY = 7,      ///< y = x
     HSDI_OP_TOP = 8,       ///< y = the list of the largest of x, see hsdi_top_width
     HSDI_OP_DRAW = 9,      ///< y = the list of the best of x by hsdi_job.draws, see devices/draw.h;
                            ///< x is overwritten. At most one in a graph
-    HSDI_N_OPS = 10,
+    HSDI_OP_NORM = 10,     ///< y = pre(x), one of the norms
+    HSDI_OP_HEADS = 11,    ///< head i of y = head i of x times matrix i of parts[0].w, transposed,
+                           ///< + bias: n_head products that share nothing
+    HSDI_N_OPS = 12,
 } hsdi_op_kind;
 
 /// What is done to a row before it enters a product.
@@ -88,8 +98,9 @@ typedef struct hsdi_op {
     int n_parts;
     hsdi_part parts[HSDI_GRAPH_MAX_PARTS];
     bool accumulate;
-    int layer;  ///< index into the cache
-    int n_head; ///< HEAD_NORM and ROPE: heads in y
+    int layer;          ///< index into the cache
+    hsdi_layout layout; ///< of that layer: STORE and ATTN
+    int n_head; ///< HEAD_NORM, ROPE and HEADS: heads in y; ATTN of a layer of HSDI_LAYOUT_EL: in x
     int n_top;  ///< DRAW: tokens in the list
 } hsdi_op;
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CTX_DEFAULT_MAX = 4096, PARAMETERS_PER_THREAD = 2000000 };
+enum { CTX_DEFAULT_MAX = 4096, TREE_MAX = 32, RATES_MAX = 32, PARAMETERS_PER_THREAD = 2000000 };
 
 const char *hsd_version(void)
 {
@@ -53,16 +53,22 @@ int hsdi_threads_for(int64_t n_parameters, int n_max)
     return n < n_max ? (int)n : n_max;
 }
 
+/// Tokens of a session of this model where n_ctx are asked for.
+static int context_of(const hsdi_model *m, int n_ctx)
+{
+    int n_max = m->n_ctx < CTX_DEFAULT_MAX ? m->n_ctx : CTX_DEFAULT_MAX;
+    int most = hsdi_model_max_ctx(m);
+    n_ctx = n_ctx == 0 ? n_max : n_ctx;
+    return n_ctx < most ? n_ctx : most;
+}
+
 /// Weights on their devices, and the runners for them.
 static hsd_status place_layers(hsdi_loaded *loaded, hsdi_device *device, const hsdi_split *split,
-                               int n_ctx, hsd_error *err)
+                               int n_ctx, const hsdi_layout *layouts, hsd_error *err)
 {
     const hsdi_model *m = loaded->model;
     const hsdi_kernels *kernels = hsdi_kernels_get(hsdi_isa_detect());
-    int n_max = m->n_ctx < CTX_DEFAULT_MAX ? m->n_ctx : CTX_DEFAULT_MAX;
-    int most = hsdi_model_max_ctx(m), first = m->n_layers;
-    n_ctx = n_ctx == 0 ? n_max : n_ctx;
-    n_ctx = n_ctx < most ? n_ctx : most;
+    int first = m->n_layers;
     if (split && split->device) {
         first = split->layer > 0 ? split->layer : m->n_layers / 2;
         if (first < 1 || first >= m->n_layers) {
@@ -70,14 +76,14 @@ static hsd_status place_layers(hsdi_loaded *loaded, hsdi_device *device, const h
                              m->n_layers);
         }
     }
-    hsd_status status = hsdi_weights_create(m, 0, first, device, &loaded->weights, err);
+    hsd_status status = hsdi_weights_create(m, 0, first, layouts, device, &loaded->weights, err);
     if (status != HSD_OK) {
         return status;
     }
     hsdi_runner_init(&loaded->runner, loaded->weights, device, kernels, n_ctx);
     if (first < m->n_layers) {
-        status =
-            hsdi_weights_create(m, first, m->n_layers, split->device, &loaded->rest_weights, err);
+        status = hsdi_weights_create(m, first, m->n_layers, layouts, split->device,
+                                     &loaded->rest_weights, err);
         if (status == HSD_OK) {
             hsdi_runner_init(&loaded->rest, loaded->rest_weights, split->device, kernels, n_ctx);
             loaded->runner.next = &loaded->rest;
@@ -86,15 +92,39 @@ static hsd_status place_layers(hsdi_loaded *loaded, hsdi_device *device, const h
     return status;
 }
 
+/// Layouts of the layers' caches, then the layers.
+static hsd_status load_layers(hsdi_loaded *loaded, hsdi_device *device, const hsdi_split *split,
+                              int n_ctx, const hsdi_caching *caching, hsd_error *err)
+{
+    const hsdi_model *m = loaded->model;
+    hsdi_layout *layouts = calloc((size_t)m->n_layers, sizeof *layouts);
+    if (!layouts) {
+        return hsdi_fail(err, HSD_ENOMEM, "engine", "%d layers", m->n_layers);
+    }
+    n_ctx = context_of(m, n_ctx);
+    hsd_status status = HSD_OK;
+    if (caching) {
+        int n_cells = hsdi_target_cells_needed(n_ctx, TREE_MAX); // in blocks, as they are promised
+        int n_spare = HSDI_BLOCK_CELLS * hsdi_blocks_needed(n_cells, n_ctx) - n_ctx;
+        status = hsdi_layouts_choose(m, caching, n_ctx, n_spare, layouts, &loaded->n_el, err);
+    }
+    if (status == HSD_OK) {
+        status = place_layers(loaded, device, split, n_ctx, layouts, err);
+    }
+    free(layouts);
+    return status;
+}
+
 hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path, hsdi_device *device,
-                            const hsdi_split *split, int n_ctx, hsd_error *err)
+                            const hsdi_split *split, int n_ctx, const hsdi_caching *caching,
+                            hsd_error *err)
 {
     hsd_status status = hsdi_model_load(path, &loaded->model, err);
     if (status == HSD_OK) {
         status = hsdi_tokenizer_create(loaded->model->gguf, &loaded->tokenizer, err);
     }
     if (status == HSD_OK) {
-        status = place_layers(loaded, device, split, n_ctx, err);
+        status = load_layers(loaded, device, split, n_ctx, caching, err);
     }
     if (status != HSD_OK && err && err->status != HSD_OK && strchr(err->where, '/') == NULL) {
         // A field name alone does not say which of the two files is meant.
@@ -257,7 +287,8 @@ hsd_status hsdi_count_parameters(const char *path, int64_t *out, hsd_error *err)
 /// Load on the processor that will compute: a page of memory comes from the NUMA node of whoever
 /// writes it first. Drivers start threads, which would stay there: not for their devices.
 static hsd_status load_near(const hsdi_place *place, int cpu, hsdi_loaded *loaded, const char *path,
-                            hsdi_device *device, const hsdi_split *split, int n_ctx, hsd_error *err)
+                            hsdi_device *device, const hsdi_split *split, int n_ctx,
+                            const hsdi_caching *caching, hsd_error *err)
 {
     cpu_set_t before;
     bool is_near = !place->open && !(split && split->device) && cpu >= 0 &&
@@ -265,13 +296,45 @@ static hsd_status load_near(const hsdi_place *place, int cpu, hsdi_loaded *loade
     if (is_near) {
         hsdi_pin_self(cpu);
     }
-    hsd_status status = hsdi_loaded_open(loaded, path, device, split, n_ctx, err);
+    hsd_status status = hsdi_loaded_open(loaded, path, device, split, n_ctx, caching, err);
     if (is_near) {
         (void)sched_setaffinity(0, sizeof before, &before);
     }
     return status;
 }
 
+/// Rates of a place that is no CPU, where hsd_device_measure has kept some.
+static void find_rates(const hsdi_place *place, hsdi_caching *out)
+{
+    hsd_device_info *all = calloc(RATES_MAX, sizeof *all);
+    int n = 0;
+    if (!all || hsd_device_list(all, RATES_MAX, &n, NULL) != HSD_OK) {
+        free(all);
+        return;
+    }
+    for (int i = 0; i < n && i < RATES_MAX; i++) {
+        hsdi_place listed;
+        if (hsdi_place_parse(all[i].id, "device", &listed, NULL) == HSD_OK &&
+            listed.open == place->open &&
+            (listed.index == place->index ||
+             (place->index < 0 && strcmp(all[i].type, "gpu") == 0))) {
+            out->gops = all[i].f16_gops;
+            out->read_gbps = all[i].read_gbps;
+            break;
+        }
+    }
+    free(all);
+}
+
+static hsdi_caching caching_of(hsd_cache_layout layout, int64_t memory_bytes,
+                               const hsdi_place *place)
+{
+    hsdi_caching out = {.layout = layout, .memory_bytes = memory_bytes};
+    if (layout == HSD_CACHE_LAYOUT_AUTO && !on_cpu(place)) {
+        find_rates(place, &out);
+    }
+    return out;
+}
 
 static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
 {
@@ -305,12 +368,15 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
     }
     const hsdi_split split = {e->suffix_device, o->split_layer};
     if (status == HSD_OK) {
+        const hsdi_caching caching =
+            caching_of(o->cache_layout, o->cache_memory_bytes, &e->target_place);
         status = load_near(&e->target_place, hsdi_first_cpu(e), &e->target, target,
-                           e->target_device, &split, o->n_ctx, err);
+                           e->target_device, &split, o->n_ctx, &caching, err);
     }
     if (status == HSD_OK && has_draft) {
+        const hsdi_caching caching = caching_of(o->draft_cache_layout, 0, &e->draft_place);
         status = load_near(&e->draft_place, hsdi_draft_cpu(e), &e->draft, draft, e->draft_device,
-                           NULL, o->n_ctx, err);
+                           NULL, o->n_ctx, &caching, err);
     }
     if (status == HSD_OK && has_draft) {
         status = hsdi_tokenizer_compare(e->target.tokenizer, e->draft.tokenizer, NULL, err);
@@ -335,8 +401,10 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
     if (o->n_threads < 0 || o->n_draft_threads < 0 || o->n_ctx < 0) {
         return hsdi_fail(err, HSD_EINVAL, "options", "thread counts and n_ctx are not negative");
     }
-    if (o->cache_memory_bytes < 0) {
-        return hsdi_fail(err, HSD_EINVAL, "cache_memory_bytes", "%lld is negative",
+    if ((unsigned)o->cache_layout >= HSD_N_CACHE_LAYOUTS ||
+        (unsigned)o->draft_cache_layout >= HSD_N_CACHE_LAYOUTS || o->cache_memory_bytes < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "cache_layout", "layouts %d and %d, %lld bytes",
+                         (int)o->cache_layout, (int)o->draft_cache_layout,
                          (long long)o->cache_memory_bytes);
     }
     if (o->split_layer < 0 || (o->split_layer > 0 && !o->suffix_device)) {
@@ -384,6 +452,10 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
         hsdi_logf(&e->log, HSDI_LOG_INFO, "layers from %d on are on %s",
                   hsdi_weights_begin(e->target.rest_weights),
                   hsdi_device_get_info(e->suffix_device)->name);
+    }
+    if (e->target.n_el > 0) {
+        hsdi_logf(&e->log, HSDI_LOG_INFO, "%d of %d layers cache their input (el), the last ones",
+                  e->target.n_el, e->target.model->n_layers);
     }
     hsdi_logf(&e->log, HSDI_LOG_INFO, "target on %s, %d threads alone, %d beside a draft",
               hsdi_device_get_info(e->target_device)->name, e->n_target_alone, e->n_target_beside);

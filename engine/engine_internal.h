@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "engine/detok.h"
 #include "engine/drafts.h"
+#include "engine/layouts.h"
 #include "engine/memory.h"
 #include "pipelines/target.h"
 #include "topology/cores.h"
@@ -44,6 +45,7 @@ typedef struct hsdi_loaded {
     hsdi_runner runner;
     hsdi_weights *rest_weights; ///< of the last layers where they lie elsewhere, else NULL
     hsdi_runner rest;           ///< what runner.next points to then
+    int n_el;                   ///< layers that cache their input
 } hsdi_loaded;
 
 /// The last layers of a model on a device of their own.
@@ -141,9 +143,11 @@ int hsdi_engine_spin_us(const hsd_engine *engine, const char *endpoint);
 HSD_NODISCARD hsd_status hsdi_engine_start_local(hsd_engine *engine, int which, hsd_error *err);
 
 /// Load a model file and put it on a device, its last layers on another one where `split` says so.
+///
+/// caching : NULL: keys and values.
 HSD_NODISCARD hsd_status hsdi_loaded_open(hsdi_loaded *loaded, const char *path,
                                           hsdi_device *device, const hsdi_split *split, int n_ctx,
-                                          hsd_error *err);
+                                          const hsdi_caching *caching, hsd_error *err);
 void hsdi_loaded_close(hsdi_loaded *loaded);
 
 /// Pin the calling thread; does nothing for cpu < 0 or where it is forbidden.

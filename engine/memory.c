@@ -89,7 +89,9 @@ static hsdi_cache_desc desc_of(const hsdi_runner *runner, int n_layers, int n_ce
     return (hsdi_cache_desc){.n_layers = (end < n_layers ? end : n_layers) - begin,
                              .n_cells = n_cells,
                              .width = m->n_kv * m->d_head,
-                             .d_head = m->d_head};
+                             .d_head = m->d_head,
+                             .el_width = m->n_embd,
+                             .layouts = hsdi_weights_layouts(runner->weights) + begin};
 }
 
 /// The runner behind, if it has any of the layers.

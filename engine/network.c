@@ -85,7 +85,7 @@ static hsd_status write_model(const hsd_network_options *o, const hsdi_model *m,
     hsdi_graph *graph = NULL;
     hsd_status status = range_of(o, m, &range, err);
     if (status == HSD_OK && (status = hsdi_device_open_openvino(&how, &device, err)) == HSD_OK &&
-        (status = hsdi_weights_create(m, 0, m->n_layers, device, &weights, err)) == HSD_OK &&
+        (status = hsdi_weights_create(m, 0, m->n_layers, NULL, device, &weights, err)) == HSD_OK &&
         (status = hsdi_weights_compile(weights, device, &range, &graph, err)) == HSD_OK) {
         status = describe(m, &range, graph, out, err);
     }

@@ -35,6 +35,7 @@ struct hsdi_passes {
     int n_prefix; ///< pieces before the exit; 0: there is none
     place places[PLACES_MAX];
     piece pieces[PIECES_MAX];
+    int n_cells; ///< that it can come to need
     bool owns_caches;
     hsdi_graph *exit_head; ///< on the last place
     hsdi_buffer *exit_in;  ///< hidden rows there, where the piece behind the exit is elsewhere
@@ -166,7 +167,9 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
         hsdi_cache_desc cells = {.n_layers = end - begin,
                                  .n_cells = o->n_cells,
                                  .width = m->n_kv * m->d_head,
-                                 .d_head = m->d_head};
+                                 .d_head = m->d_head,
+                                 .el_width = m->n_embd,
+                                 .layouts = hsdi_weights_layouts(weights) + begin};
         status = hsdi_cache_create(at->runner->device, &cells, &at->cache, err);
     }
     if (status == HSD_OK) {
@@ -223,6 +226,7 @@ hsd_status hsdi_passes_open(hsdi_runner *first, const hsdi_passes_options *optio
         return hsdi_fail(err, HSD_ENOMEM, "passes", "%d layers", m->n_layers);
     }
     p->model = m;
+    p->n_cells = options->n_cells;
     p->owns_caches = !options->slab;
     hsd_status status = open_all(p, first, options, err);
     if (status != HSD_OK) {
@@ -337,7 +341,7 @@ static hsd_status run(hsdi_passes *p, int first, int end, const hsdi_job *rows, 
 int hsdi_passes_places(const hsdi_passes *p, size_t *cell_bytes)
 {
     for (int i = 0; i < p->n_places; i++) {
-        cell_bytes[i] = hsdi_cache_cell_bytes(p->places[i].cache);
+        cell_bytes[i] = hsdi_cache_bytes_per_cell(p->places[i].cache);
     }
     return p->n_places;
 }
@@ -375,7 +379,7 @@ hsd_status hsdi_passes_read(hsdi_passes *p, const int32_t *cells, int n, void *o
         for (int i = 0, n_run; i < n && status == HSD_OK; i += n_run) {
             n_run = run_of(cells, i, n);
             status = hsdi_cache_read(at->runner->device, at->cache, cells[i], n_run, to, err);
-            to += (size_t)n_run * hsdi_cache_cell_bytes(at->cache);
+            to += (size_t)n_run * hsdi_cache_bytes_per_cell(at->cache);
         }
     }
     return status;
@@ -391,7 +395,7 @@ hsd_status hsdi_passes_write(hsdi_passes *p, const int32_t *cells, int n, const 
         for (int i = 0, n_run; i < n && status == HSD_OK; i += n_run) {
             n_run = run_of(cells, i, n);
             status = hsdi_cache_write(at->runner->device, at->cache, cells[i], n_run, from, err);
-            from += (size_t)n_run * hsdi_cache_cell_bytes(at->cache);
+            from += (size_t)n_run * hsdi_cache_bytes_per_cell(at->cache);
         }
     }
     return status;
@@ -450,6 +454,15 @@ hsd_status hsdi_passes_whole(hsdi_passes *p, const hsdi_job *rows, hsd_error *er
         pass_on(p, at->last, rows->n_rows);
     }
     return status;
+}
+
+size_t hsdi_passes_cache_bytes(const hsdi_passes *p)
+{
+    size_t n = 0;
+    for (int i = 0; i < p->n_places; i++) {
+        n += (size_t)p->n_cells * hsdi_cache_bytes_per_cell(p->places[i].cache);
+    }
+    return n;
 }
 
 hsdi_passes_rows hsdi_passes_result(const hsdi_passes *p)

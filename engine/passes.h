@@ -15,7 +15,7 @@ typedef struct hsdi_passes hsdi_passes;
 
 typedef struct hsdi_passes_options {
     int exit_layer;            ///< 1..n_layers-1: passes are cut there; 0: not
-    int n_cells;               ///< of caches of its own, without a slab
+    int n_cells;               ///< that it can come to need; without a slab there are so many
     const hsdi_slab *slab;     ///< of the first runner and all layers; NULL: none
     int n_threads;             ///< threads per submission on the first device; 0: all that it has
     int n_alone;               ///< the same in hsdi_passes_whole
@@ -58,7 +58,8 @@ bool hsdi_passes_draw(const hsdi_passes *passes);
 /// job names rows, not threads, cache or buffers.
 HSD_NODISCARD hsd_status hsdi_passes_fill(hsdi_passes *passes, const hsdi_job *rows, bool is_alone,
                                           hsd_error *err);
-/// Cut passes at another layer from now on; between passes only. The caches stay, and so do the bits.
+/// Cut passes at another layer from now on; between passes only. The caches stay, and so do the
+/// bits.
 ///
 /// Errors : HSD_EINVAL where there was no exit, and for a layer that is not between 1 and
 ///          n_layers - 1; HSD_ENOMEM; HSD_EDEVICE. Then the exit is as it was.
@@ -76,6 +77,8 @@ HSD_NODISCARD hsd_status hsdi_passes_suffix(hsdi_passes *passes, const hsdi_job 
 /// All layers and the LM head, not cut at the exit: the same bits as prefix and suffix.
 HSD_NODISCARD hsd_status hsdi_passes_whole(hsdi_passes *passes, const hsdi_job *rows,
                                            hsd_error *err);
+/// Bytes of the caches, on all devices.
+size_t hsdi_passes_cache_bytes(const hsdi_passes *passes);
 /// What the last suffix or whole pass ended with.
 hsdi_passes_rows hsdi_passes_result(const hsdi_passes *passes);
 

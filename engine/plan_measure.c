@@ -86,8 +86,7 @@ static hsd_status time_counts(const measuring *m, hsdi_runner *runner, int cpu, 
         int n_rows = hsdi_cost_row_counts[order[k]];
         int64_t best = 0;
         bool is_done = k == 0 && *n_past == 0; // by the first pass of all
-        if (!is_done && n_rows <= most &&
-            (k == 0 || hsdi_now_ns() - begin_ns < table_budget_ns)) {
+        if (!is_done && n_rows <= most && (k == 0 || hsdi_now_ns() - begin_ns < table_budget_ns)) {
             status = hsdi_measured_run(passes, n_rows, &best, NULL, err);
             ns[order[k]] = (double)best;
         }

@@ -104,7 +104,7 @@ hsd_status hsdi_probe_open(const hsd_profile_options *options, const char *id, h
     }
     if (status == HSD_OK) {
         status = hsdi_loaded_open(&out->model, path, out->device, NULL,
-                                  HSDI_PROFILE_PAST + HSDI_STAGE_ROWS, err);
+                                  HSDI_PROFILE_PAST + HSDI_STAGE_ROWS, NULL, err);
     }
     free(path);
     if (status != HSD_OK) {

@@ -647,9 +647,11 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
         .roots = !is_mirror    ? 0
                  : is_watching ? t.roots
                                : o->roots,
-        .exit_layer = is_watching                                             ? t.exit_layer
+        .exit_layer = is_watching                                          ? t.exit_layer
                       : is_mirror || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer
                                                                            : 0,
+        .cache_bytes = (int64_t)hsdi_target_stage_cache_bytes(&session->stage),
+        .n_el_layers = session->engine->target.n_el,
         .n_threads = session->n_target_threads,
         .n_draft_threads =
             (mode == HSD_MODE_AR && !is_watching) || hsdi_session_uses_remote(session)

@@ -193,6 +193,12 @@ static void pool_close(pool *p)
     hsdi_slab_leave(p->memory, &p->slab, p->n_cells, p->n_ctx);
 }
 
+/// How many cells it can come to need.
+static int n_promised(const pool *p)
+{
+    return p->slab ? HSDI_BLOCK_CELLS * hsdi_blocks_needed(p->n_cells, p->n_ctx) : p->n_cells;
+}
+
 /// How many different numbers its cells can have.
 static int n_numbers(const pool *p)
 {
@@ -249,7 +255,7 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
         const hsdi_listing none = {0};
         bool lists = !options->with_logits;
         const hsdi_passes_options passes = {.exit_layer = options->exit_layer,
-                                            .n_cells = options->n_cells,
+                                            .n_cells = n_promised(&t->pool),
                                             .slab = t->pool.slab,
                                             .n_threads = options->n_threads,
                                             .n_alone = options->n_alone,
@@ -277,6 +283,11 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
         free(t);
         stage->self = NULL;
     }
+}
+
+size_t hsdi_target_stage_cache_bytes(const hsdi_target_stage *stage)
+{
+    return hsdi_passes_cache_bytes(((const target *)stage->self)->passes);
 }
 
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
@@ -385,7 +396,9 @@ static hsd_status open_cells(draft *d, hsdi_runner *runner, const hsdi_draft_sta
     const hsdi_cache_desc cells = {.n_layers = o->n_layers,
                                    .n_cells = o->n_cells,
                                    .width = m->n_kv * m->d_head,
-                                   .d_head = m->d_head};
+                                   .d_head = m->d_head,
+                                   .el_width = m->n_embd,
+                                   .layouts = hsdi_weights_layouts(runner->weights)};
     return hsdi_cache_create(runner->device, &cells, &d->cache, err);
 }
 

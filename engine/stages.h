@@ -27,6 +27,9 @@ HSD_NODISCARD hsd_status hsdi_target_stage_open(hsdi_runner *runner,
                                                 hsdi_target_stage *out, hsd_error *err);
 void hsdi_target_stage_close(hsdi_target_stage *stage);
 
+/// Bytes of its caches.
+size_t hsdi_target_stage_cache_bytes(const hsdi_target_stage *stage);
+
 /// Logits [n_rows, n_vocab] of the last suffix; valid until the next call. For tests. NULL where
 /// the device has made lists of them, which `with_logits` prevents.
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage);

@@ -2,10 +2,12 @@
 #include "engine/weights.h"
 
 #include "base/error.h"
+#include "engine/el.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /// A matrix or norm with its bias on the device.
 typedef struct linear {
@@ -14,6 +16,7 @@ typedef struct linear {
 
 typedef struct layer {
     linear attn_norm, qkv, q, k, v, q_norm, k_norm, attn_out, ffn_norm, gate, up, down;
+    linear keys, values; ///< of a layer that caches its input: operands per head, biases of all
 } layer;
 
 struct hsdi_weights {
@@ -22,8 +25,25 @@ struct hsdi_weights {
     hsdi_weight *token_embd, *pos_embd;
     linear output_norm, output; ///< output.w is token_embd when the head is tied
     layer *layers;
+    hsdi_layout *layouts; ///< [model's layers]
     size_t size_bytes;
 };
+
+/// Name the tensor of a weight that could not be made, else count its bytes.
+static hsd_status made(hsdi_weights *ws, const hsdi_gguf_tensor *t, const hsdi_weight *weight,
+                       hsd_status status, const hsd_error *detail, hsd_error *err)
+{
+    if (status == HSD_OK) {
+        ws->size_bytes += hsdi_weight_bytes(weight);
+        return HSD_OK;
+    }
+    (void)hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s: %s", detail->where,
+                       detail->message);
+    if (err) {
+        err->vendor_code = detail->vendor_code;
+    }
+    return status;
+}
 
 static hsd_status put(hsdi_weights *ws, hsdi_device *device, const hsdi_gguf_tensor *t, int uses,
                       hsdi_weight **out, hsd_error *err)
@@ -35,16 +55,61 @@ static hsd_status put(hsdi_weights *ws, hsdi_device *device, const hsdi_gguf_ten
     // The file stays mapped as long as the model's weights are used.
     hsd_status status = hsdi_weight_create(device, (hsdi_type)t->type, (int)t->ne[1], (int)t->ne[0],
                                            t->data, uses | HSDI_USE_STAYS, out, &detail);
+    return made(ws, t, *out, status, &detail, err);
+}
+
+/// Elements of a bias.
+static hsd_status put_bias(hsdi_weights *ws, hsdi_device *device, const hsdi_rows_of *of,
+                           hsdi_weight **out, hsd_error *err)
+{
+    if (!of->t) {
+        return HSD_OK;
+    }
+    hsd_error detail;
+    float *all = malloc((size_t)of->t->ne[0] * sizeof *all);
+    if (!all) {
+        return hsdi_fail(err, HSD_ENOMEM, of->t->name, "%lld elements", (long long)of->t->ne[0]);
+    }
+    hsdi_dequant_row((hsdi_type)of->t->type, of->t->data, of->t->ne[0], all);
+    hsd_status status = hsdi_weight_create(device, HSDI_TYPE_F32, 1, (int)of->n_rows, all + of->row,
+                                           HSDI_USE_VECTOR, out, &detail);
+    free(all);
+    return made(ws, of->t, *out, status, &detail, err);
+}
+
+/// What a layer that caches its input needs instead of matrices for keys and values.
+static hsd_status put_el(hsdi_weights *ws, hsdi_device *device, int i, hsd_error *err)
+{
+    const hsdi_model *m = ws->model;
+    const hsdi_el_parts of = hsdi_el_split(m, i);
+    layer *l = &ws->layers[i];
+    hsd_error detail;
+    hsdi_type type;
+    void *keys;
+    hsd_status status = hsdi_el_keys(m, &of.k, &type, &keys, err);
     if (status != HSD_OK) {
-        (void)hsdi_fail_at(err, status, t->name, (int64_t)t->offset, "%s: %s", detail.where,
-                           detail.message);
-        if (err) {
-            err->vendor_code = detail.vendor_code;
-        }
         return status;
     }
-    ws->size_bytes += hsdi_weight_bytes(*out);
-    return HSD_OK;
+    status = hsdi_weight_create_heads(device, type, m->n_head, m->n_embd, m->d_head, keys,
+                                      HSDI_USE_HEADS, &l->keys.w, &detail);
+    free(keys);
+    if ((status = made(ws, of.k.t, l->keys.w, status, &detail, err)) != HSD_OK) {
+        return status;
+    }
+    status = hsdi_weight_create_heads(device, (hsdi_type)of.v.t->type, m->n_head, m->d_head,
+                                      m->n_embd, hsdi_rows_data(&of.v),
+                                      HSDI_USE_HEADS | HSDI_USE_STAYS, &l->values.w, &detail);
+    if ((status = made(ws, of.v.t, l->values.w, status, &detail, err)) != HSD_OK) {
+        return status;
+    }
+    status = hsdi_weight_create(device, (hsdi_type)of.q.t->type, (int)of.q.n_rows, m->n_embd,
+                                hsdi_rows_data(&of.q), HSDI_USE_MATMUL | HSDI_USE_STAYS, &l->q.w,
+                                &detail);
+    if ((status = made(ws, of.q.t, l->q.w, status, &detail, err)) != HSD_OK ||
+        (status = put_bias(ws, device, &of.q_bias, &l->q.b, err)) != HSD_OK) {
+        return status;
+    }
+    return put_bias(ws, device, &of.v_bias, &l->values.b, err);
 }
 
 static hsd_status put_linear(hsdi_weights *ws, hsdi_device *device, const hsdi_linear *t, int uses,
@@ -54,19 +119,22 @@ static hsd_status put_linear(hsdi_weights *ws, hsdi_device *device, const hsdi_l
     return status == HSD_OK ? put(ws, device, t->b, HSDI_USE_VECTOR, &out->b, err) : status;
 }
 
-static hsd_status put_layer(hsdi_weights *ws, hsdi_device *device, const hsdi_layer *t, layer *l,
-                            hsd_error *err)
+static hsd_status put_layer(hsdi_weights *ws, hsdi_device *device, int i_layer, hsd_error *err)
 {
+    const hsdi_layer *t = &ws->model->layers[i_layer];
+    layer *l = &ws->layers[i_layer];
+    bool is_el = ws->layouts[i_layer] == HSDI_LAYOUT_EL;
+    static const hsdi_linear none = {0};
     const struct {
         const hsdi_linear *from;
         linear *to;
         int uses;
     } all[] = {
         {&t->attn_norm, &l->attn_norm, HSDI_USE_VECTOR},
-        {&t->qkv, &l->qkv, HSDI_USE_MATMUL},
-        {&t->q, &l->q, HSDI_USE_MATMUL},
-        {&t->k, &l->k, HSDI_USE_MATMUL},
-        {&t->v, &l->v, HSDI_USE_MATMUL},
+        {is_el ? &none : &t->qkv, &l->qkv, HSDI_USE_MATMUL},
+        {is_el ? &none : &t->q, &l->q, HSDI_USE_MATMUL},
+        {is_el ? &none : &t->k, &l->k, HSDI_USE_MATMUL},
+        {is_el ? &none : &t->v, &l->v, HSDI_USE_MATMUL},
         {&t->q_norm, &l->q_norm, HSDI_USE_VECTOR},
         {&t->k_norm, &l->k_norm, HSDI_USE_VECTOR},
         {&t->attn_out, &l->attn_out, HSDI_USE_MATMUL},
@@ -79,7 +147,7 @@ static hsd_status put_layer(hsdi_weights *ws, hsdi_device *device, const hsdi_la
     for (size_t i = 0; i < sizeof all / sizeof *all && status == HSD_OK; i++) {
         status = put_linear(ws, device, all[i].from, all[i].uses, all[i].to, err);
     }
-    return status;
+    return status == HSD_OK && is_el ? put_el(ws, device, i_layer, err) : status;
 }
 
 static hsd_status put_embedding(hsdi_weights *ws, hsdi_device *device, bool is_head, hsd_error *err)
@@ -117,26 +185,41 @@ static hsd_status put_all(hsdi_weights *ws, hsdi_device *device, hsd_error *err)
         status = put_embedding(ws, device, has_head && m->tied_head, err);
     }
     for (int i = ws->begin; i < ws->end && status == HSD_OK; i++) {
-        status = put_layer(ws, device, &m->layers[i], &ws->layers[i], err);
+        status = put_layer(ws, device, i, err);
     }
     return status == HSD_OK && has_head ? put_head(ws, device, err) : status;
 }
 
-hsd_status hsdi_weights_create(const hsdi_model *model, int begin, int end, hsdi_device *device,
-                               hsdi_weights **out, hsd_error *err)
+hsd_status hsdi_weights_create(const hsdi_model *model, int begin, int end,
+                               const hsdi_layout *layouts, hsdi_device *device, hsdi_weights **out,
+                               hsd_error *err)
 {
     if (begin < 0 || begin >= end || end > model->n_layers) {
         return hsdi_fail(err, HSD_EINVAL, "layers", "%d to %d of %d", begin, end, model->n_layers);
     }
+    hsd_status status = HSD_OK;
+    for (int i = begin; i < end && layouts && status == HSD_OK; i++) {
+        status = layouts[i] == HSDI_LAYOUT_EL ? hsdi_el_check(model, err) : HSD_OK;
+    }
+    if (status != HSD_OK) {
+        return status;
+    }
+    size_t n = (size_t)model->n_layers;
     hsdi_weights *ws = calloc(1, sizeof *ws);
-    layer *layers = calloc((size_t)model->n_layers, sizeof *layers);
-    if (!ws || !layers) {
+    layer *layers = calloc(n, sizeof *layers);
+    hsdi_layout *own = calloc(n, sizeof *own);
+    if (!ws || !layers || !own) {
         free(ws);
         free(layers);
+        free(own);
         return hsdi_fail(err, HSD_ENOMEM, "weights", "%d layers", model->n_layers);
     }
-    *ws = (hsdi_weights){.model = model, .begin = begin, .end = end, .layers = layers};
-    hsd_status status = put_all(ws, device, err);
+    if (layouts) {
+        memcpy(own, layouts, n * sizeof *own);
+    }
+    *ws = (hsdi_weights){
+        .model = model, .begin = begin, .end = end, .layers = layers, .layouts = own};
+    status = put_all(ws, device, err);
     if (status != HSD_OK) {
         hsdi_weights_destroy(&ws);
         return status;
@@ -168,8 +251,9 @@ void hsdi_weights_destroy(hsdi_weights **weights)
     }
     for (int i = 0; i < ws->model->n_layers; i++) {
         layer *l = &ws->layers[i];
-        linear *all[] = {&l->attn_norm, &l->qkv,      &l->q,        &l->k,    &l->v,  &l->q_norm,
-                         &l->k_norm,    &l->attn_out, &l->ffn_norm, &l->gate, &l->up, &l->down};
+        linear *all[] = {&l->attn_norm, &l->qkv,    &l->q,        &l->k,        &l->v,
+                         &l->q_norm,    &l->k_norm, &l->attn_out, &l->ffn_norm, &l->gate,
+                         &l->up,        &l->down,   &l->keys,     &l->values};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
             drop(ws, all[k]);
         }
@@ -182,6 +266,7 @@ void hsdi_weights_destroy(hsdi_weights **weights)
     drop_weight(ws, &ws->token_embd);
     drop_weight(ws, &ws->pos_embd);
     free(ws->layers);
+    free(ws->layouts);
     free(ws);
     *weights = NULL;
 }
@@ -206,6 +291,11 @@ int hsdi_weights_end(const hsdi_weights *weights)
     return weights->end;
 }
 
+const hsdi_layout *hsdi_weights_layouts(const hsdi_weights *weights)
+{
+    return weights->layouts;
+}
+
 // ---- graph building ----
 
 enum {
@@ -213,8 +303,11 @@ enum {
     VALUE_QKV = 1,
     VALUE_ATTN = 2,
     VALUE_FF = 3,
-    VALUE_LOGITS = 4,
-    N_VALUES = 5
+    VALUE_INPUT = 4,    ///< of a layer that caches it
+    VALUE_ABSORBED = 5, ///< its queries times each head's keys
+    VALUE_MIXED = 6,    ///< the weighted sums of inputs, per head
+    VALUE_LOGITS = 7,
+    N_VALUES = 8
 };
 
 typedef struct builder {
@@ -250,6 +343,41 @@ static hsdi_op *add_normed(builder *b, const linear *norm, hsdi_view y)
 static void add_part(hsdi_op *op, const linear *l, int y_offset)
 {
     op->parts[op->n_parts++] = (hsdi_part){.w = l->w, .bias = l->b, .y_offset = y_offset};
+}
+
+/// A layer that caches its normed input: stored, and unless only the cache is filled, queries
+/// times keys, attention, and what comes out times values.
+static void add_el(builder *b, int i, bool fill_only)
+{
+    const hsdi_model *m = b->m;
+    const layer *l = &b->ws->layers[i];
+    int d_q = m->n_head * m->d_head, wide = m->n_head * m->n_embd, at = i - b->ws->begin;
+    hsdi_view input = view(VALUE_INPUT, 0, m->n_embd);
+    hsdi_op norm = *add_normed(b, &l->attn_norm, input);
+    norm.kind = HSDI_OP_NORM;
+    b->ops[b->n_ops - 1] = norm;
+    add(b,
+        (hsdi_op){
+            .kind = HSDI_OP_STORE, .x = input, .y = input, .layer = at, .layout = HSDI_LAYOUT_EL});
+    if (fill_only) {
+        return;
+    }
+    hsdi_view q = view(VALUE_QKV, 0, d_q), absorbed = view(VALUE_ABSORBED, 0, wide);
+    hsdi_view mixed = view(VALUE_MIXED, 0, wide);
+    add_part(add(b, (hsdi_op){.kind = HSDI_OP_MATMUL, .x = input, .y = q}), &l->q, 0);
+    add_part(add(b, (hsdi_op){.kind = HSDI_OP_HEADS, .x = q, .y = absorbed, .n_head = m->n_head}),
+             &l->keys, 0);
+    add(b, (hsdi_op){.kind = HSDI_OP_ATTN,
+                     .x = absorbed,
+                     .y = mixed,
+                     .n_head = m->n_head,
+                     .layer = at,
+                     .layout = HSDI_LAYOUT_EL});
+    add_part(add(b, (hsdi_op){.kind = HSDI_OP_HEADS,
+                              .x = mixed,
+                              .y = view(VALUE_ATTN, 0, d_q),
+                              .n_head = m->n_head}),
+             &l->values, 0);
 }
 
 static void add_qkv(builder *b, int i)
@@ -288,16 +416,29 @@ static void add_qkv(builder *b, int i)
                      .layer = i - b->ws->begin});
 }
 
+/// Attention up to the heads' outputs, or the cache alone.
+static void add_attention(builder *b, int i, bool fill_only)
+{
+    int d_q = b->m->n_head * b->m->d_head;
+    if (b->ws->layouts[i] == HSDI_LAYOUT_EL) {
+        add_el(b, i, fill_only);
+        return;
+    }
+    add_qkv(b, i);
+    if (!fill_only) {
+        add(b, (hsdi_op){.kind = HSDI_OP_ATTN,
+                         .x = view(VALUE_QKV, 0, d_q),
+                         .y = view(VALUE_ATTN, 0, d_q),
+                         .layer = i - b->ws->begin});
+    }
+}
+
 static void add_rest(builder *b, int i)
 {
     const hsdi_model *m = b->m;
     const layer *l = &b->ws->layers[i];
     int d_q = m->n_head * m->d_head;
     hsdi_view resid = view(b->resid, 0, m->n_embd);
-    add(b, (hsdi_op){.kind = HSDI_OP_ATTN,
-                     .x = view(VALUE_QKV, 0, d_q),
-                     .y = view(VALUE_ATTN, 0, d_q),
-                     .layer = i - b->ws->begin});
     add_part(add(b, (hsdi_op){.kind = HSDI_OP_MATMUL,
                               .x = view(VALUE_ATTN, 0, d_q),
                               .y = resid,
@@ -338,8 +479,9 @@ static void add_all(builder *b, const hsdi_graph_range *r)
         add(b, (hsdi_op){.kind = HSDI_OP_COPY, .x = view(HSDI_VALUE_IN, 0, m->n_embd), .y = resid});
     }
     for (int i = r->begin; i < r->end; i++) {
-        add_qkv(b, i);
-        if (!(r->fill_only && i == r->end - 1)) { // nobody reads what follows the last store
+        bool fill_only = r->fill_only && i == r->end - 1; // nobody reads what follows its store
+        add_attention(b, i, fill_only);
+        if (!fill_only) {
             add_rest(b, i);
         }
     }
@@ -378,11 +520,18 @@ hsd_status hsdi_weights_compile(const hsdi_weights *weights, hsdi_device *device
     bool to_hidden = !range->head && !range->fill_only;
     b.resid = to_hidden ? HSDI_VALUE_OUT : !range->from_tokens ? HSDI_VALUE_IN : VALUE_RESID;
     add_all(&b, range);
+    bool has_el = false;
+    for (int i = range->begin; i < range->end; i++) {
+        has_el = has_el || weights->layouts[i] == HSDI_LAYOUT_EL;
+    }
     const int widths[N_VALUES] = {
         [VALUE_RESID] = m->n_embd,
         [VALUE_QKV] = (m->n_head + 2 * m->n_kv) * m->d_head,
         [VALUE_ATTN] = m->n_head * m->d_head,
         [VALUE_FF] = (m->arch == HSDI_ARCH_GPT2 ? 1 : 2) * m->n_ff,
+        [VALUE_INPUT] = has_el ? m->n_embd : 0,
+        [VALUE_ABSORBED] = has_el ? m->n_head * m->n_embd : 0,
+        [VALUE_MIXED] = has_el ? m->n_head * m->n_embd : 0,
         [VALUE_LOGITS] = m->n_vocab,
     };
     char name[64];

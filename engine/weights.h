@@ -10,14 +10,20 @@ typedef struct hsdi_weights hsdi_weights;
 /// Put layers [begin, end) of a model on a device, and with the first layer the embedding, with the
 /// last one final norm and LM head. The model must outlive the weights. Graphs on other devices of
 /// the same backend may use them too, but for OpenCL.
+///
+/// layouts : [n_layers] what each layer of the model caches; NULL: keys and values in all of them.
+///           A layer of HSDI_LAYOUT_EL takes other operands, so it is decided here.
+/// Errors  : as hsdi_el_check; those of hsdi_weight_create.
 HSD_NODISCARD hsd_status hsdi_weights_create(const hsdi_model *model, int begin, int end,
-                                             hsdi_device *device, hsdi_weights **out,
-                                             hsd_error *err);
+                                             const hsdi_layout *layouts, hsdi_device *device,
+                                             hsdi_weights **out, hsd_error *err);
 void hsdi_weights_destroy(hsdi_weights **weights);
 size_t hsdi_weights_bytes(const hsdi_weights *weights);
 const hsdi_model *hsdi_weights_model(const hsdi_weights *weights);
 int hsdi_weights_begin(const hsdi_weights *weights); ///< first layer that is there
 int hsdi_weights_end(const hsdi_weights *weights);   ///< last one plus one
+/// [n_layers] of the model; borrowed until the weights are destroyed.
+const hsdi_layout *hsdi_weights_layouts(const hsdi_weights *weights);
 
 /// Which part of a model a graph computes.
 typedef struct hsdi_graph_range {

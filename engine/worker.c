@@ -87,7 +87,7 @@ static hsd_status load_draft(hsd_worker *w, const hsd_worker_options *o, hsd_err
         status = open_device(w, o, n_parameters, err);
     }
     if (status == HSD_OK) {
-        status = hsdi_loaded_open(&w->draft, draft, w->device, NULL, 0, err);
+        status = hsdi_loaded_open(&w->draft, draft, w->device, NULL, 0, NULL, err);
     }
     free(path);
     return status;

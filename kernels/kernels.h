@@ -16,6 +16,7 @@
 #ifndef HSDI_KERNELS_H
 #define HSDI_KERNELS_H
 
+#include <hsd/cache.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -78,17 +79,18 @@ typedef struct hsdi_acts {
 
 /// Rows attend to a shared trunk of cells and each to its own path of cells behind it.
 ///
-/// A cell holds the key and the value of one position: k and v are [n_cells, n_kv * d_head]
-/// of f32. Row r sees positions 0 .. n_trunk-1 through trunk[p], then path[r * path_stride + i]
-/// for i = 0 .. n_path[r]-1, which already contains the row's own cell as its last entry.
-/// The reduction runs over positions in fixed blocks counted from position 0, so the result does
-/// not depend on where the trunk ends.
+/// A cell holds the key and the value of one position: k and v are [n_cells, n_kv heads] of
+/// hsdi_cache_head_bytes() each; they may be the same cells. Row r sees positions 0 .. n_trunk-1
+/// through trunk[p], then path[r * path_stride + i] for i = 0 .. n_path[r]-1, which already
+/// contains the row's own cell as its last entry. The reduction runs over positions in fixed blocks
+/// counted from position 0, so the result does not depend on where the trunk ends.
 typedef struct hsdi_attn {
     int n_head, n_kv, d_head;
     float scale;    ///< usually 1/sqrt(d_head)
     const float *q; ///< [n_rows, q_stride], heads side by side
     int q_stride;
-    const float *k, *v;
+    hsd_cache_type type; ///< of the cells. Their elements are made f32, exactly; the rest is as f32
+    const void *k, *v;
     const int32_t *trunk; ///< [n_trunk] cell of each trunk position
     int n_trunk;
     const int32_t *path;   ///< [n_rows, path_stride]
@@ -97,6 +99,13 @@ typedef struct hsdi_attn {
     float *out; ///< [n_rows, out_stride]
     int out_stride;
 } hsdi_attn;
+
+/// Bytes of a head of d_head elements in a cell: f32 as they are, f16 rounded up to 16 elements;
+/// q8_0 as many bytes, rounded up to 16, then the scales of its blocks of 32.
+size_t hsdi_cache_head_bytes(hsd_cache_type type, int d_head);
+
+/// Put n_heads heads of d_head elements into a cell, rounded to its type.
+void hsdi_cache_store(hsd_cache_type type, const float *x, int n_heads, int d_head, void *cell);
 
 /// Rotate pairs of q or k in place.
 ///
@@ -128,11 +137,12 @@ typedef struct hsdi_kernels {
     /// Output groups [g_begin, g_end) of a product, all rows.
     void (*matmul)(const hsdi_matmul *m, int g_begin, int g_end);
 
-    /// Attention for rows [row_begin, row_end) and kv heads [kv_begin, kv_end) (with all their
-    /// query heads). `scratch` has attn_scratch_bytes(), private to the calling thread.
-    void (*attn)(const hsdi_attn *a, int row_begin, int row_end, int kv_begin, int kv_end,
+    /// Attention for rows [row_begin, row_end) and query heads [head_begin, head_end). Cells of the
+    /// trunk are read once for 64 rows, and once for all query heads of a kv head. `scratch` has
+    /// attn_scratch_bytes(), private to the calling thread.
+    void (*attn)(const hsdi_attn *a, int row_begin, int row_end, int head_begin, int head_end,
                  void *scratch);
-    size_t (*attn_scratch_bytes)(int n_head, int n_kv, int d_head, int n_rows_max);
+    size_t (*attn_scratch_bytes)(int n_head, int d_head, int n_rows_max);
 
     /// y[i] = x[i] / rms(x) * w[i]. Rows of n, strides in floats; y may be x.
     void (*rms_norm)(const float *x, int x_stride, const float *w, float eps, int n_rows, int n,

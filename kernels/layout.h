@@ -134,6 +134,24 @@ size_t hsdi_act_bytes(hsdi_type type, int n_in);
 void hsdi_pack_pairs(hsdi_type type, int n_out, int n_in, const void *src, void *dst, int g_begin,
                      int g_end);
 size_t hsdi_act_bytes_pairs(hsdi_type type, int n_in);
-size_t hsdi_attn_scratch_bytes(int n_head, int n_kv, int d_head, int n_rows_max);
+
+enum { HSDI_ATTN_BLOCK = 32 }; ///< positions
+
+/// Floats of the state of a query: output so far and the query, each padded; maximum and sum.
+static inline int hsdi_attn_state_floats(int d_head)
+{
+    return 2 * ((d_head + 15) / 16 * 16) + 16;
+}
+
+/// Rows that attention keeps the state of, for one reading of the cells: 64, or so many as have
+/// room in 4 MiB, but at least 8.
+static inline int hsdi_attn_rows(int n_head, int d_head)
+{
+    int64_t row = (int64_t)n_head * hsdi_attn_state_floats(d_head) * (int64_t)sizeof(float);
+    int64_t n = (INT64_C(4) << 20) / row;
+    return n > 64 ? 64 : n < 8 ? 8 : (int)n;
+}
+
+size_t hsdi_attn_scratch_bytes(int n_head, int d_head, int n_rows_max);
 
 #endif

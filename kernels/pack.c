@@ -143,9 +143,11 @@ void hsdi_pack_pairs(hsdi_type type, int n_out, int n_in, const void *src, void 
     }
 }
 
-size_t hsdi_attn_scratch_bytes(int n_head, int n_kv, int d_head, int n_rows_max)
+size_t hsdi_attn_scratch_bytes(int n_head, int d_head, int n_rows_max)
 {
-    // Per row and query head of one kv head: output so far, maximum and sum; see cpu/attn.h.
-    size_t d_pad = ((size_t)d_head + 15) & ~(size_t)15;
-    return (size_t)n_rows_max * (size_t)(n_head / n_kv) * (d_pad + 16) * sizeof(float) + 64;
+    int n_rows = hsdi_attn_rows(n_head, d_head), d_pad = (d_head + 15) / 16 * 16;
+    n_rows = n_rows < n_rows_max ? n_rows : n_rows_max;
+    size_t block = (size_t)HSDI_ATTN_BLOCK * (size_t)d_pad;
+    size_t states = (size_t)n_rows * (size_t)n_head * (size_t)hsdi_attn_state_floats(d_head);
+    return (2 * block + states) * sizeof(float);
 }

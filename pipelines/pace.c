@@ -9,8 +9,9 @@ static const float STALE_STEP =
     0.5f; ///< of one after STALE other steps, and of a trial's: machines change
 static const int STALE = 16;
 static const float OUTLIER = 3.0f; ///< a time counts as at most so many times its average
-static const float EXPECTED_MOST = 3.0f; ///< times that steps are taken to differ from a plan at most
-static const float PRIOR = 2.0f;   ///< tokens that the prior acceptance counts for
+static const float EXPECTED_MOST =
+    3.0f;                        ///< times that steps are taken to differ from a plan at most
+static const float PRIOR = 2.0f; ///< tokens that the prior acceptance counts for
 static const float PRIOR_ACCEPT = 0.6f;
 static const float PAUSE_MARGIN = 1.03f; ///< what the target alone must be faster by
 static const int FIRST_GAP = 16, LAST_GAP = 64, MOST_GAP = 2000;

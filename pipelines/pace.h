@@ -17,7 +17,7 @@ typedef struct hsdi_pace {
     bool is_fixed;                                                   ///< always n_most
     bool may_pause;                                                  ///< 0 is a choice
     float accepted[HSDI_WINDOW_MAX + 1], tried[HSDI_WINDOW_MAX + 1]; ///< per depth, decayed
-    float step_ns[HSDI_WINDOW_MAX + 1]; ///< per length that was asked for; 0: never
+    float step_ns[HSDI_WINDOW_MAX + 1];     ///< per length that was asked for; 0: never
     float expected_ns[HSDI_WINDOW_MAX + 1]; ///< per length, as a plan has it; 0: not known
     int n_steps[HSDI_WINDOW_MAX + 1];
     int seen[HSDI_WINDOW_MAX + 1]; ///< decisions that had been made when it was last observed

@@ -39,8 +39,8 @@ static int spin_us(const char *endpoint)
     return hsdi_endpoint_spin_us(endpoint, (int)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-/// Both sides get a processor of their own for the measurement, as sessions and workers do: one that
-/// looks for messages on the other's would keep it from answering.
+/// Both sides get a processor of their own for the measurement, as sessions and workers do: one
+/// that looks for messages on the other's would keep it from answering.
 typedef struct places {
     cpu_set_t before, worker;
     bool are_two;

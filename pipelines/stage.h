@@ -67,8 +67,8 @@ typedef struct hsdi_target_stage {
     bool has_exit; ///< `proxies` may be called
     /// Evaluate rows without output: fills their cells.
     hsd_status (*prefill)(void *self, const hsdi_rows *rows, hsd_error *err);
-    /// Put the exit at another layer, between passes. NULL: it stays where it is. On an error it does
-    /// as well.
+    /// Put the exit at another layer, between passes. NULL: it stays where it is. On an error it
+    /// does as well.
     hsd_status (*cut)(void *self, int exit_layer, hsd_error *err);
     /// Layers [0, exit). `rows` stays borrowed until suffix returns.
     hsd_status (*prefix)(void *self, const hsdi_rows *rows, hsd_error *err);

@@ -14,11 +14,11 @@ static const int CATCHING_MOST = 512;   ///< a draft that is not there after so 
 static const double DECAY = 0.99;       ///< of what steps taught
 static const double PRIOR = 4.0;        ///< tokens that the assumed acceptance counts for
 static const double TRIAL_PART = 0.015; ///< of the time, that trials may cost (as in pace.c)
-/// What the first trial of a draft is taken to cost, in steps: until it has read the text, and until
-/// it is known to be bad. Later ones are taken to cost what the last one did.
+/// What the first trial of a draft is taken to cost, in steps: until it has read the text, and
+/// until it is known to be bad. Later ones are taken to cost what the last one did.
 static const double TRIAL_PRICE = 12.0;
 static const double TRIAL_BAD = 0.85; ///< of what it is to beat: such a trial ends early
-static const double OUTLIER = 4.0;      ///< a step counts as at most so many times the average
+static const double OUTLIER = 4.0;    ///< a step counts as at most so many times the average
 static const double BIAS_LEAST = 0.5, BIAS_MOST = 1.5;
 
 /// A prediction takes longer than a small model's pass: none is asked for twice.

@@ -54,9 +54,9 @@ typedef struct hsdi_watch {
     double spent_ns;           ///< trial_ns when this trial began
     hsdi_watch_seen seen[HSDI_WATCH_ARMS];
     double tried[HSDI_WINDOW_MAX + 1], accepted[HSDI_WINDOW_MAX + 1];
-    double n_asked, n_hit;          ///< mirror: commits and hits
+    double n_asked, n_hit;             ///< mirror: commits and hits
     double predicted[HSDI_WATCH_ARMS]; ///< with the acceptance that was seen; below 0: ask anew
-    int pending, n_pending, i_home; ///< i_home: the arm that a trial comes back to; -1: no trial
+    int pending, n_pending, i_home;    ///< i_home: the arm that a trial comes back to; -1: no trial
     int64_t n_replans;
     char why[HSDI_WATCH_TEXT]; ///< of the last change
 } hsdi_watch;

@@ -13,12 +13,24 @@ static int64_t bytes_of(int64_t n, hsd_cache_type type)
     return type == HSD_CACHE_F32 ? 4 * n : type == HSD_CACHE_F16 ? 2 * n : n + (n + 31) / 32 * 2;
 }
 
-static hsdi_cache_choice make(const hsdi_cache_case *l, hsdi_cache_kind kind, hsd_cache_type type)
+/// EL saves nothing, and is not made, where heads share keys.
+static bool has_el(const hsdi_cache_case *l)
 {
-    int64_t kv = INT64_C(2) * l->n_kv_heads * l->d_head;
-    int64_t n = kind == HSDI_CACHE_SHARED ? 0 : kind == HSDI_CACHE_KV ? kv : l->n_embd;
-    bool is_built = kind == HSDI_CACHE_KV && type == HSD_CACHE_F32;
-    return (hsdi_cache_choice){kind, type, bytes_of(n, type), is_built, 0.0};
+    return l->positions == HSDI_POSITIONS_OTHER && l->n_kv_heads == l->n_heads && !l->is_cross;
+}
+
+hsdi_cache_choice hsdi_cache_make(const hsdi_cache_case *l, hsdi_cache_kind kind,
+                                  hsd_cache_type type)
+{
+    int64_t heads = type == HSD_CACHE_Q8_0 ? bytes_of(l->d_head, type) : 0; // blocks end with them
+    int64_t kv = heads > 0 ? 2 * l->n_kv_heads * heads
+                           : bytes_of(INT64_C(2) * l->n_kv_heads * l->d_head, type);
+    int64_t bytes = kind == HSDI_CACHE_SHARED ? 0
+                    : kind == HSDI_CACHE_KV   ? kv
+                                              : bytes_of(l->n_embd, type);
+    bool is_built =
+        type == HSD_CACHE_F32 && (kind == HSDI_CACHE_KV || (kind == HSDI_CACHE_EL && has_el(l)));
+    return (hsdi_cache_choice){kind, type, bytes, is_built, 0.0};
 }
 
 /// Rows below which EL is faster: operations 4 T n_h D against bytes 2 E b of keys and values, on a
@@ -51,12 +63,13 @@ hsdi_cache_choice hsdi_cache_layout(const hsdi_cache_case *l)
     } else if (el_is_faster || l->is_memory_short) {
         kind = HSDI_CACHE_EL;
     }
-    hsdi_cache_choice choice = make(l, kind, type);
+    hsdi_cache_choice choice = hsdi_cache_make(l, kind, type);
     choice.most_rows = l->positions == HSDI_POSITIONS_ROTARY && !l->is_cross ? 0.0 : most_rows;
     return choice;
 }
 
 hsdi_cache_choice hsdi_cache_built(const hsdi_cache_case *l)
 {
-    return make(l, HSDI_CACHE_KV, HSD_CACHE_F32);
+    hsdi_cache_kind kind = hsdi_cache_layout(l).kind;
+    return hsdi_cache_make(l, kind == HSDI_CACHE_EL && has_el(l) ? kind : HSDI_CACHE_KV, l->type);
 }

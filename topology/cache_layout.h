@@ -26,6 +26,7 @@ typedef struct hsdi_cache_case {
     bool shares_other_layer; ///< its keys and values are another layer's
     bool is_parked;          ///< a sequence that waits
     bool is_memory_short;    ///< smaller is worth more than faster
+    hsd_cache_type type;     ///< in which it is built: hsdi_cache_built
     int n_rows;              ///< that share the prefix: window and tree rows of a pass
     double gops, read_gbps;  ///< of the device; either 0: not known, taken for a CPU core
 } hsdi_cache_case;
@@ -44,8 +45,14 @@ typedef struct hsdi_cache_choice {
 /// Thread : pure.
 hsdi_cache_choice hsdi_cache_layout(const hsdi_cache_case *layer);
 
-/// What can be chosen today: keys and values in f32 (the owner's where a layer shares them).
+/// What is chosen: the table's where hsd has it, else keys and values, in the case's type. Missing
+/// are layers that share a cache, cross-attention, and inputs kept for parked sequences of rotary
+/// models.
 hsdi_cache_choice hsdi_cache_built(const hsdi_cache_case *layer);
+
+/// A layout and type for this layer, whatever the table says: their bytes, and whether hsd has it.
+hsdi_cache_choice hsdi_cache_make(const hsdi_cache_case *layer, hsdi_cache_kind kind,
+                                  hsd_cache_type type);
 
 const char *hsdi_cache_kind_name(hsdi_cache_kind kind); ///< "K+V"
 

@@ -32,6 +32,11 @@ void hsdi_cpu_weight_destroy(hsdi_weight *weight)
     free(w);
 }
 
+static int n_matrices(const struct hsdi_weight *w)
+{
+    return w->n_heads > 0 ? w->n_heads : 1;
+}
+
 typedef struct pack_job {
     const hsdi_kernels *kernels;
     const hsdi_cpu_weight *w;
@@ -41,11 +46,15 @@ typedef struct pack_job {
 static void pack_part(void *arg, int i_thread, int n_threads)
 {
     const pack_job *j = arg;
-    int n_groups = (j->w->base.n_out + HSDI_GROUP - 1) / HSDI_GROUP;
+    const struct hsdi_weight *w = &j->w->base;
+    int n_groups = (w->n_out + HSDI_GROUP - 1) / HSDI_GROUP;
     int begin = (int)((int64_t)n_groups * i_thread / n_threads);
     int end = (int)((int64_t)n_groups * (i_thread + 1) / n_threads);
-    j->kernels->pack(j->w->base.type, j->w->base.n_out, j->w->base.n_in, j->data, j->w->packed,
-                     begin, end);
+    for (int h = 0; h < n_matrices(w); h++) {
+        const char *from = (const char *)j->data + (int64_t)h * w->n_out * j->w->row_bytes;
+        char *to = (char *)j->w->packed + (size_t)h * j->w->head_bytes;
+        j->kernels->pack(w->type, w->n_out, w->n_in, from, to, begin, end);
+    }
 }
 
 hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
@@ -69,8 +78,11 @@ hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight 
             hsdi_dequant_row(shape->type, data, shape->n_in, w->vector);
         }
     }
-    if (shape->uses & HSDI_USE_MATMUL) {
-        size_t size = cpu->kernels->pack_bytes(shape->type, shape->n_out, shape->n_in);
+    bool is_packed = (shape->uses & (HSDI_USE_MATMUL | HSDI_USE_HEADS)) != 0;
+    if (is_packed) {
+        size_t one = cpu->kernels->pack_bytes(shape->type, shape->n_out, shape->n_in);
+        w->head_bytes = (one + 63) / 64 * 64;
+        size_t size = shape->n_heads > 0 ? (size_t)shape->n_heads * w->head_bytes : one;
         w->base.size_bytes += size;
         w->packed = alloc_packed(size);
         if (w->packed) {
@@ -80,8 +92,7 @@ hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight 
             pthread_mutex_unlock(&device->turn);
         }
     }
-    if (((shape->uses & HSDI_USE_VECTOR) && !w->vector) ||
-        ((shape->uses & HSDI_USE_MATMUL) && !w->packed)) {
+    if (((shape->uses & HSDI_USE_VECTOR) && !w->vector) || (is_packed && !w->packed)) {
         hsdi_cpu_weight_destroy(&w->base);
         return hsdi_fail(err, HSD_ENOMEM, "weight", "[%d, %d]", shape->n_out, shape->n_in);
     }
@@ -132,8 +143,8 @@ hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *s
     hsdi_cpu_cache *c = calloc(1, sizeof *c);
     if (c) {
         c->base = *shape;
-        c->base.size_bytes = (size_t)shape->n_layers * 2 * (size_t)shape->n_cells *
-                             (size_t)shape->width * sizeof(float);
+        int last = shape->n_layers - 1;
+        c->base.size_bytes = hsdi_cache_layer_at(shape, last) + hsdi_cache_layer_bytes(shape, last);
         // Virtual memory only: pages come with the first write, so a long context costs nothing
         // until it is used.
         c->data = aligned_alloc(64, (c->base.size_bytes + 63) / 64 * 64);
@@ -154,42 +165,35 @@ void hsdi_cpu_cache_destroy(hsdi_cache *cache)
     free(c);
 }
 
-/// Row `cell` of a plane: keys or values of one layer.
-static char *cell_row(const hsdi_cpu_cache *c, int i_plane, int cell, size_t row_bytes)
+/// Copy cells between their planes and bytes that have one cell after the other.
+static void copy_cells(const hsdi_cpu_cache *c, int first, int n, char *bytes, bool to_bytes)
 {
-    return (char *)c->data + ((size_t)i_plane * (size_t)c->base.n_cells + (size_t)cell) * row_bytes;
+    for (int i = 0; i < n; i++) {
+        for (int layer = 0; layer < c->base.n_layers; layer++) {
+            size_t size = hsdi_cache_cell_bytes(&c->base, layer);
+            int n_planes = c->base.layers[layer].layout == HSDI_LAYOUT_EL ? 1 : 2;
+            for (int which = 0; which < n_planes; which++, bytes += size) {
+                char *cell = hsdi_cpu_cache_plane(c, layer, which) + (size_t)(first + i) * size;
+                memcpy(to_bytes ? bytes : cell, to_bytes ? cell : bytes, size);
+            }
+        }
+    }
 }
 
 hsd_status hsdi_cpu_cache_read(hsdi_device *device, const hsdi_cache *cache, int first, int n,
                                void *out, hsd_error *err)
 {
-    const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)cache;
-    int n_planes = 2 * cache->n_layers;
-    size_t row_bytes = hsdi_cache_cell_bytes(cache) / (size_t)n_planes;
-    char *to = out;
     (void)device;
     (void)err;
-    for (int i = 0; i < n; i++) {
-        for (int p = 0; p < n_planes; p++, to += row_bytes) {
-            memcpy(to, cell_row(c, p, first + i, row_bytes), row_bytes);
-        }
-    }
+    copy_cells((const hsdi_cpu_cache *)cache, first, n, out, true);
     return HSD_OK;
 }
 
 hsd_status hsdi_cpu_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
                                 const void *bytes, hsd_error *err)
 {
-    hsdi_cpu_cache *c = (hsdi_cpu_cache *)cache;
-    int n_planes = 2 * cache->n_layers;
-    size_t row_bytes = hsdi_cache_cell_bytes(cache) / (size_t)n_planes;
-    const char *from = bytes;
     (void)device;
     (void)err;
-    for (int i = 0; i < n; i++) {
-        for (int p = 0; p < n_planes; p++, from += row_bytes) {
-            memcpy(cell_row(c, p, first + i, row_bytes), from, row_bytes);
-        }
-    }
+    copy_cells((const hsdi_cpu_cache *)cache, first, n, (char *)(uintptr_t)bytes, false);
     return HSD_OK;
 }

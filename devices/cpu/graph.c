@@ -1,7 +1,8 @@
 /// Graphs on the CPU: a flat list of kernel calls with barriers where rows meet.
 ///
 /// Operations that touch one row at a time are split by rows in one fixed way, so that a run of
-/// them needs no barrier inside. A product is split by output channels, attention by heads.
+/// them needs no barrier inside. A product is split by output channels, attention by heads and
+/// rows.
 #include "base/arena.h"
 #include "base/error.h"
 #include "devices/cpu/context.h"
@@ -40,8 +41,10 @@ typedef struct cpu_graph {
     char *acts;          ///< [MAX_ACTS] shared prepared rows
     char **private_acts; ///< [n_threads] -> prepared rows of one thread
     size_t private_stride;
-    float **row_tmp; ///< [n_threads] -> one row before a product
-    void **attn_tmp; ///< [n_threads]
+    size_t head_act_bytes; ///< prepared rows of one head, of the largest HEADS
+    char **head_acts;      ///< [n_threads] -> those
+    float **row_tmp;       ///< [n_threads] -> one row before a product
+    void **attn_tmp;       ///< [n_threads]
 } cpu_graph;
 
 typedef struct run {
@@ -150,21 +153,40 @@ static void rope_rows(const run *r, const step *s, int begin, int end)
     r->k->rope(&rope, begin, end);
 }
 
+/// Heads as a step sees them: those of the graph, or a layer's input, which is the one key and
+/// value of all.
+typedef struct heads {
+    int n_head, n_kv, d_head;
+} heads;
+
+static heads heads_of(const run *r, const step *s)
+{
+    const hsdi_heads *h = &r->g->heads;
+    if (s->op.layout == HSDI_LAYOUT_KV) {
+        return (heads){h->n_head, h->n_kv, h->d_head};
+    }
+    int n_head = s->op.kind == HSDI_OP_ATTN ? s->op.n_head : 1;
+    return (heads){n_head, 1, s->op.x.width / n_head};
+}
+
 static void store_rows(const run *r, const step *s, int begin, int end)
 {
     int x_stride, y_stride;
     const float *x = view_base(r, &s->op.x, &x_stride);
     const float *y = view_base(r, &s->op.y, &y_stride);
+    const heads h = heads_of(r, s);
     for (piece p = {0}; next_piece(r, begin, end, &p);) {
         const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
-        size_t width = (size_t)c->base.width;
-        size_t plane = (size_t)c->base.n_cells * width;
-        float *k = c->data + 2 * (size_t)s->op.layer * plane;
+        char *k = hsdi_cpu_cache_plane(c, s->op.layer, 0),
+             *v = hsdi_cpu_cache_plane(c, s->op.layer, 1);
+        size_t cell_bytes = hsdi_cache_cell_bytes(&c->base, s->op.layer);
         for (int i = p.begin; i < p.end; i++) {
-            size_t at = (size_t)p.job->cell[i] * width;
+            size_t at = (size_t)p.job->cell[i] * cell_bytes;
             int64_t row = p.first + i;
-            memcpy(k + at, x + row * x_stride, width * sizeof(float));
-            memcpy(k + plane + at, y + row * y_stride, width * sizeof(float));
+            hsdi_cache_store(c->base.type, x + row * x_stride, h.n_kv, h.d_head, k + at);
+            if (v != k) {
+                hsdi_cache_store(c->base.type, y + row * y_stride, h.n_kv, h.d_head, v + at);
+            }
         }
     }
 }
@@ -180,25 +202,25 @@ static void copy_rows(const run *r, const step *s, int begin, int end)
     }
 }
 
-/// Attention of rows [begin, end) of the submission, kv heads [kv_begin, kv_end).
-static void attend(const run *r, const step *s, int begin, int end, int kv_begin, int kv_end,
+/// Attention of rows [begin, end) of the submission, query heads [head_begin, head_end).
+static void attend(const run *r, const step *s, int begin, int end, int head_begin, int head_end,
                    void *scratch)
 {
-    const hsdi_heads *h = &r->g->heads;
+    const heads h = heads_of(r, s);
     int q_stride, out_stride;
     const float *q = view_base(r, &s->op.x, &q_stride);
     float *out = view_base(r, &s->op.y, &out_stride);
-    for (piece p = {0}; next_piece(r, begin, end, &p);) {
+    for (piece p = {0}; head_begin < head_end && next_piece(r, begin, end, &p);) {
         const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)p.job->cache;
-        size_t plane = (size_t)c->base.n_cells * (size_t)c->base.width;
-        hsdi_attn a = {.n_head = h->n_head,
-                       .n_kv = h->n_kv,
-                       .d_head = h->d_head,
-                       .scale = h->scale,
+        hsdi_attn a = {.n_head = h.n_head,
+                       .n_kv = h.n_kv,
+                       .d_head = h.d_head,
+                       .scale = r->g->heads.scale,
                        .q = q + (int64_t)p.first * q_stride,
                        .q_stride = q_stride,
-                       .k = c->data + 2 * (size_t)s->op.layer * plane,
-                       .v = c->data + (2 * (size_t)s->op.layer + 1) * plane,
+                       .type = c->base.type,
+                       .k = hsdi_cpu_cache_plane(c, s->op.layer, 0),
+                       .v = hsdi_cpu_cache_plane(c, s->op.layer, 1),
                        .trunk = p.job->trunk,
                        .n_trunk = p.job->n_trunk,
                        .path = p.job->path,
@@ -206,20 +228,74 @@ static void attend(const run *r, const step *s, int begin, int end, int kv_begin
                        .path_stride = p.job->path_stride,
                        .out = out + (int64_t)p.first * out_stride,
                        .out_stride = out_stride};
-        r->k->attn(&a, p.begin, p.end, kv_begin, kv_end, scratch);
+        r->k->attn(&a, p.begin, p.end, head_begin, head_end, scratch);
     }
 }
 
+/// A thread's share of all (head, row), heads first: whole heads with all their rows, and rows of
+/// the heads that it shares with its neighbours. So the cells of a head are read by few threads.
 static void attn_part(const run *r, const step *s, int i_thread, int n_threads)
 {
-    int n_kv = r->g->heads.n_kv, begin, end;
+    int n = r->n_rows, begin, end;
     void *scratch = r->g->attn_tmp[i_thread];
-    if (n_kv >= n_threads) {
-        split(n_kv, i_thread, n_threads, &begin, &end);
-        attend(r, s, 0, r->n_rows, begin, end, scratch);
+    split(r->g->heads.n_head * n, i_thread, n_threads, &begin, &end);
+    int head = begin / n, head_end = end / n;
+    if (begin % n != 0) {
+        attend(r, s, begin % n, head < head_end ? n : end % n, head, head + 1, scratch);
+        head++;
+    }
+    attend(r, s, 0, n, head, head_end, scratch);
+    if (end % n != 0 && head <= head_end) {
+        attend(r, s, 0, end % n, head_end, head_end + 1, scratch);
+    }
+}
+
+/// Heads [begin, end), each a product of its own. A thread prepares the rows of one head after the
+/// other for itself: no other thread wants them.
+static void heads_part(const run *r, const step *s, int begin, int end, char *acts)
+{
+    const hsdi_cpu_weight *w = cpu_weight(s->op.parts[0].w);
+    const struct hsdi_weight *bias = s->op.parts[0].bias;
+    int x_stride, y_stride, n_in = w->base.n_in, n_out = w->base.n_out;
+    const float *x = view_base(r, &s->op.x, &x_stride);
+    float *y = view_base(r, &s->op.y, &y_stride);
+    for (int h = begin; h < end; h++) {
+        const hsdi_acts to = {
+            .type = w->base.type, .n_rows = r->n_rows, .n_in = n_in, .data = acts};
+        r->k->act_prepare(&to, x + (ptrdiff_t)h * n_in, x_stride, 0, r->n_rows);
+        const hsdi_matmul m = {.type = w->base.type,
+                               .n_rows = r->n_rows,
+                               .n_in = n_in,
+                               .n_out = n_out,
+                               .x = acts,
+                               .w = (const char *)w->packed + (size_t)h * w->head_bytes,
+                               .bias =
+                                   bias ? cpu_weight(bias)->vector + (ptrdiff_t)h * n_out : NULL,
+                               .y = y + (ptrdiff_t)h * n_out,
+                               .y_stride = y_stride};
+        r->k->matmul(&m, 0, (n_out + HSDI_GROUP - 1) / HSDI_GROUP);
+    }
+}
+
+/// One row through the norm of a step.
+static void norm_row(const run *r, const step *s, int n, const float *row, float *y)
+{
+    const float *w = cpu_weight(s->op.norm_w)->vector;
+    if (s->op.pre == HSDI_PRE_RMS_NORM) {
+        r->k->rms_norm(row, n, w, s->op.eps, 1, n, y, n);
     } else {
-        split(r->n_rows, i_thread, n_threads, &begin, &end);
-        attend(r, s, begin, end, 0, n_kv, scratch);
+        r->k->layer_norm(row, n, w, s->op.norm_b ? cpu_weight(s->op.norm_b)->vector : NULL,
+                         s->op.eps, 1, n, y, n);
+    }
+}
+
+static void norm_rows(const run *r, const step *s, int begin, int end)
+{
+    int x_stride, y_stride;
+    const float *x = view_base(r, &s->op.x, &x_stride);
+    float *y = view_base(r, &s->op.y, &y_stride);
+    for (int i = begin; i < end; i++) {
+        norm_row(r, s, s->op.y.width, x + (int64_t)i * x_stride, y + (int64_t)i * y_stride);
     }
 }
 
@@ -234,13 +310,8 @@ static void prep_rows(const run *r, const step *s, int begin, int end, char *act
         const float *src = tmp;
         switch (s->op.pre) {
         case HSDI_PRE_RMS_NORM:
-            r->k->rms_norm(row, x_stride, cpu_weight(s->op.norm_w)->vector, s->op.eps, 1, s->n_in,
-                           tmp, s->n_in);
-            break;
         case HSDI_PRE_LAYER_NORM:
-            r->k->layer_norm(row, x_stride, cpu_weight(s->op.norm_w)->vector,
-                             s->op.norm_b ? cpu_weight(s->op.norm_b)->vector : NULL, s->op.eps, 1,
-                             s->n_in, tmp, s->n_in);
+            norm_row(r, s, s->n_in, row, tmp);
             break;
         case HSDI_PRE_GELU:
             r->k->gelu_tanh(row, x_stride, 1, s->n_in, tmp, s->n_in);
@@ -294,7 +365,24 @@ static void matmul_part(const run *r, const step *s, int i_thread, int n_threads
 /// True when the step treats each row by itself, in the fixed split.
 static bool by_rows(hsdi_op_kind kind)
 {
-    return kind != HSDI_OP_MATMUL && kind != HSDI_OP_ATTN;
+    return kind != HSDI_OP_MATMUL && kind != HSDI_OP_ATTN && kind != HSDI_OP_HEADS;
+}
+
+/// The same for each head of all rows: a run of such steps needs no barrier inside either.
+static bool by_heads(const hsdi_op *op)
+{
+    return op->kind == HSDI_OP_HEADS || (op->kind == HSDI_OP_ATTN && op->layout == HSDI_LAYOUT_EL);
+}
+
+static void run_heads(const run *r, const step *s, int i_thread, int n_threads)
+{
+    int begin, end;
+    split(s->op.n_head, i_thread, n_threads, &begin, &end);
+    if (s->op.kind == HSDI_OP_HEADS) {
+        heads_part(r, s, begin, end, r->g->head_acts[i_thread]);
+    } else if (begin < end) {
+        attend(r, s, 0, r->n_rows, begin, end, r->g->attn_tmp[i_thread]);
+    }
 }
 
 static void run_rows(const run *r, const step *s, int begin, int end, float *tmp)
@@ -316,8 +404,12 @@ static void run_rows(const run *r, const step *s, int begin, int end, float *tmp
     case HSDI_OP_COPY:
         copy_rows(r, s, begin, end);
         break;
+    case HSDI_OP_NORM:
+        norm_rows(r, s, begin, end);
+        break;
     case HSDI_OP_MATMUL:
     case HSDI_OP_ATTN:
+    case HSDI_OP_HEADS:
     case HSDI_OP_TOP: // refused by the front end, like the next
     case HSDI_OP_DRAW:
     case HSDI_N_OPS:
@@ -373,6 +465,14 @@ static void run_steps(const run *r, int i_thread, int n_threads)
             }
             run_rows(r, s, begin, end, g->row_tmp[i_thread]);
             rows_pending = true;
+            continue;
+        }
+        if (by_heads(&s->op)) {
+            if (!(i > 0 && by_heads(&s[-1].op) && s[-1].op.n_head == s->op.n_head)) {
+                hsdi_cpu_pool_barrier(r->pool, n_threads);
+            }
+            run_heads(r, s, i_thread, n_threads);
+            rows_pending = false;
             continue;
         }
         bool alone = s->op.kind == HSDI_OP_MATMUL && !s->aliased && n_threads > 1 &&
@@ -475,6 +575,11 @@ static bool plan_steps(cpu_graph *g, const hsdi_graph_desc *desc, const hsdi_ker
         if (s->op.y.width > *width_max) {
             *width_max = s->op.y.width;
         }
+        if (s->op.kind == HSDI_OP_HEADS) {
+            const struct hsdi_weight *w = s->op.parts[0].w;
+            size_t bytes = k->act_bytes(w->type, w->n_in) * (size_t)desc->n_rows_max;
+            g->head_act_bytes = bytes > g->head_act_bytes ? bytes : g->head_act_bytes;
+        }
         if (s->op.kind != HSDI_OP_MATMUL) {
             continue;
         }
@@ -523,20 +628,31 @@ static bool make_thread_memory(cpu_graph *g, const hsdi_kernels *k, int n_thread
 {
     const hsdi_heads *h = &g->heads;
     size_t attn_bytes =
-        h->n_head ? k->attn_scratch_bytes(h->n_head, h->n_kv, h->d_head, g->base.n_rows_max) : 0;
+        h->n_head ? k->attn_scratch_bytes(h->n_head, h->d_head, g->base.n_rows_max) : 0;
+    for (int i = 0; i < g->n_steps; i++) {
+        const hsdi_op *op = &g->steps[i].op;
+        if (op->kind == HSDI_OP_ATTN && op->layout == HSDI_LAYOUT_EL) {
+            // For all heads: a submission may use a single thread.
+            size_t bytes =
+                k->attn_scratch_bytes(op->n_head, op->x.width / op->n_head, g->base.n_rows_max);
+            attn_bytes = bytes > attn_bytes ? bytes : attn_bytes;
+        }
+    }
     size_t n = (size_t)n_threads;
     g->private_acts = hsdi_arena_array(&g->arena, n, sizeof *g->private_acts);
     g->row_tmp = hsdi_arena_array(&g->arena, n, sizeof *g->row_tmp);
     g->attn_tmp = hsdi_arena_array(&g->arena, n, sizeof *g->attn_tmp);
+    g->head_acts = hsdi_arena_array(&g->arena, n, sizeof *g->head_acts);
     g->acts = hsdi_arena_array(&g->arena, MAX_ACTS, g->act_stride);
-    if (!g->private_acts || !g->row_tmp || !g->attn_tmp || !g->acts) {
+    if (!g->private_acts || !g->row_tmp || !g->attn_tmp || !g->acts || !g->head_acts) {
         return false;
     }
     for (int t = 0; t < n_threads; t++) {
         g->private_acts[t] = hsdi_arena_array(&g->arena, MAX_ACTS, g->private_stride);
         g->row_tmp[t] = hsdi_arena_array(&g->arena, (size_t)width_max, sizeof(float));
         g->attn_tmp[t] = hsdi_arena_alloc(&g->arena, attn_bytes);
-        if (!g->private_acts[t] || !g->row_tmp[t] || !g->attn_tmp[t]) {
+        g->head_acts[t] = hsdi_arena_alloc(&g->arena, g->head_act_bytes);
+        if (!g->private_acts[t] || !g->row_tmp[t] || !g->attn_tmp[t] || !g->head_acts[t]) {
             return false;
         }
     }

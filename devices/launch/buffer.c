@@ -74,8 +74,9 @@ hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weig
     if (shape->uses & HSDI_USE_VECTOR) {
         status = put_vector(w, data, err);
     }
-    if (status == HSD_OK && (shape->uses & (HSDI_USE_MATMUL | HSDI_USE_ROWS))) {
+    if (status == HSD_OK && (shape->uses & (HSDI_USE_MATMUL | HSDI_USE_ROWS | HSDI_USE_HEADS))) {
         size_t size = w->row_bytes * (size_t)shape->n_out;
+        size *= shape->n_heads > 0 ? (size_t)shape->n_heads : 1;
         bool stays = (shape->uses & (HSDI_USE_ROWS | HSDI_USE_STAYS)) != 0;
         status = put_blocks(w->device, size, data, stays, &w->blocks, err);
         w->base.size_bytes += size;
@@ -102,9 +103,9 @@ hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache
         free(c);
         return hsdi_fail(err, HSD_ENOMEM, "cache", "%d layers", shape->n_layers);
     }
-    size_t size = 2 * (size_t)shape->n_cells * (size_t)shape->width * sizeof(float);
     hsd_status status = HSD_OK;
     for (int i = 0; i < shape->n_layers && status == HSD_OK; i++) {
+        size_t size = hsdi_cache_layer_bytes(shape, i);
         status = create(c->device, size, NULL, &c->layers[i], err);
         c->base.size_bytes += size;
     }

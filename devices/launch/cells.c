@@ -1,8 +1,8 @@
 /// Cells of a cache to and from the host.
 ///
-/// A layer's memory has the keys of all cells, then the values; the host has cell by cell, so that
-/// a cell's bytes do not depend on its neighbours. The bytes of a range go through a copy that is
-/// ordered as the device's.
+/// A layer's memory has the keys of all cells, then the values (or their inputs); the host has cell
+/// by cell, so that a cell's bytes do not depend on its neighbours. The bytes of a range go through
+/// a copy that is ordered as the device's.
 #include "devices/launch/buffer.h"
 
 #include "base/error.h"
@@ -10,48 +10,59 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct range {
-    int n_planes, n; ///< keys and values of each layer; cells
-    size_t row_bytes;
-    char *staged; ///< [n_planes, n, row_bytes]
-} range;
-
-static hsd_status range_init(range *r, const hsdi_cache *cache, int n, hsd_error *err)
+static int n_planes(const hsdi_cache *cache, int layer)
 {
-    r->n_planes = 2 * cache->n_layers;
-    r->n = n;
-    r->row_bytes = hsdi_cache_cell_bytes(cache) / (size_t)r->n_planes;
-    r->staged = malloc((size_t)n * hsdi_cache_cell_bytes(cache));
-    return r->staged ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, "cache", "a copy of %d cells", n);
+    return cache->layers[layer].layout == HSDI_LAYOUT_EL ? 1 : 2;
 }
 
-static char *staged_row(const range *r, int i_plane, int i)
+/// Between the copy, [planes of all layers, n] cells, and the host's bytes, [n, planes].
+static void turn(const hsdi_cache *cache, int n, char *copy, char *host, bool to_host)
 {
-    return r->staged + ((size_t)i_plane * (size_t)r->n + (size_t)i) * r->row_bytes;
+    size_t cell_bytes = hsdi_cache_bytes_per_cell(cache), at = 0;
+    for (int layer = 0; layer < cache->n_layers; layer++) {
+        size_t size = hsdi_cache_cell_bytes(cache, layer);
+        for (int which = 0; which < n_planes(cache, layer); which++, at += size) {
+            for (int i = 0; i < n; i++) {
+                char *in_copy = copy + at * (size_t)n + (size_t)i * size;
+                char *in_host = host + (size_t)i * cell_bytes + at;
+                memcpy(to_host ? in_host : in_copy, to_host ? in_copy : in_host, size);
+            }
+        }
+    }
 }
 
-static char *host_row(const range *r, char *host, int i_plane, int i)
+/// Between the device and the copy. What was begun has ended when it returns.
+static hsd_status move(hsdi_launch_device *d, const hsdi_launch_cache *c, int first, int n,
+                       char *copy, bool to_copy, hsd_error *err)
 {
-    return host + ((size_t)i * (size_t)r->n_planes + (size_t)i_plane) * r->row_bytes;
-}
-
-/// Where cell `first` of a plane is in its layer's memory.
-static size_t at(const range *r, const hsdi_cache *cache, int i_plane, int first)
-{
-    return ((size_t)(i_plane % 2) * (size_t)cache->n_cells + (size_t)first) * r->row_bytes;
-}
-
-/// What was begun must end before its copy goes away; a device that has hung may still use it.
-static hsd_status end(hsdi_launch_device *d, hsd_status status, hsd_error *err)
-{
+    hsd_status status = HSD_OK;
+    for (int layer = 0; layer < c->base.n_layers && status == HSD_OK; layer++) {
+        size_t size = hsdi_cache_cell_bytes(&c->base, layer), n_bytes = (size_t)n * size;
+        for (int which = 0; which < n_planes(&c->base, layer) && status == HSD_OK; which++) {
+            size_t at = ((size_t)which * (size_t)c->base.n_cells + (size_t)first) * size;
+            status = to_copy ? d->driver->fetch(d, c->layers[layer], at, n_bytes, copy, err)
+                             : d->driver->send(d, c->layers[layer], at, n_bytes, copy, err);
+            copy += n_bytes;
+        }
+    }
     hsd_status finished = d->driver->finish(d, status == HSD_OK ? err : NULL);
     return status == HSD_OK ? finished : status;
 }
 
-static void range_fini(range *r, hsdi_launch_device *d)
+static char *copy_new(const hsdi_cache *cache, int n, hsd_error *err)
+{
+    char *copy = malloc((size_t)n * hsdi_cache_bytes_per_cell(cache));
+    if (!copy) {
+        (void)hsdi_fail(err, HSD_ENOMEM, "cache", "a copy of %d cells", n);
+    }
+    return copy;
+}
+
+/// A device that has hung may still use it.
+static void copy_free(hsdi_launch_device *d, char *copy)
 {
     if (!atomic_load(&d->hung)) {
-        free(r->staged);
+        free(copy);
     }
 }
 
@@ -59,23 +70,15 @@ hsd_status hsdi_launch_cache_read(hsdi_device *device, const hsdi_cache *cache, 
                                   void *out, hsd_error *err)
 {
     hsdi_launch_device *d = (hsdi_launch_device *)device;
-    const hsdi_launch_cache *c = (const hsdi_launch_cache *)cache;
-    range r;
-    hsd_status status = range_init(&r, cache, n, err);
-    if (status != HSD_OK) {
-        return status;
+    char *copy = copy_new(cache, n, err);
+    if (!copy) {
+        return HSD_ENOMEM;
     }
-    for (int p = 0; p < r.n_planes && status == HSD_OK; p++) {
-        status = d->driver->fetch(d, c->layers[p / 2], at(&r, cache, p, first),
-                                  (size_t)n * r.row_bytes, staged_row(&r, p, 0), err);
+    hsd_status status = move(d, (const hsdi_launch_cache *)cache, first, n, copy, true, err);
+    if (status == HSD_OK) {
+        turn(cache, n, copy, out, true);
     }
-    status = end(d, status, err);
-    for (int i = 0; i < n && status == HSD_OK; i++) {
-        for (int p = 0; p < r.n_planes; p++) {
-            memcpy(host_row(&r, out, p, i), staged_row(&r, p, i), r.row_bytes);
-        }
-    }
-    range_fini(&r, d);
+    copy_free(d, copy);
     return status;
 }
 
@@ -83,23 +86,12 @@ hsd_status hsdi_launch_cache_write(hsdi_device *device, hsdi_cache *cache, int f
                                    const void *bytes, hsd_error *err)
 {
     hsdi_launch_device *d = (hsdi_launch_device *)device;
-    hsdi_launch_cache *c = (hsdi_launch_cache *)cache;
-    range r;
-    hsd_status status = range_init(&r, cache, n, err);
-    if (status != HSD_OK) {
-        return status;
+    char *copy = copy_new(cache, n, err);
+    if (!copy) {
+        return HSD_ENOMEM;
     }
-    const char *from = bytes;
-    for (int i = 0; i < n; i++) {
-        for (int p = 0; p < r.n_planes; p++, from += r.row_bytes) {
-            memcpy(staged_row(&r, p, i), from, r.row_bytes);
-        }
-    }
-    for (int p = 0; p < r.n_planes && status == HSD_OK; p++) {
-        status = d->driver->send(d, c->layers[p / 2], at(&r, cache, p, first),
-                                 (size_t)n * r.row_bytes, staged_row(&r, p, 0), err);
-    }
-    status = end(d, status, err);
-    range_fini(&r, d);
+    turn(cache, n, copy, (char *)(uintptr_t)bytes, false);
+    hsd_status status = move(d, (const hsdi_launch_cache *)cache, first, n, copy, false, err);
+    copy_free(d, copy);
     return status;
 }

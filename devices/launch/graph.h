@@ -27,8 +27,9 @@ typedef struct hsdi_launch {
         unsigned arg;
         int value; ///< HSDI_VALUE_IN or HSDI_VALUE_OUT
     } external[2];
-    unsigned arg; ///< first argument that is set per submission
-    int layer;    ///< of the cache; -1: has nothing to do with it
+    unsigned arg;    ///< first argument that is set per submission
+    int n_tile_rows; ///< rows of a work-item, which wants to know how many there are; 0: one, no
+    int layer;       ///< of the cache; -1: has nothing to do with it
 } hsdi_launch;
 
 /// Launches kept for submissions of one shape.

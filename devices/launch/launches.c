@@ -133,7 +133,9 @@ static hsd_status add_rms_norm(hsdi_launch_graph *g, const hsdi_op *op, const hs
     return a.status;
 }
 
-static hsd_status add_layer_norm(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+/// y NULL: into `prepared`.
+static hsd_status add_layer_norm(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_view *y,
+                                 hsd_error *err)
 {
     hsdi_launch_args a;
     hsd_status status = args_begin(g, "layer_norm", "", &a, err);
@@ -147,8 +149,19 @@ static hsd_status add_layer_norm(hsdi_launch_graph *g, const hsdi_op *op, hsd_er
     hsdi_launch_arg_int(&a, op->norm_b != NULL);
     arg_float(&a, op->eps);
     hsdi_launch_arg_int(&a, op->x.width);
-    arg_prepared(&a, g);
+    if (y) {
+        arg_view(&a, g, y, 0);
+    } else {
+        arg_prepared(&a, g);
+    }
     return a.status;
+}
+
+static hsd_status add_norm(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_view *y,
+                           hsd_error *err)
+{
+    return op->pre == HSDI_PRE_RMS_NORM ? add_rms_norm(g, op, &op->x, op->x.width, 1, y, err)
+                                        : add_layer_norm(g, op, y, err);
 }
 
 int hsdi_launch_n_in(const hsdi_op *op)
@@ -166,9 +179,8 @@ static hsd_status add_pre(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *er
 {
     switch (op->pre) {
     case HSDI_PRE_RMS_NORM:
-        return add_rms_norm(g, op, &op->x, op->x.width, 1, NULL, err);
     case HSDI_PRE_LAYER_NORM:
-        return add_layer_norm(g, op, err);
+        return add_norm(g, op, NULL, err);
     case HSDI_PRE_GELU:
         return add_map(g, "gelu", &op->x, op->x.width, NULL, err);
     case HSDI_PRE_SILU_MUL:
@@ -294,6 +306,31 @@ static hsd_status add_matmul(hsdi_launch_graph *g, const hsdi_op *op, hsd_error 
     return status;
 }
 
+/// All heads in one launch; the rows of a submission are set when it starts.
+static hsd_status add_heads(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    const hsdi_part *part = &op->parts[0];
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "heads_", hsdi_type_find(part->w->type)->name, &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsdi_launch *l = add(g, &a, round_up((size_t)op->y.width));
+    arg_blocks(&a, part->w);
+    hsdi_launch_arg_int(&a, part->w->n_in);
+    hsdi_launch_arg_int(&a, part->w->n_out);
+    hsdi_launch_arg_int(&a, op->n_head);
+    // Without a bias any memory will do: it is not read.
+    hsdi_launch_arg_memory(&a, part->bias ? vector_of(part->bias)
+                                          : ((const hsdi_launch_weight *)part->w)->blocks);
+    hsdi_launch_arg_int(&a, part->bias != NULL);
+    arg_view(&a, g, &op->x, 0);
+    arg_view(&a, g, &op->y, 0);
+    l->arg = a.n;
+    l->n_tile_rows = HSDI_OPENCL_HEAD_ROWS;
+    return a.status;
+}
+
 static hsd_status add_embed(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
 {
     const struct hsdi_weight *w = op->parts[0].w;
@@ -357,14 +394,16 @@ static hsd_status add_attn(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *e
     if (status != HSD_OK) {
         return status;
     }
-    hsdi_launch *l = add(g, &a, (size_t)h->n_head * HSDI_OPENCL_GROUP);
+    bool is_el = op->layout == HSDI_LAYOUT_EL; // a layer's input is one key and value for all
+    int n_head = is_el ? op->n_head : h->n_head, d_head = op->x.width / n_head;
+    hsdi_launch *l = add(g, &a, (size_t)n_head * HSDI_OPENCL_GROUP);
     arg_view(&a, g, &op->x, 0);
     arg_view(&a, g, &op->y, 0);
-    hsdi_launch_arg_int(&a, h->n_head);
-    hsdi_launch_arg_int(&a, h->n_kv);
-    hsdi_launch_arg_int(&a, h->d_head);
+    hsdi_launch_arg_int(&a, n_head);
+    hsdi_launch_arg_int(&a, is_el ? 1 : h->n_kv);
+    hsdi_launch_arg_int(&a, d_head);
     arg_float(&a, h->scale);
-    hsdi_launch_arg(&a, (size_t)h->d_head * sizeof(float), NULL); // local memory
+    hsdi_launch_arg(&a, (size_t)d_head * sizeof(float), NULL); // local memory
     hsdi_launch_arg_memory(&a, g->table);
     l->arg = a.n;
     l->layer = op->layer;
@@ -492,6 +531,10 @@ hsd_status hsdi_launch_add(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *e
         return add_attn(g, op, err);
     case HSDI_OP_COPY:
         return add_map(g, "copy", &op->x, op->y.width, &op->y, err);
+    case HSDI_OP_NORM:
+        return add_norm(g, op, &op->y, err);
+    case HSDI_OP_HEADS:
+        return add_heads(g, op, err);
     case HSDI_OP_TOP:
         return add_top(g, op, err);
     case HSDI_OP_DRAW:

@@ -139,6 +139,17 @@ static hsd_status start_product(const hsdi_launch_graph *g, const hsdi_launch *l
                               : a.status;
 }
 
+/// A launch whose work-items have several rows each.
+static hsd_status start_tiled(const hsdi_launch_graph *g, const hsdi_launch *l, int n_rows,
+                              hsd_error *err)
+{
+    hsdi_launch_args a = {.device = g->device, .kernel = l->kernel, .n = l->arg, .err = err};
+    hsdi_launch_arg_int(&a, n_rows);
+    return a.status == HSD_OK
+               ? start(g, l->kernel, l->width, (n_rows + l->n_tile_rows - 1) / l->n_tile_rows, err)
+               : a.status;
+}
+
 /// Once per job: each has its own cache.
 static hsd_status start_on_caches(const hsdi_launch_graph *g, const hsdi_launch *l,
                                   const hsdi_job *jobs, int n_jobs, hsd_error *err)
@@ -149,7 +160,9 @@ static hsd_status start_on_caches(const hsdi_launch_graph *g, const hsdi_launch 
         const hsdi_launch_cache *c = (const hsdi_launch_cache *)jobs[i].cache;
         hsdi_launch_args a = {.device = g->device, .kernel = l->kernel, .n = l->arg, .err = err};
         hsdi_launch_arg_int(&a, first);
-        hsdi_launch_arg_int(&a, c->base.n_cells);
+        // From keys to values, which are one where a layer keeps its input.
+        bool is_el = c->base.layers[l->layer].layout == HSDI_LAYOUT_EL;
+        hsdi_launch_arg_int(&a, is_el ? 0 : c->base.n_cells);
         hsdi_launch_arg_memory(&a, c->layers[l->layer]);
         status = a.status;
         if (status == HSD_OK) {
@@ -207,9 +220,10 @@ static hsd_status start_all(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jo
     }
     for (int i = 0; i < g->n_launches && status == HSD_OK; i++) {
         const hsdi_launch *l = &g->launches[i];
-        status = l->layer >= 0   ? start_on_caches(g, l, jobs, n_jobs, err)
-                 : l->n_products ? start_product(g, l, n_rows, err)
-                                 : start(g, l->kernel, l->width, n_rows, err);
+        status = l->layer >= 0    ? start_on_caches(g, l, jobs, n_jobs, err)
+                 : l->n_products  ? start_product(g, l, n_rows, err)
+                 : l->n_tile_rows ? start_tiled(g, l, n_rows, err)
+                                  : start(g, l->kernel, l->width, n_rows, err);
     }
     return status;
 }

@@ -142,6 +142,7 @@ static const hsdi_backend ze_backend = {
     .weight_destroy = hsdi_launch_weight_destroy,
     .weight_is_held = hsdi_launch_weight_is_held,
     .weight_read = hsdi_launch_weight_read,
+    .has_el = true,
     .cache_types = 1u << HSD_CACHE_F32,
     .cache_create = hsdi_launch_cache_create,
     .cache_destroy = hsdi_launch_cache_destroy,

@@ -52,8 +52,9 @@ static hsd_status cache_create(hsdi_device *device, const struct hsdi_cache *sha
         return out_of_memory(err);
     }
     **out = *shape;
-    (*out)->size_bytes =
-        (size_t)shape->n_layers * 2 * (size_t)shape->n_cells * (size_t)shape->width * sizeof(float);
+    for (int i = 0; i < shape->n_layers; i++) {
+        (*out)->size_bytes += hsdi_cache_layer_bytes(shape, i);
+    }
     return HSD_OK;
 }
 
@@ -69,7 +70,7 @@ static hsd_status cache_read(hsdi_device *device, const hsdi_cache *cache, int f
     (void)device;
     (void)first;
     (void)err;
-    memset(out, 0, (size_t)n * hsdi_cache_cell_bytes(cache));
+    memset(out, 0, (size_t)n * hsdi_cache_bytes_per_cell(cache));
     return HSD_OK;
 }
 
@@ -127,7 +128,8 @@ static const hsdi_backend null_backend = {
     .device_close = null_close,
     .weight_create = weight_create,
     .weight_destroy = weight_destroy,
-    .cache_types = 1u << HSD_CACHE_F32,
+    .has_el = true,
+    .cache_types = 1u << HSD_CACHE_F32 | 1u << HSD_CACHE_F16 | 1u << HSD_CACHE_Q8_0,
     .cache_create = cache_create,
     .cache_destroy = cache_destroy,
     .cache_read = cache_read,

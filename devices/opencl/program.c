@@ -56,12 +56,13 @@ static void write_options(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text,
     const char *std = !text->newest || version < 20 ? "1.2" : version < 30 ? "2.0" : "3.0";
     write_features(ocl, text, features, sizeof features);
     snprintf(out, OPTION_CHARS,
-             "-cl-std=CL%s -DGROUP=%d -DJOB_INTS=%d -DJOB_POS=%d -DJOB_CELL=%d -DJOB_TRUNK=%d "
+             "-cl-std=CL%s -DGROUP=%d -DHEAD_ROWS=%d -DJOB_INTS=%d -DJOB_POS=%d -DJOB_CELL=%d "
+             "-DJOB_TRUNK=%d "
              "-DJOB_N_TRUNK=%d "
              "-DJOB_PATH=%d -DJOB_N_PATH=%d -DJOB_DRAW=%d%s%s%s",
-             std, HSDI_OPENCL_GROUP, HSDI_JOB_INTS, HSDI_JOB_POS, HSDI_JOB_CELL, HSDI_JOB_TRUNK,
-             HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH, HSDI_JOB_DRAW, features,
-             text->defines ? " " : "", text->defines ? text->defines : "");
+             std, HSDI_OPENCL_GROUP, HSDI_OPENCL_HEAD_ROWS, HSDI_JOB_INTS, HSDI_JOB_POS,
+             HSDI_JOB_CELL, HSDI_JOB_TRUNK, HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH,
+             HSDI_JOB_DRAW, features, text->defines ? " " : "", text->defines ? text->defines : "");
 }
 
 hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text, cl_program *out,

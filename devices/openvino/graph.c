@@ -393,6 +393,8 @@ static void add_op(builder *b, const hsdi_op *op)
         break;
     case HSDI_OP_TOP: // refused by the front end, like the next
     case HSDI_OP_DRAW:
+    case HSDI_OP_NORM:
+    case HSDI_OP_HEADS:
     case HSDI_N_OPS:
         break;
     }

@@ -17,7 +17,19 @@ typedef enum hsd_cache_type {
     HSD_N_CACHE_TYPES = 3,
 } hsd_cache_type;
 
-HSD_API const char *hsd_cache_type_name(hsd_cache_type type); ///< "q8_0"; "?" if unknown
+/// What a layer keeps of a token.
+typedef enum hsd_cache_layout {
+    HSD_CACHE_LAYOUT_AUTO = 0, ///< keys and values; the layer's input on devices with arithmetic to
+                               ///< spare, and in as many layers as needed where memory is bounded
+    HSD_CACHE_LAYOUT_KV = 1,   ///< its key and value
+    HSD_CACHE_LAYOUT_EL = 2,   ///< its normed input, which is half as large and stands for the keys
+                               ///< and values of all heads (arXiv:2105.04779): models without
+                               ///< rotary positions, more arithmetic
+    HSD_N_CACHE_LAYOUTS = 3,
+} hsd_cache_layout;
+
+HSD_API const char *hsd_cache_layout_name(hsd_cache_layout layout); ///< "el"; "?" if unknown
+HSD_API const char *hsd_cache_type_name(hsd_cache_type type);       ///< "q8_0"; "?" if unknown
 
 #ifdef __cplusplus
 }

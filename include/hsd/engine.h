@@ -10,6 +10,7 @@
 #ifndef HSD_ENGINE_H
 #define HSD_ENGINE_H
 
+#include <hsd/cache.h>
 #include <hsd/machine.h>
 #include <hsd/status.h>
 #include <hsd/trace.h>
@@ -70,6 +71,9 @@ typedef struct hsd_engine_options {
     int n_draft_threads;       ///< threads of the draft where it is on the CPU; 0: by the engine
     int n_ctx; ///< tokens per session; 0: what the model was trained on, up to 4096.
                ///< More than that works with rotary positions, but reads badly
+    hsd_cache_layout cache_layout;       ///< of the target. Tokens are equal in all modes with the
+                                         ///< same layout; between layouts a near-tie may differ
+    hsd_cache_layout draft_cache_layout; ///< of the draft; the early exit has the target's
     const char *const *worker_endpoints; ///< workers started elsewhere: "ipc:///tmp/hsd.sock"
     int n_workers;
     const char *key_file; ///< our own keys, "NAME.key" of hsd_key_create; NULL: none. Workers on
@@ -83,9 +87,11 @@ typedef struct hsd_engine_options {
     /// NULL are the CPU
     const hsd_machine *machine;
     /// Bytes that the caches of all sessions may take, those of drafts in this process included; 0:
-    /// no limit. A session is promised at its opening what its longest text needs (see n_ctx of
-    /// hsd_session_options), and is not opened where that does not fit. What is not promised holds
-    /// texts that are over, for share_prefixes; without a limit these get two contexts at most
+    /// no limit. A target whose cache of n_ctx tokens does not fit is refused before it is loaded;
+    /// HSD_CACHE_LAYOUT_AUTO makes it smaller for that. A session is promised at its opening what
+    /// its longest text needs (see n_ctx of hsd_session_options), and is not opened where that does
+    /// not fit. What is not promised holds texts that are over, for share_prefixes; without a limit
+    /// these get two contexts at most
     int64_t cache_memory_bytes;
     /// What sessions of this engine have in their caches of the beginning of another one's prompt
     /// is not computed again (hsd_stats.n_prompt_reused). The tokens are the same. On by
@@ -186,6 +192,8 @@ typedef struct hsd_stats {
     double tokens_per_s;    ///< n_tokens / decode_s
     double wait_s;          ///< time the target waited for the draft (exposed draft time)
     double step_overhead_s; ///< median per step spent neither in a device nor waiting
+    int64_t cache_bytes;    ///< that the target's caches of this session can come to take
+    int n_el_layers;        ///< layers of the target that keep their input: HSD_CACHE_LAYOUT_EL
     int window, tree, roots, exit_layer, n_threads, n_draft_threads; ///< settings in force
 } hsd_stats;
 

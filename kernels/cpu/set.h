@@ -29,7 +29,7 @@
 void HSDI_SET(act_prepare)(const hsdi_acts *to, const float *x, int x_stride, int row, int n);
 void HSDI_SET(matmul)(const hsdi_matmul *m, int g_begin, int g_end);
 void HSDI_SET(matmul_plain)(const hsdi_matmul *m, int g_begin, int g_end);
-void HSDI_SET(attn)(const hsdi_attn *a, int row_begin, int row_end, int kv_begin, int kv_end,
+void HSDI_SET(attn)(const hsdi_attn *a, int row_begin, int row_end, int head_begin, int head_end,
                     void *scratch);
 void HSDI_SET(rms_norm)(const float *x, int x_stride, const float *w, float eps, int n_rows, int n,
                         float *y, int y_stride);

@@ -9,7 +9,8 @@
 
 #include <stddef.h>
 
-enum { HSDI_OPENCL_GROUP = 64 }; ///< work-items per group, of every kernel but products
+enum { HSDI_OPENCL_GROUP = 64 };    ///< work-items per group, of every kernel but products
+enum { HSDI_OPENCL_HEAD_ROWS = 4 }; ///< rows of a work-item in a product per head
 
 enum {
     HSDI_JOB_TOKEN = 0,

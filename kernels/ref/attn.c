@@ -3,11 +3,20 @@
 /// Per block: scores, the maximum so far, weights exp(score - maximum), and the output so far,
 /// scaled down where the maximum rose, plus the weighted values in order of position. The blocks
 /// are counted from position 0, so where the trunk ends is only a question of where a cell number
-/// is read.
+/// is read. Elements of any type become f32 without rounding.
+#include "kernels/layout.h"
 #include "kernels/ref/math.h"
 #include "kernels/ref/ref.h"
 
-enum { BLOCK = 32 };
+enum { BLOCK = HSDI_ATTN_BLOCK };
+
+/// Keys or values of one kv head.
+typedef struct plane {
+    const char *head; ///< in cell 0
+    size_t cell_bytes;
+    hsd_cache_type type;
+    int d_head, d_pad;
+} plane;
 
 static int32_t cell_of(const hsdi_attn *a, int row, int position)
 {
@@ -15,13 +24,40 @@ static int32_t cell_of(const hsdi_attn *a, int row, int position)
                                  : a->path[(ptrdiff_t)row * a->path_stride + position - a->n_trunk];
 }
 
-static float score_of(const float *q, const float *k, int d_head, float scale)
+/// Element i of a cell, i below d_pad.
+static float element(const plane *p, int32_t cell, int i)
+{
+    const char *head = p->head + (size_t)cell * p->cell_bytes;
+    if (p->type == HSD_CACHE_F16) {
+        return hsdi_half_to_float(hsdi_load_u16(head + 2 * i));
+    }
+    if (p->type == HSD_CACHE_Q8_0) {
+        float scale = hsdi_half_to_float(hsdi_load_u16(head + p->d_pad + i / 32 * 2));
+        return (float)((const int8_t *)head)[i] * scale;
+    }
+    float f = 0.0f;
+    if (i < p->d_head) {
+        memcpy(&f, head + (size_t)i * sizeof f, sizeof f);
+    }
+    return f;
+}
+
+static plane plane_of(const hsdi_attn *a, const void *cells, int kv)
+{
+    size_t head_bytes = hsdi_cache_head_bytes(a->type, a->d_head);
+    return (plane){.head = (const char *)cells + (size_t)kv * head_bytes,
+                   .cell_bytes = (size_t)a->n_kv * head_bytes,
+                   .type = a->type,
+                   .d_head = a->d_head,
+                   .d_pad = (a->d_head + N_LANES - 1) / N_LANES * N_LANES};
+}
+
+static float score_of(const float *q, const plane *k, int32_t cell, float scale)
 {
     float lanes[N_LANES] = {0};
-    int padded = (d_head + N_LANES - 1) / N_LANES * N_LANES;
-    for (int i = 0; i < padded; i++) { // the pad decides the sign of a zero
-        bool inside = i < d_head;
-        lanes[i % N_LANES] = fma1(inside ? q[i] : 0.0f, inside ? k[i] : 0.0f, lanes[i % N_LANES]);
+    for (int i = 0; i < k->d_pad; i++) { // the pad decides the sign of a zero
+        float x = i < k->d_head ? q[i] : 0.0f;
+        lanes[i % N_LANES] = fma1(x, element(k, cell, i), lanes[i % N_LANES]);
     }
     return lanes_sum(lanes) * scale;
 }
@@ -47,8 +83,8 @@ static float block_top(const float scores[BLOCK], int n, float top)
 
 static void attend(const hsdi_attn *a, int row, int head, float *out)
 {
-    int kv = head / (a->n_head / a->n_kv), d_head = a->d_head;
-    ptrdiff_t cell_stride = (ptrdiff_t)a->n_kv * d_head, shift = (ptrdiff_t)kv * d_head;
+    int d_head = a->d_head, kv = head / (a->n_head / a->n_kv);
+    const plane k = plane_of(a, a->k, kv), v = plane_of(a, a->v, kv);
     const float *q = a->q + (ptrdiff_t)row * a->q_stride + (ptrdiff_t)head * d_head;
     int n_positions = a->n_trunk + a->n_path[row];
     float top = -INFINITY, sum = 0.0f;
@@ -57,8 +93,7 @@ static void attend(const hsdi_attn *a, int row, int head, float *out)
         int n = n_positions - begin < BLOCK ? n_positions - begin : BLOCK;
         float scores[BLOCK];
         for (int i = 0; i < n; i++) {
-            const float *k = a->k + cell_of(a, row, begin + i) * cell_stride + shift;
-            scores[i] = score_of(q, k, d_head, a->scale);
+            scores[i] = score_of(q, &k, cell_of(a, row, begin + i), a->scale);
         }
         float new_top = block_top(scores, n, top);
         float keep = exp1(top - new_top);
@@ -68,9 +103,9 @@ static void attend(const hsdi_attn *a, int row, int head, float *out)
             out[d] *= keep;
         }
         for (int i = 0; i < n; i++) {
-            const float *v = a->v + cell_of(a, row, begin + i) * cell_stride + shift;
+            int32_t cell = cell_of(a, row, begin + i);
             for (int d = 0; d < d_head; d++) {
-                out[d] = fma1(scores[i], v[d], out[d]);
+                out[d] = fma1(scores[i], element(&v, cell, d), out[d]);
             }
         }
     }
@@ -79,13 +114,12 @@ static void attend(const hsdi_attn *a, int row, int head, float *out)
     }
 }
 
-void hsdi_ref_attn(const hsdi_attn *a, int row_begin, int row_end, int kv_begin, int kv_end,
+void hsdi_ref_attn(const hsdi_attn *a, int row_begin, int row_end, int head_begin, int head_end,
                    void *scratch)
 {
     (void)scratch;
-    int n_share = a->n_head / a->n_kv;
     for (int row = row_begin; row < row_end; row++) {
-        for (int head = kv_begin * n_share; head < kv_end * n_share; head++) {
+        for (int head = head_begin; head < head_end; head++) {
             attend(a, row, head,
                    a->out + (ptrdiff_t)row * a->out_stride + (ptrdiff_t)head * a->d_head);
         }

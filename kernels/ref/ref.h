@@ -17,7 +17,7 @@ void hsdi_ref_product(const hsdi_matmul *m, size_t x_bytes, hsdi_ref_dot *dot, i
 void hsdi_ref_matmul(const hsdi_matmul *m, int g_begin, int g_end);
 void hsdi_ref_act_prepare_pairs(const hsdi_acts *to, const float *x, int x_stride, int row, int n);
 void hsdi_ref_matmul_pairs(const hsdi_matmul *m, int g_begin, int g_end);
-void hsdi_ref_attn(const hsdi_attn *a, int row_begin, int row_end, int kv_begin, int kv_end,
+void hsdi_ref_attn(const hsdi_attn *a, int row_begin, int row_end, int head_begin, int head_end,
                    void *scratch);
 void hsdi_ref_rms_norm(const float *x, int x_stride, const float *w, float eps, int n_rows, int n,
                        float *y, int y_stride);

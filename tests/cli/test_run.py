@@ -19,7 +19,7 @@ STATS = {
     "carried": int, "paused": int, "tree": int, "late": int,
     "workers_lost": int, "replans": int, "prefill_s": float, "decode_s": float,
     "tokens_per_s": float,
-    "wait_s": float, "step_overhead_us": float, "window": int, "roots": int, "exit_layer": int,
+    "cache_bytes": int, "el_layers": int, "wait_s": float, "step_overhead_us": float, "window": int, "roots": int, "exit_layer": int,
     "threads": int, "draft_threads": int, "tokens_per_step": float,
 }
 

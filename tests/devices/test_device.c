@@ -640,7 +640,7 @@ static void cells_that_were_read_and_written_elsewhere_give_the_same_bits(void *
     hsdi_job job = text_job(&t, N_PAST, 3);
     must(hsdi_graph_run(r.graph, &job, &err), &err);
     memcpy(t.want, hsdi_buffer_map(t.result), 3 * WIDTH * sizeof(float));
-    size_t size = hsdi_cache_cell_bytes(t.cache);
+    size_t size = hsdi_cache_bytes_per_cell(t.cache);
     char *bytes = malloc(N_CELLS * size), *again = malloc(N_CELLS * size);
     assert_int_equal(size * N_CELLS, hsdi_cache_bytes(t.cache));
     must(hsdi_cache_read(r.device, t.cache, 0, N_CELLS, bytes, &err), &err);

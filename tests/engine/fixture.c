@@ -27,11 +27,19 @@ void fixture_open(fixture *f, const char *path, hsdi_isa isa, int n_threads, int
 void fixture_open_on(fixture *f, const char *path, hsdi_device *device, hsdi_isa isa,
                      int exit_layer)
 {
+    fixture_open_as(f, path, NULL, device, isa, exit_layer);
+}
+
+void fixture_open_as(fixture *f, const char *path, const hsdi_layout *layouts, hsdi_device *device,
+                     hsdi_isa isa, int exit_layer)
+{
     hsd_error err = {0};
     memset(f, 0, sizeof *f);
     f->device = device;
     must(hsdi_model_load(path, &f->model, &err), &err);
-    must(hsdi_weights_create(f->model, 0, f->model->n_layers, f->device, &f->weights, &err), &err);
+    must(
+        hsdi_weights_create(f->model, 0, f->model->n_layers, layouts, f->device, &f->weights, &err),
+        &err);
     f->n_ctx = hsdi_model_max_ctx(f->model) < 512 ? f->model->n_ctx : 512;
     hsdi_runner_init(&f->runner, f->weights, f->device, hsdi_kernels_get(isa), f->n_ctx);
     const hsdi_target_stage_options options = {.exit_layer = exit_layer,

@@ -21,6 +21,9 @@ void fixture_open(fixture *f, const char *path, hsdi_isa isa, int n_threads, int
 /// The same on a device that is open, which is closed with the fixture.
 void fixture_open_on(fixture *f, const char *path, hsdi_device *device, hsdi_isa isa,
                      int exit_layer);
+/// The same with a cache layout per layer ([n_layers], NULL: keys and values).
+void fixture_open_as(fixture *f, const char *path, const hsdi_layout *layouts, hsdi_device *device,
+                     hsdi_isa isa, int exit_layer);
 void fixture_close(fixture *f);
 
 /// Evaluate n tokens from position `pos` as a chain behind the trunk 0..pos-1.

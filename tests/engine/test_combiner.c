@@ -39,7 +39,8 @@ static void counted_open(counted *c, const hsdi_null_options *options)
     hsd_error err = {0};
     must(hsdi_device_open_null(options, &c->device, &err), &err);
     must(hsdi_model_load(model_path, &c->model, &err), &err);
-    must(hsdi_weights_create(c->model, 0, c->model->n_layers, c->device, &c->weights, &err), &err);
+    must(hsdi_weights_create(c->model, 0, c->model->n_layers, NULL, c->device, &c->weights, &err),
+         &err);
     hsdi_runner_init(&c->runner, c->weights, c->device, hsdi_kernels_get(HSDI_ISA_REF), N_CTX);
 }
 

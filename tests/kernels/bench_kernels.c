@@ -93,16 +93,31 @@ static void bench_matmul(const hsdi_kernels *k, hsdi_type type, int n_in, int n_
     free(y);
 }
 
-static void bench_attn(const hsdi_kernels *k, int n_head, int n_kv, int d_head, int n_trunk)
+/// Cells of random heads of some type.
+static void *cells_of(hsd_cache_type type, int n_cells, int n_kv, int d_head)
+{
+    size_t cell_bytes = (size_t)n_kv * hsdi_cache_head_bytes(type, d_head);
+    char *cells = must_alloc((size_t)n_cells * cell_bytes);
+    float *x = floats((size_t)(n_kv * d_head));
+    for (int i = 0; i < n_cells; i++) {
+        x[i % (n_kv * d_head)] += 0.01f;
+        hsdi_cache_store(type, x, n_kv, d_head, cells + (size_t)i * cell_bytes);
+    }
+    free(x);
+    return cells;
+}
+
+static void bench_attn(const hsdi_kernels *k, hsd_cache_type type, int n_head, int n_kv, int d_head,
+                       int n_trunk)
 {
     static const int rows[] = {1, 2, 4, 8, 16};
     const int n_rows_max = 16, stride = n_head * d_head;
     int32_t *trunk = must_alloc((size_t)n_trunk * sizeof *trunk), path[16], n_path[16];
     float *q = floats((size_t)(n_rows_max * stride));
-    float *keys = floats((size_t)(n_trunk + 16) * (size_t)(n_kv * d_head));
-    float *values = floats((size_t)(n_trunk + 16) * (size_t)(n_kv * d_head));
+    void *keys = cells_of(type, n_trunk + 16, n_kv, d_head);
+    void *values = cells_of(type, n_trunk + 16, n_kv, d_head);
     float *out = floats((size_t)(n_rows_max * stride));
-    void *scratch = must_alloc(k->attn_scratch_bytes(n_head, n_kv, d_head, n_rows_max));
+    void *scratch = must_alloc(k->attn_scratch_bytes(n_head, d_head, n_rows_max));
     for (int i = 0; i < n_trunk; i++) {
         trunk[i] = i;
     }
@@ -110,8 +125,9 @@ static void bench_attn(const hsdi_kernels *k, int n_head, int n_kv, int d_head, 
         path[r] = n_trunk + r;
         n_path[r] = 1;
     }
-    printf("\n%s attention, %d heads on %d, d_head %d, %d positions\n", k->name, n_head, n_kv,
-           d_head, n_trunk);
+    printf("\n%s attention, %s, %d heads on %d, d_head %d, %d positions\n", k->name,
+           hsd_cache_type_name(type), n_head, n_kv, d_head, n_trunk);
+    double one = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         hsdi_attn a = {.n_head = n_head,
                        .n_kv = n_kv,
@@ -119,6 +135,7 @@ static void bench_attn(const hsdi_kernels *k, int n_head, int n_kv, int d_head, 
                        .scale = 0.1f,
                        .q = q,
                        .q_stride = stride,
+                       .type = type,
                        .k = keys,
                        .v = values,
                        .trunk = trunk,
@@ -131,12 +148,15 @@ static void bench_attn(const hsdi_kernels *k, int n_head, int n_kv, int d_head, 
         double best = 1e30;
         for (int repeat = 0; repeat < 20; repeat++) {
             double begin = now_us();
-            k->attn(&a, 0, rows[i], 0, n_kv, scratch);
+            k->attn(&a, 0, rows[i], 0, n_head, scratch);
             double us = now_us() - begin;
             best = us < best ? us : best;
         }
+        one = i == 0 ? best : one;
         double flop = 4.0 * rows[i] * n_head * (double)d_head * n_trunk;
-        printf("  rows %3d  %10.1f us  %7.1f GFLOP/s\n", rows[i], best, flop / best * 1e-3);
+        double bytes = 2.0 * n_trunk * n_kv * (double)hsdi_cache_head_bytes(type, d_head);
+        printf("  rows %3d  %10.1f us  %7.1f GFLOP/s  %5.1f GB/s  x%.2f\n", rows[i], best,
+               flop / best * 1e-3, bytes / best * 1e-3, best / one);
     }
     free(trunk);
     free(q);
@@ -215,6 +235,11 @@ int main(int argc, char **argv)
         setenv("HSD_ISA", argv[1], 1);
     }
     const hsdi_kernels *k = hsdi_kernels_get(hsdi_isa_detect());
+    if (argc == 8 && strcmp(argv[2], "attn") == 0) { // TYPE HEADS KV_HEADS D_HEAD POSITIONS
+        bench_attn(k, (hsd_cache_type)atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), atoi(argv[6]),
+                   atoi(argv[7]));
+        return 0;
+    }
     bench_read();
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         if (argc > 2 && strcmp(argv[2], hsdi_type_find(types[t])->name) != 0) {
@@ -225,8 +250,12 @@ int main(int argc, char **argv)
         bench_matmul(k, types[t], 256, 1024);
     }
     if (argc < 3 || strcmp(argv[2], "attn") == 0) {
-        bench_attn(k, 32, 4, 64, 1024);
-        bench_attn(k, 8, 8, 32, 256);
+        for (int type = 0; type < HSD_N_CACHE_TYPES; type++) {
+            bench_attn(k, (hsd_cache_type)type, 32, 4, 64, 1024);
+            bench_attn(k, (hsd_cache_type)type, 12, 12, 64, 4096);
+            bench_attn(k, (hsd_cache_type)type, 8, 8, 32, 256);
+            bench_attn(k, (hsd_cache_type)type, 12, 1, 768, 1024);
+        }
         bench_rows(k);
     }
     return 0;

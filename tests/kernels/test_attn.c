@@ -1,8 +1,10 @@
-/// Proves: the vector sets equal ref bit for bit; N rows equal N single rows; rows and kv heads may
-/// be
-///         cut anywhere; where the trunk ends and where cells lie does not matter; ref is close to
-///         softmax attention in double; NaN and infinity do not crash and stay in their row.
+/// Proves: for caches of every type: the vector sets equal ref bit for bit; N rows equal N single
+///         rows; rows and heads may be cut anywhere; where the trunk ends and where cells lie does
+///         not matter; ref is close to softmax attention in double over the cells as they were
+///         rounded; stored elements are near to what they were; keys may be values; NaN and
+///         infinity do not crash and stay in their row.
 /// Does not prove: speed (bench_kernels).
+#include "kernels/types.h"
 #include "tests/kernels/support.h"
 
 /// Attention over known positions: cell_of[r][p] is fixed, the trunk is a choice.
@@ -10,14 +12,55 @@ typedef struct attention {
     hsdi_attn a;
     int n_rows, n_common; ///< all rows share the cells of the first n_common positions
     uint64_t seed;
-    float *q, *k, *v;
+    float *q, *k, *v; ///< k and v: what the cells hold, as f32
+    char *k_cells, *v_cells;
     int32_t *cells; ///< [n_rows, n_common + n_own_max]
     int32_t *n_positions;
     int n_max;
 } attention;
 
-static attention attention_make(int n_rows, int n_head, int n_kv, int d_head, int n_common,
-                                int n_own_max, uint64_t seed)
+static float half(const char *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return hsdi_f16_to_f32(h);
+}
+
+/// Element i of a head in a cell.
+static float element(hsd_cache_type type, const char *head, int d_head, int i)
+{
+    int d_pad = (d_head + 15) / 16 * 16;
+    float f;
+    switch (type) {
+    case HSD_CACHE_F16:
+        return half(head + 2 * i);
+    case HSD_CACHE_Q8_0:
+        return (float)((const int8_t *)head)[i] * half(head + d_pad + i / 32 * 2);
+    default:
+        memcpy(&f, head + (size_t)i * sizeof f, sizeof f);
+        return f;
+    }
+}
+
+/// Cells of these heads [n_cells, n_kv, d_head], which become what the cells hold.
+static char *store(hsd_cache_type type, float *x, int n_cells, int n_kv, int d_head)
+{
+    size_t head_bytes = hsdi_cache_head_bytes(type, d_head), cell_bytes = (size_t)n_kv * head_bytes;
+    char *cells = must_alloc((size_t)n_cells * cell_bytes);
+    for (int c = 0; c < n_cells; c++) {
+        float *heads = x + (ptrdiff_t)c * n_kv * d_head;
+        char *cell = cells + (size_t)c * cell_bytes;
+        hsdi_cache_store(type, heads, n_kv, d_head, cell);
+        for (int i = 0; i < n_kv * d_head; i++) {
+            const char *head = cell + (size_t)(i / d_head) * head_bytes;
+            heads[i] = element(type, head, d_head, i % d_head);
+        }
+    }
+    return cells;
+}
+
+static attention attention_make(hsd_cache_type type, int n_rows, int n_head, int n_kv, int d_head,
+                                int n_common, int n_own_max, uint64_t seed)
 {
     noise s = {seed};
     attention t = {.n_rows = n_rows, .n_common = n_common, .seed = seed};
@@ -26,6 +69,8 @@ static attention attention_make(int n_rows, int n_head, int n_kv, int d_head, in
     t.q = noise_floats(&s, (size_t)(n_rows * n_head * d_head));
     t.k = noise_floats(&s, (size_t)(n_cells * n_kv * d_head));
     t.v = noise_floats(&s, (size_t)(n_cells * n_kv * d_head));
+    t.k_cells = store(type, t.k, n_cells, n_kv, d_head);
+    t.v_cells = store(type, t.v, n_cells, n_kv, d_head);
     t.cells = must_alloc((size_t)(n_rows * t.n_max) * sizeof *t.cells);
     t.n_positions = must_alloc((size_t)n_rows * sizeof *t.n_positions);
     for (int p = 0; p < n_common; p++) {
@@ -46,8 +91,9 @@ static attention attention_make(int n_rows, int n_head, int n_kv, int d_head, in
                       .scale = 1.0f / sqrtf((float)d_head),
                       .q = t.q,
                       .q_stride = n_head * d_head,
-                      .k = t.k,
-                      .v = t.v,
+                      .type = type,
+                      .k = t.k_cells,
+                      .v = t.v_cells,
                       .out_stride = n_head * d_head};
     return t;
 }
@@ -57,6 +103,8 @@ static void attention_free(attention *t)
     free(t->q);
     free(t->k);
     free(t->v);
+    free(t->k_cells);
+    free(t->v_cells);
     free(t->cells);
     free(t->n_positions);
 }
@@ -66,8 +114,9 @@ static size_t out_floats(const attention *t)
     return (size_t)t->n_rows * (size_t)t->a.out_stride;
 }
 
-/// With a trunk of n_trunk <= n_common positions; cut the rows or the kv heads in two.
-static float *run(const hsdi_kernels *set, const attention *t, int n_trunk, int row_cut, int kv_cut)
+/// With a trunk of n_trunk <= n_common positions; cut the rows or the heads in two.
+static float *run(const hsdi_kernels *set, const attention *t, int n_trunk, int row_cut,
+                  int head_cut)
 {
     hsdi_attn a = t->a;
     int32_t *n_path = must_alloc((size_t)t->n_rows * sizeof *n_path);
@@ -80,11 +129,11 @@ static float *run(const hsdi_kernels *set, const attention *t, int n_trunk, int 
     a.path_stride = t->n_max;
     a.n_path = n_path;
     a.out = must_alloc(out_floats(t) * sizeof *a.out);
-    void *scratch = must_alloc(set->attn_scratch_bytes(a.n_head, a.n_kv, a.d_head, t->n_rows));
-    const int rows[] = {0, row_cut, t->n_rows}, kvs[] = {0, kv_cut, a.n_kv};
+    void *scratch = must_alloc(set->attn_scratch_bytes(a.n_head, a.d_head, t->n_rows));
+    const int rows[] = {0, row_cut, t->n_rows}, heads[] = {0, head_cut, a.n_head};
     for (int i = 0; i < 2; i++) {
         for (int j = 0; j < 2; j++) {
-            set->attn(&a, rows[i], rows[i + 1], kvs[j], kvs[j + 1], scratch);
+            set->attn(&a, rows[i], rows[i + 1], heads[j], heads[j + 1], scratch);
         }
     }
     free(scratch);
@@ -95,8 +144,9 @@ static float *run(const hsdi_kernels *set, const attention *t, int n_trunk, int 
 static const char *describe(const hsdi_kernels *set, const attention *t)
 {
     static char text[128];
-    snprintf(text, sizeof text, "%s: %d rows, %d heads on %d, d_head %d, %d shared positions",
-             set->name, t->n_rows, t->a.n_head, t->a.n_kv, t->a.d_head, t->n_common);
+    snprintf(text, sizeof text, "%s, %s: %d rows, %d heads on %d, d_head %d, %d shared", set->name,
+             hsd_cache_type_name(t->a.type), t->n_rows, t->a.n_head, t->a.n_kv, t->a.d_head,
+             t->n_common);
     return text;
 }
 
@@ -110,7 +160,8 @@ static void each_shape(void (*check)(const attention *))
     for (size_t d = 0; d < sizeof d_heads / sizeof *d_heads; d++) {
         for (size_t c = 0; c < sizeof common / sizeof *common; c++, seed++) {
             const int *h = heads[seed % 5];
-            attention t = attention_make(rows[seed % 6], h[0], h[1], d_heads[d], common[c],
+            attention t = attention_make((hsd_cache_type)((seed + seed / 6) % HSD_N_CACHE_TYPES),
+                                         rows[seed % 6], h[0], h[1], d_heads[d], common[c],
                                          1 + (int)(seed * 7 % 50), seed);
             check(&t);
             attention_free(&t);
@@ -173,7 +224,7 @@ static void check_cuts(const attention *t)
     for (int i = 0; i < n_sets; i++) {
         float *want = run(sets[i], t, t->n_common, 0, 0);
         for (int cut = 1; cut <= t->n_rows; cut++) {
-            check_equal(t, sets[i], run(sets[i], t, t->n_common, cut, cut % t->a.n_kv), want);
+            check_equal(t, sets[i], run(sets[i], t, t->n_common, cut, cut * 3 % t->a.n_head), want);
         }
         free(want);
     }
@@ -228,7 +279,7 @@ static void attend_double(const attention *t, int r, int head, double *out)
         score[p] = 0;
         for (int d = 0; d < a->d_head; d++) {
             score[p] += (double)a->q[r * a->q_stride + head * a->d_head + d] *
-                        (double)a->k[cell + d] * (double)a->scale;
+                        (double)t->k[cell + d] * (double)a->scale;
         }
         top = fmax(top, score[p]);
     }
@@ -238,7 +289,7 @@ static void attend_double(const attention *t, int r, int head, double *out)
         double weight = exp(score[p] - top);
         sum += weight;
         for (int d = 0; d < a->d_head; d++) {
-            out[d] += weight * (double)a->v[cell + d];
+            out[d] += weight * (double)t->v[cell + d];
         }
     }
     for (int d = 0; d < a->d_head; d++) {
@@ -281,7 +332,7 @@ static void nan_and_infinity_do_not_crash_and_stay_in_their_row(void **state)
     const hsdi_kernels *sets[HSDI_N_ISA];
     int n_sets = all_sets(sets);
     for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
-        attention t = attention_make(3, 4, 2, 24, 70, 5, 99);
+        attention t = attention_make(HSD_CACHE_F32, 3, 4, 2, 24, 70, 5, 99);
         t.q[t.a.q_stride + 5] = bad[b];
         for (int i = 0; i < n_sets; i++) {
             float *out = run(sets[i], &t, t.n_common, 0, 0);
@@ -296,6 +347,82 @@ static void nan_and_infinity_do_not_crash_and_stay_in_their_row(void **state)
     }
 }
 
+/// Rows of a long window: one path, each row one position further, as in a prefill.
+static void rows_of_a_chain_equal_single_rows(void **state)
+{
+    (void)state;
+    for (int type = 0; type < HSD_N_CACHE_TYPES; type++) {
+        attention t = attention_make((hsd_cache_type)type, 70, 4, 2, 32, 77, 100, 7);
+        for (int r = 1; r < t.n_rows; r++) {
+            memcpy(t.cells + r * t.n_max, t.cells, (size_t)t.n_max * sizeof *t.cells);
+            t.n_positions[r] = t.n_common + 1 + r;
+        }
+        t.n_positions[0] = t.n_common + 1;
+        check_single_rows(&t);
+        check_sets(&t);
+        attention_free(&t);
+    }
+}
+
+/// One wide head, whose keys are its values, and queries of several heads.
+static void keys_may_be_values(void **state)
+{
+    (void)state;
+    static const int d_heads[] = {80, 200, 768, 4096};
+    for (int i = 0; i < 4 * (int)HSD_N_CACHE_TYPES; i++) {
+        attention t = attention_make((hsd_cache_type)(i / 4), 2 + i % 2, 5 + i, 1, d_heads[i % 4],
+                                     70, 9, (uint64_t)i + 20);
+        t.a.v = t.a.k;
+        check_sets(&t);
+        check_cuts(&t);
+        attention_free(&t);
+    }
+}
+
+/// Half of a step of the type's scale; f16 has 11 bits.
+static void stored_elements_are_near(void **state)
+{
+    (void)state;
+    enum { N = 80 };
+    for (int type = 0; type < HSD_N_CACHE_TYPES; type++) {
+        noise s = {5};
+        float *x = noise_floats(&s, N);
+        x[3] = 0.0f;
+        x[70] = 40.0f; // alone in its block to be large
+        char cell[4 * N];
+        hsdi_cache_store((hsd_cache_type)type, x, 1, N, cell);
+        for (int i = 0; i < N; i++) {
+            float top = 0.0f, y = element((hsd_cache_type)type, cell, N, i);
+            for (int k = i / 32 * 32; k < N && k < i / 32 * 32 + 32; k++) {
+                top = fmaxf(top, fabsf(x[k]));
+            }
+            float bound = type == HSD_CACHE_F32   ? 0.0f
+                          : type == HSD_CACHE_F16 ? fabsf(x[i]) * 0x1p-11f
+                                                  : top / 127.0f * (0.5f + 127.0f * 0x1p-11f);
+            if (!(fabsf(x[i] - y) <= bound)) {
+                fail_msg("%s: element %d: %g became %g", hsd_cache_type_name((hsd_cache_type)type),
+                         i, (double)x[i], (double)y);
+            }
+        }
+        free(x);
+    }
+}
+
+static void nan_and_infinity_in_a_cell_reach_the_scores(void **state)
+{
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < 3 * (int)HSD_N_CACHE_TYPES; i++) {
+        hsd_cache_type type = (hsd_cache_type)(i / 3);
+        float x[40] = {[33] = bad[i % 3], [34] = 1.0f};
+        char cell[4 * 40 + 8];
+        hsdi_cache_store(type, x, 1, 40, cell);
+        bool finite = isfinite(element(type, cell, 40, 33));
+        assert_false(finite);
+        assert_true(element(type, cell, 40, 0) == 0.0f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +432,10 @@ int main(void)
         cmocka_unit_test(n_rows_equal_n_single_rows),
         cmocka_unit_test(ref_is_softmax_attention),
         cmocka_unit_test(nan_and_infinity_do_not_crash_and_stay_in_their_row),
+        cmocka_unit_test(rows_of_a_chain_equal_single_rows),
+        cmocka_unit_test(keys_may_be_values),
+        cmocka_unit_test(stored_elements_are_near),
+        cmocka_unit_test(nan_and_infinity_in_a_cell_reach_the_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,7 +128,7 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[2], "--unpacked") == 0) {
         unpack_all(model);
     }
-    must(hsdi_weights_create(model, 0, model->n_layers, device, &weights, &err), &err);
+    must(hsdi_weights_create(model, 0, model->n_layers, NULL, device, &weights, &err), &err);
     int n_ctx = hsdi_model_max_ctx(model) < MAX_CTX ? model->n_ctx : MAX_CTX;
     hsdi_runner_init(&runner, weights, device, hsdi_kernels_get(cpu.isa), n_ctx);
     const hsdi_target_stage_options how = {.n_cells = n_ctx, .sampling = {.top_p = 1.0f}};

@@ -35,16 +35,14 @@ static int teardown(void **state)
     return 0;
 }
 
-static const hsdi_watch_config arms = {.n_arms = 6,
-                                       .first = 0,
-                                       .arms = {ARM(HSD_MODE_AR, 7, 7, 16),
-                                                ARM(HSD_MODE_SERIAL, 3, 3, 16),
-                                                ARM(HSD_MODE_MIRROR, 5, 5, 16),
-                                                ARM(HSD_MODE_ASYNC, 4, 4, 16),
-                                                ARM(HSD_MODE_MIRROR, 2, 6, 3),
-                                                ARM(HSD_MODE_SERIAL, 7, 12, 1)},
-                                       .accept = 0.6,
-                                       .margin = 1.05};
+static const hsdi_watch_config arms = {
+    .n_arms = 6,
+    .first = 0,
+    .arms = {ARM(HSD_MODE_AR, 7, 7, 16), ARM(HSD_MODE_SERIAL, 3, 3, 16),
+             ARM(HSD_MODE_MIRROR, 5, 5, 16), ARM(HSD_MODE_ASYNC, 4, 4, 16),
+             ARM(HSD_MODE_MIRROR, 2, 6, 3), ARM(HSD_MODE_SERIAL, 7, 12, 1)},
+    .accept = 0.6,
+    .margin = 1.05};
 
 /// Forces another arm at random steps.
 typedef struct forcer {

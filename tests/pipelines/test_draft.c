@@ -1,7 +1,7 @@
 /// Proves: the draft pipeline answers a hit without computing, a miss with a short window, a target
-/// that did not wait with a late one, and a backlog once; follows windows that are not its own; keeps common text; refuses what is out of
-/// step; stays within small stages.
-/// Does not prove: the transport, nor several workers (test_target.c does).
+/// that did not wait with a late one, and a backlog once; follows windows that are not its own;
+/// keeps common text; refuses what is out of step; stays within small stages. Does not prove: the
+/// transport, nor several workers (test_target.c does).
 #include "rig.h"
 
 #include <setjmp.h>

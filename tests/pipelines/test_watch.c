@@ -57,14 +57,15 @@ static bool predict(void *user, int i_arm, const double *accept, int n_accept, d
 
 static void begin(world *w, hsdi_watch *watch, int first)
 {
-    const hsdi_watch_config config = {
-        .n_arms = 3,
-        .first = first,
-        .arms = {ARM(HSD_MODE_AR, 3, 3, 8), ARM(HSD_MODE_SERIAL, 3, 3, 8), ARM(HSD_MODE_MIRROR, 3, 3, 8)},
-        .accept = 0.6,
-        .margin = 1.05,
-        .predict = predict,
-        .user = w};
+    const hsdi_watch_config config = {.n_arms = 3,
+                                      .first = first,
+                                      .arms = {ARM(HSD_MODE_AR, 3, 3, 8),
+                                               ARM(HSD_MODE_SERIAL, 3, 3, 8),
+                                               ARM(HSD_MODE_MIRROR, 3, 3, 8)},
+                                      .accept = 0.6,
+                                      .margin = 1.05,
+                                      .predict = predict,
+                                      .user = w};
     w->random = 12345;
     w->n_tokens = w->total_ns = 0.0;
     hsdi_watch_init(watch, &config);
@@ -220,7 +221,8 @@ static void a_draft_that_only_looks_good_costs_little(void **state)
         n_alone += run(&w, &watch, 1, ALONE);
     }
     double part = 1.0 - w.n_tokens * w.ns[ALONE] / w.total_ns;
-    print_message("%d of %d steps on trial, %.1f %% of the time lost\n", n - n_alone, n, 100.0 * part);
+    print_message("%d of %d steps on trial, %.1f %% of the time lost\n", n - n_alone, n,
+                  100.0 * part);
     assert_in_range(n - n_alone, 1, 80);
     assert_true(part < 0.03);
 }

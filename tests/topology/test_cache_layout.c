@@ -2,6 +2,7 @@
 /// built is chosen as built. Does not prove: that a layout is as fast as the table says.
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <topology/cache_layout.h>
 
@@ -97,23 +98,52 @@ static void shared_and_crossed_caches_have_their_own_rows(void **state)
     assert_int_equal(hsdi_cache_layout(&l).token_bytes, 0);
 }
 
-static void only_keys_and_values_in_f32_are_built(void **state)
+static void what_is_built_is_the_tables_choice_or_keys_and_values(void **state)
 {
     (void)state;
-    int n_built = 0;
-    for (int i = 0; i < 64; i++) {
+    int n_el = 0;
+    for (int i = 0; i < 128; i++) {
         hsdi_cache_case l = i & 1 ? gpt2 : grouped;
         l.is_memory_short = i & 2;
         l.is_parked = i & 4;
         l.is_cross = i & 8;
         l.shares_other_layer = i & 16;
+        l.positions = i & 64 ? HSDI_POSITIONS_ROTARY : HSDI_POSITIONS_OTHER;
         l = i & 32 ? on_gpu(l, 1) : on_core(l, 1);
-        n_built += hsdi_cache_layout(&l).is_built;
-        hsdi_cache_choice built = hsdi_cache_built(&l);
-        assert_true(built.is_built && built.kind == HSDI_CACHE_KV && built.type == HSD_CACHE_F32);
-        assert_int_equal(built.token_bytes, INT64_C(8) * l.n_kv_heads * l.d_head);
+        hsdi_cache_choice wanted = hsdi_cache_layout(&l), built = hsdi_cache_built(&l);
+        bool el = wanted.kind == HSDI_CACHE_EL && !l.is_cross && !(i & 64);
+        assert_true(built.is_built);
+        assert_int_equal(built.kind, el ? HSDI_CACHE_EL : HSDI_CACHE_KV);
+        assert_int_equal(built.type, l.type);
+        assert_int_equal(built.token_bytes,
+                         4 * (el ? l.n_embd : INT64_C(2) * l.n_kv_heads * l.d_head));
+        n_el += el;
     }
-    assert_int_equal(n_built, 0); // the table always wants less than f32
+    assert_true(n_el > 0);
+}
+
+static void el_is_exactly_half_of_square_heads_in_every_type(void **state)
+{
+    (void)state;
+    for (int type = 0; type < HSD_N_CACHE_TYPES; type++) {
+        hsdi_cache_choice kv = hsdi_cache_make(&gpt2, HSDI_CACHE_KV, (hsd_cache_type)type);
+        hsdi_cache_choice el = hsdi_cache_make(&gpt2, HSDI_CACHE_EL, (hsd_cache_type)type);
+        assert_int_equal(kv.token_bytes, 2 * el.token_bytes);
+    }
+}
+
+static void el_is_not_built_where_it_is_wrong_or_saves_nothing(void **state)
+{
+    (void)state;
+    hsdi_cache_case l = gpt2;
+    assert_true(hsdi_cache_make(&l, HSDI_CACHE_EL, HSD_CACHE_F32).is_built);
+    l.positions = HSDI_POSITIONS_ROTARY;
+    assert_false(hsdi_cache_make(&l, HSDI_CACHE_EL, HSD_CACHE_F32).is_built);
+    l = gpt2;
+    l.n_kv_heads = 4;
+    assert_false(hsdi_cache_make(&l, HSDI_CACHE_EL, HSD_CACHE_F32).is_built);
+    assert_false(hsdi_cache_make(&gpt2, HSDI_CACHE_H, HSD_CACHE_F32).is_built);
+    assert_false(hsdi_cache_make(&gpt2, HSDI_CACHE_SHARED, HSD_CACHE_F32).is_built);
 }
 
 int main(void)
@@ -123,7 +153,9 @@ int main(void)
         cmocka_unit_test(absorbing_is_for_devices_with_arithmetic_to_spare),
         cmocka_unit_test(rotary_positions_forbid_absorbing),
         cmocka_unit_test(shared_and_crossed_caches_have_their_own_rows),
-        cmocka_unit_test(only_keys_and_values_in_f32_are_built),
+        cmocka_unit_test(what_is_built_is_the_tables_choice_or_keys_and_values),
+        cmocka_unit_test(el_is_exactly_half_of_square_heads_in_every_type),
+        cmocka_unit_test(el_is_not_built_where_it_is_wrong_or_saves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

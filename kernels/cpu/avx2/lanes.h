@@ -6,6 +6,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #define HSDI_SET(name) hsdi_avx2_##name
 
@@ -180,6 +181,54 @@ static inline v16 v_sum_each(const v16 v[16])
     return v_make(sum_each8(v), sum_each8(v + 8));
 }
 
+/// Rows become columns, of a square of 8.
+static inline void turn8(__m256 m[8])
+{
+    __m256 a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_ps(m[i], m[i + 1]);
+        a[i + 1] = _mm256_unpackhi_ps(m[i], m[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
+        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        m[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        m[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+}
+
+/// Rows become columns.
+static inline void v_turn(v16 m[16])
+{
+    for (int column = 0; column < 2; column++) {
+        __m256 top[8], bottom[8];
+        for (int i = 0; i < 8; i++) {
+            top[i] = column ? m[i].b : m[i].a;
+            bottom[i] = column ? m[i + 8].b : m[i + 8].a;
+        }
+        turn8(top);
+        turn8(bottom);
+        for (int i = 0; i < 8; i++) { // where these came from: of m, each half once
+            if (column) {
+                m[i].b = top[i];
+                m[i + 8].b = bottom[i];
+            } else {
+                m[i].a = top[i];
+                m[i + 8].a = bottom[i];
+            }
+        }
+    }
+    for (int i = 0; i < 8; i++) { // the other two squares change places
+        __m256 t = m[i].b;
+        m[i].b = m[i + 8].a;
+        m[i + 8].a = t;
+    }
+}
+
 /// 8 floats, each twice.
 static inline v16 v_load_twice(const float *p, int n)
 {
@@ -194,10 +243,27 @@ static inline v16 v_swap_pairs(v16 v)
     return v_make(_mm256_permute_ps(v.a, 0xb1), _mm256_permute_ps(v.b, 0xb1));
 }
 
+/// 16 signed bytes.
+static inline v16 v_load_i8(const uint8_t *p)
+{
+    return v_make(
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p))),
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))));
+}
+
 static inline v16 v_load_f16(const void *p)
 {
     const __m128i *h = p;
     return v_make(_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1)));
+}
+
+/// One f16 in all lanes.
+static inline v16 v_set1_f16(const void *p)
+{
+    int16_t h;
+    memcpy(&h, p, sizeof h);
+    __m256 f = _mm256_cvtph_ps(_mm_set1_epi16(h));
+    return v_make(f, f);
 }
 
 static inline __m256 load_bf16_8(const __m128i *p)

@@ -18,13 +18,6 @@ HSDI_TEMPLATE v16 v_fnma(v16 a, v16 b, v16 c)
     return v_make(_mm256_fnmadd_ps(a.a, b.a, c.a), _mm256_fnmadd_ps(a.b, b.b, c.b));
 }
 
-HSDI_TEMPLATE v16 v_load_i8(const uint8_t *p)
-{
-    return v_make(
-        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p))),
-        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))));
-}
-
 HSDI_TEMPLATE v16 v_load_u8(const uint8_t *p)
 {
     return v_make(

@@ -6,6 +6,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #define HSDI_SET(name) hsdi_avx512_##name
 
@@ -152,6 +153,32 @@ static inline v16 v_sum_each(const v16 v[16])
     return _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x88), _mm512_shuffle_ps(x, y, 0xdd));
 }
 
+/// Rows become columns.
+static inline void v_turn(v16 m[16])
+{
+    v16 a[16], b[16];
+    for (int i = 0; i < 16; i += 2) { // pairs within quarters of two rows
+        a[i] = _mm512_unpacklo_ps(m[i], m[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps(m[i], m[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) { // columns 4k + 0..3 of four rows
+        b[i] = _mm512_shuffle_ps(a[i], a[i + 2], 0x44);
+        b[i + 1] = _mm512_shuffle_ps(a[i], a[i + 2], 0xee);
+        b[i + 2] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+        b[i + 3] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) { // quarters of eight rows, then of sixteen
+        v16 low = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
+        v16 high = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
+        m[i] = _mm512_shuffle_f32x4(low, high, 0x88);
+        m[i + 8] = _mm512_shuffle_f32x4(low, high, 0xdd);
+        low = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd);
+        high = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xdd);
+        m[i + 4] = _mm512_shuffle_f32x4(low, high, 0x88);
+        m[i + 12] = _mm512_shuffle_f32x4(low, high, 0xdd);
+    }
+}
+
 /// 8 floats, each twice.
 static inline v16 v_load_twice(const float *p, int n)
 {
@@ -165,9 +192,23 @@ static inline v16 v_swap_pairs(v16 v)
     return _mm512_permute_ps(v, 0xb1);
 }
 
+/// 16 signed bytes.
+static inline v16 v_load_i8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
 static inline v16 v_load_f16(const void *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+/// One f16 in all lanes.
+static inline v16 v_set1_f16(const void *p)
+{
+    int16_t h;
+    memcpy(&h, p, sizeof h);
+    return _mm512_cvtph_ps(_mm256_set1_epi16(h));
 }
 
 static inline v16 v_load_bf16(const void *p)

@@ -15,11 +15,6 @@ HSDI_TEMPLATE v16 v_fnma(v16 a, v16 b, v16 c)
     return _mm512_fnmadd_ps(a, b, c);
 }
 
-HSDI_TEMPLATE v16 v_load_i8(const uint8_t *p)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
-}
-
 HSDI_TEMPLATE v16 v_load_u8(const uint8_t *p)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));

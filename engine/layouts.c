@@ -1,0 +1,80 @@
+/// See layouts.h.
+#include "engine/layouts.h"
+
+#include "base/error.h"
+#include "engine/el.h"
+#include "topology/cache_layout.h"
+
+/// Rows of a pass that share a prefix, for the table: the longest adaptive window, and its root.
+enum { USUAL_ROWS = 9 };
+
+static hsdi_cache_case case_of(const hsdi_model *m, const hsdi_caching *how)
+{
+    return (hsdi_cache_case){.n_embd = m->n_embd,
+                             .n_heads = m->n_head,
+                             .n_kv_heads = m->n_kv,
+                             .d_head = m->d_head,
+                             .positions =
+                                 m->n_rot > 0 ? HSDI_POSITIONS_ROTARY : HSDI_POSITIONS_OTHER,
+                             .n_rows = USUAL_ROWS,
+                             .type = how->type,
+                             .gops = how->gops,
+                             .read_gbps = how->read_gbps};
+}
+
+static int64_t token_bytes(const hsdi_model *m, hsd_cache_type type, hsdi_cache_kind kind)
+{
+    const hsdi_cache_case layer = case_of(m, &(hsdi_caching){.type = type});
+    return hsdi_cache_make(&layer, kind, type).token_bytes;
+}
+
+int64_t hsdi_layouts_bytes(const hsdi_model *m, hsd_cache_type type, int n_el)
+{
+    return n_el * token_bytes(m, type, HSDI_CACHE_EL) +
+           (m->n_layers - n_el) * token_bytes(m, type, HSDI_CACHE_KV);
+}
+
+static bool fits(const hsdi_model *m, const hsdi_caching *how, int n_cells, int n_el)
+{
+    return how->memory_bytes == 0 ||
+           hsdi_layouts_bytes(m, how->type, n_el) <= how->memory_bytes / n_cells;
+}
+
+static hsd_status too_large(const hsdi_model *m, const hsdi_caching *how, int n_ctx, int n_spare,
+                            int n_el, hsd_error *err)
+{
+    double mib = 1024.0 * 1024.0;
+    int64_t one = hsdi_layouts_bytes(m, how->type, n_el);
+    int64_t most = how->memory_bytes / one - n_spare;
+    return hsdi_fail(err, HSD_ENOMEM, "cache_memory",
+                     "a context of %d takes %.1f MiB as %s in %s, %.1f are allowed: %lld would fit",
+                     n_ctx, (double)one * (n_ctx + n_spare) / mib, n_el > 0 ? "el" : "kv",
+                     hsd_cache_type_name(how->type), (double)how->memory_bytes / mib,
+                     (long long)(most > 0 ? most : 0));
+}
+
+hsd_status hsdi_layouts_choose(const hsdi_model *m, const hsdi_caching *how, int n_ctx, int n_spare,
+                               hsdi_layout *out, int *n_el, hsd_error *err)
+{
+    int n_cells = n_ctx + n_spare;
+    hsd_status exact = hsdi_el_check(m, how->layout == HSD_CACHE_LAYOUT_EL ? err : NULL);
+    if (how->layout == HSD_CACHE_LAYOUT_EL && exact != HSD_OK) {
+        return exact;
+    }
+    const hsdi_cache_case layer = case_of(m, how);
+    int n = how->layout == HSD_CACHE_LAYOUT_EL ? m->n_layers : 0;
+    if (how->layout == HSD_CACHE_LAYOUT_AUTO && exact == HSD_OK) {
+        n = hsdi_cache_layout(&layer).kind == HSDI_CACHE_EL ? m->n_layers : 0;
+        while (n < m->n_layers && !fits(m, how, n_cells, n)) {
+            n++;
+        }
+    }
+    if (!fits(m, how, n_cells, n)) {
+        return too_large(m, how, n_ctx, n_spare, n, err);
+    }
+    for (int i = 0; i < m->n_layers; i++) {
+        out[i] = i < m->n_layers - n ? HSDI_LAYOUT_KV : HSDI_LAYOUT_EL;
+    }
+    *n_el = n;
+    return HSD_OK;
+}

@@ -1,0 +1,32 @@
+/// Which layers of a model keep keys and values, and which their input.
+#ifndef HSDI_ENGINE_LAYOUTS_H
+#define HSDI_ENGINE_LAYOUTS_H
+
+#include "devices/graph.h"
+#include "engine/model.h"
+
+#include <hsd/cache.h>
+
+/// What is wanted of a model's caches, and what is known where they will lie.
+typedef struct hsdi_caching {
+    hsd_cache_layout layout;
+    hsd_cache_type type;
+    int64_t memory_bytes;   ///< for the layers of a session; 0: no bound
+    double gops, read_gbps; ///< of a device that is no CPU, where measured; else 0
+} hsdi_caching;
+
+/// Bytes that all layers keep of one token with so many of them keeping their input.
+int64_t hsdi_layouts_bytes(const hsdi_model *model, hsd_cache_type type, int n_el);
+
+/// Decide for every layer. AUTO: what the table says (topology/cache_layout.h); where keys and
+/// values exceed the memory, as few layers as needed keep their input instead.
+///
+/// Shapes : out [n_layers].
+/// Result : *n_el layers of HSDI_LAYOUT_EL, the last ones.
+/// Errors : HSD_EUNSUPPORTED where EL was asked for and hsdi_el_check refuses; HSD_ENOMEM, with
+///          sizes, where a context of n_ctx and n_spare cells do not fit.
+HSD_NODISCARD hsd_status hsdi_layouts_choose(const hsdi_model *model, const hsdi_caching *how,
+                                             int n_ctx, int n_spare, hsdi_layout *out, int *n_el,
+                                             hsd_error *err);
+
+#endif
