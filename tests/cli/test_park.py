@@ -92,7 +92,7 @@ class Memory(CliCase):
                 for word in ("lived", "said", "went"):
                     file.write('{"prompt": "%s %s"}\n' % (PROMPT, word))
             out, other = os.path.join(folder, "a"), os.path.join(folder, "b")
-            shared = ["batch", prompts, "--sessions", 1, "--tokens", 4, "--mode", "ar"]
+            shared = ["batch", "--in", prompts, "--sessions", 1, "--tokens", 4, "--mode", "ar"]
             self.ok(*shared, "--out", out)
             self.ok(*shared, "--out", other, "--no-prefix-reuse")
             with open(out, encoding="utf-8") as a, open(other, encoding="utf-8") as b:
