@@ -386,10 +386,11 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
 }
 
 /// Stages of all models and devices take their cells from the engine's memory.
-static void give_memory(hsd_engine *e)
+static void give_memory(hsd_engine *e, int64_t limit_bytes)
 {
     hsdi_memory *m = &e->memory;
     e->target.runner.memory = e->draft.runner.memory = e->exit_runner.memory = m;
+    hsdi_memory_limit(m, limit_bytes);
     m->token_bytes = hsdi_cell_bytes(&e->target.runner, e->target.model->n_layers);
     if (e->draft.model) {
         m->token_bytes += hsdi_cell_bytes(&e->draft.runner, e->draft.model->n_layers);
@@ -439,7 +440,7 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
                          both_cpu ? e->draft_device : e->target_device, e->target.runner.kernels,
                          e->n_ctx);
     }
-    give_memory(e);
+    give_memory(e, o->cache_memory_bytes);
     e->drafts = (hsdi_drafts){.model = e->draft.model ? &e->draft.runner : NULL,
                               .target = e->suffix_device ? NULL : &e->exit_runner,
                               .n_vocab = e->target.model->n_vocab,
@@ -538,6 +539,8 @@ static hsd_status take_places(hsd_engine *e, hsd_engine_options *o, places **out
     o->n_threads = o->n_threads > 0 ? o->n_threads : threads_of(e->choices.n_target_threads);
     o->n_draft_threads =
         o->n_draft_threads > 0 ? o->n_draft_threads : threads_of(e->choices.n_draft_threads);
+    o->cache_memory_bytes =
+        o->cache_memory_bytes > 0 ? o->cache_memory_bytes : e->choices.cache_memory_bytes;
     bool wants = is_free(o->target_device) || is_free(o->draft_device);
     hsd_status status = HSD_OK;
     if (wants && has_rates(&o->machine->m)) {
@@ -578,7 +581,7 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
     e->log = (hsdi_log){options->log, options->log_user};
     e->trace = options->trace;
     pthread_mutex_init(&e->lock, NULL);
-    hsdi_memory_init(&e->memory, options->cache_memory_bytes, options->share_prefixes);
+    hsdi_memory_init(&e->memory, 0, options->share_prefixes);
     hsdi_machine_choices_init(&e->choices);
     hsd_status status = take_places(e, &planned, &placed, &local);
     if (status == HSD_OK) {

@@ -15,9 +15,15 @@ static const int64_t slab_bytes_most = INT64_C(1) << 36;
 
 void hsdi_memory_init(hsdi_memory *memory, int64_t limit_bytes, bool shares)
 {
-    *memory = (hsdi_memory){.limit_bytes = limit_bytes, .shares = shares};
-    atomic_init(&memory->room_bytes, limit_bytes > 0 ? limit_bytes : INT64_MAX / 2);
+    *memory = (hsdi_memory){.shares = shares};
+    hsdi_memory_limit(memory, limit_bytes);
     pthread_mutex_init(&memory->lock, NULL);
+}
+
+void hsdi_memory_limit(hsdi_memory *memory, int64_t limit_bytes)
+{
+    memory->limit_bytes = limit_bytes;
+    atomic_init(&memory->room_bytes, limit_bytes > 0 ? limit_bytes : INT64_MAX / 2);
 }
 
 static void slab_free(hsdi_slab *slab)

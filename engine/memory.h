@@ -38,6 +38,8 @@ typedef struct hsdi_memory {
 } hsdi_memory;
 
 void hsdi_memory_init(hsdi_memory *memory, int64_t limit_bytes, bool shares);
+/// Another limit, before anybody uses it.
+void hsdi_memory_limit(hsdi_memory *memory, int64_t limit_bytes);
 /// Nobody may use a slab any more.
 void hsdi_memory_fini(hsdi_memory *memory);
 

@@ -87,11 +87,11 @@ typedef struct hsd_engine_options {
     /// NULL are the CPU
     const hsd_machine *machine;
     /// Bytes that the caches of all sessions may take, those of drafts in this process included; 0:
-    /// no limit. A target whose cache of n_ctx tokens does not fit is refused before it is loaded;
-    /// HSD_CACHE_LAYOUT_AUTO makes it smaller for that. A session is promised at its opening what
-    /// its longest text needs (see n_ctx of hsd_session_options), and is not opened where that does
-    /// not fit. What is not promised holds texts that are over, for share_prefixes; without a limit
-    /// these get two contexts at most
+    /// no limit, but that of `machine`. A target whose cache of n_ctx tokens does not fit is
+    /// refused before it is loaded; HSD_CACHE_LAYOUT_AUTO makes it smaller for that. A session is
+    /// promised at its opening what its longest text needs (see n_ctx of hsd_session_options), and
+    /// is not opened where that does not fit. What is not promised holds texts that are over, for
+    /// share_prefixes; without a limit these get two contexts at most
     int64_t cache_memory_bytes;
     /// What sessions of this engine have in their caches of the beginning of another one's prompt
     /// is not computed again (hsd_stats.n_prompt_reused). The tokens are the same. On by

@@ -439,6 +439,34 @@ static void many_sessions_with_short_texts_take_few_blocks(void **state)
     hsd_engine_close(&engine);
 }
 
+static void the_limit_may_come_from_a_description(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/hsd-limit-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    FILE *f = fdopen(fd, "w");
+    fputs("topology: 1\nname: here\nhosts:\n  - name: here\n    here: true\nchoices:\n  "
+          "cache_memory: 100 kB\n",
+          f);
+    assert_int_equal(fclose(f), 0);
+    hsd_machine *machine = NULL;
+    hsd_engine *engine = NULL;
+    hsd_engine_options options;
+    hsd_error err = {0};
+    must(hsd_machine_read(path, &machine, &err), &err);
+    hsd_engine_options_init(&options);
+    options.machine = machine;
+    assert_int_equal(hsd_engine_open(&options, &engine, &err), HSD_ENOMEM);
+    assert_non_null(strstr(err.where, "cache_memory"));
+    options.cache_memory_bytes = INT64_C(1) << 30; // what is asked for counts more
+    must(hsd_engine_open(&options, &engine, &err), &err);
+    assert_true(engine->memory.limit_bytes == INT64_C(1) << 30);
+    hsd_engine_close(&engine);
+    hsd_machine_free(&machine);
+    (void)remove(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +476,7 @@ int main(void)
         cmocka_unit_test(a_session_that_does_not_fit_is_not_opened_and_learns_what_would),
         cmocka_unit_test(texts_are_forgotten_for_sessions_within_the_limit),
         cmocka_unit_test(many_sessions_with_short_texts_take_few_blocks),
+        cmocka_unit_test(the_limit_may_come_from_a_description),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
