@@ -90,6 +90,9 @@ long long cli_parse_int(const struct argp_state *state, const char *option, cons
 uint64_t cli_parse_u64(const struct argp_state *state, const char *option, const char *text);
 double cli_parse_real(const struct argp_state *state, const char *option, const char *text,
                       double min, double max);
+/// A number of bytes with a unit: "512MiB"; KiB, MiB, GiB and TiB, and the like with 1000 (MB);
+/// none is bytes.
+int64_t cli_parse_bytes(const struct argp_state *state, const char *option, const char *text);
 /// By name; false and *out untouched when there is none.
 bool cli_find_mode(const char *name, hsd_mode *out);
 bool cli_find_draft_kind(const char *name, hsd_draft_kind *out);

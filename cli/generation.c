@@ -15,6 +15,7 @@ enum {
     KEY_SUFFIX_DEVICE,
     KEY_SPLIT_LAYER,
     KEY_CTX,
+    KEY_NO_PREFIX_REUSE,
     KEY_WORKER,
     KEY_WORKER_KEY,
     KEY_KEY,
@@ -56,8 +57,12 @@ static const struct argp_option options[] = {
      "quarter)",
      0},
     {"draft-cache-type", KEY_DRAFT_CACHE_TYPE, "TYPE", 0, "the same for the draft", 0},
-    {"cache-memory", KEY_CACHE_MEMORY, "MIB", 0,
-     "memory for the target's cache of a session; what does not fit is refused (0: no bound)", 0},
+    {"cache-memory", KEY_CACHE_MEMORY, "SIZE", 0,
+     "most memory for caches, such as 512MiB; nothing begins that might need more (default: no "
+     "limit)",
+     0},
+    {"no-prefix-reuse", KEY_NO_PREFIX_REUSE, 0, 0,
+     "compute every prompt from its first token on, whatever caches have of it", 0},
     {"worker", KEY_WORKER, "ENDPOINT", 0,
      "use a draft worker started with `hsd worker'; may be repeated", 0},
     {"worker-key", KEY_WORKER_KEY, "FILE", 0,
@@ -202,8 +207,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         g->engine.draft_cache_type = cli_parse_cache_type(state, "--draft-cache-type", arg);
         return 0;
     case KEY_CACHE_MEMORY:
-        g->engine.cache_memory_bytes = cli_parse_int(state, "--cache-memory", arg, 0, INT_MAX)
-                                       << 20;
+        g->engine.cache_memory_bytes = cli_parse_bytes(state, "--cache-memory", arg);
+        return 0;
+    case KEY_NO_PREFIX_REUSE:
+        g->engine.share_prefixes = false;
         return 0;
     case KEY_WORKER:
         add_worker(g, arg, state);

@@ -53,6 +53,39 @@ double cli_parse_real(const struct argp_state *state, const char *option, const 
     return value;
 }
 
+int64_t cli_parse_bytes(const struct argp_state *state, const char *option, const char *text)
+{
+    static const struct {
+        const char *name;
+        int64_t n_bytes;
+    } units[] = {{"", 1},
+                 {"B", 1},
+                 {"KiB", INT64_C(1) << 10},
+                 {"MiB", INT64_C(1) << 20},
+                 {"GiB", INT64_C(1) << 30},
+                 {"TiB", INT64_C(1) << 40},
+                 {"kB", 1000},
+                 {"MB", 1000000},
+                 {"GB", 1000000000},
+                 {"TB", INT64_C(1000000000000)}};
+    enum { N_UNITS = sizeof units / sizeof units[0] };
+    char *end = NULL;
+    double value = strtod(text, &end);
+    size_t i = 0;
+    while (i < N_UNITS && strcmp(end, units[i].name) != 0) {
+        i++;
+    }
+    if (!isdigit((unsigned char)*text) || !isfinite(value) || i == N_UNITS) {
+        argp_error(state, "%s: '%s' is not a number of bytes, such as 512MiB", option, text);
+        return 0;
+    }
+    if (value * (double)units[i].n_bytes > 1e18) {
+        argp_error(state, "%s: %s is more than any memory", option, text);
+        return 0;
+    }
+    return (int64_t)(value * (double)units[i].n_bytes);
+}
+
 bool cli_find_mode(const char *name, hsd_mode *out)
 {
     for (hsd_mode mode = HSD_MODE_AUTO; mode <= HSD_MODE_ASYNC; mode++) {

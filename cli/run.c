@@ -1,5 +1,5 @@
 /// `hsd run`: continue a prompt, streaming the text to stdout.
-#include "cli/cli.h"
+#include "cli/setting.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,13 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_JSON = 0x200, KEY_TRACE };
+enum { KEY_JSON = 0x200, KEY_TRACE, KEY_PARK, KEY_RESUME };
 
 typedef struct run_options {
     cli_generation g;
     const char *prompt;
     const char *prompt_file;
     const char *trace_file;
+    const char *park_file, *resume_file;
     bool json;
 } run_options;
 
@@ -35,6 +36,10 @@ static const struct argp_option options[] = {
      "auto, ar (target alone), serial (draft, then verify), mirror (both at once), async (the "
      "target never waits for the draft); default auto. The text is the same in every mode",
      0},
+    {"park", KEY_PARK, "FILE", 0,
+     "write text, sampling and caches to FILE at the end, also of an interrupted generation", 0},
+    {"resume", KEY_RESUME, "FILE", 0,
+     "go on from a parked text, instead of from a prompt; sampling is the file's", 0},
     {"json", KEY_JSON, 0, 0, "print one JSON object instead of streaming text", 0},
     {"trace", KEY_TRACE, "FILE", 0,
      "write what both pipelines did when to FILE, for ui.perfetto.dev; see docs/pipelines.md", 0},
@@ -52,11 +57,37 @@ static const char doc[] =
     "  hsd run --prompt \"Once upon a time\" --mode mirror --temp 0.8 --seed 7\n"
     "  hsd run --target big.gguf --draft small.gguf --prompt-file story.txt -n 500\n"
     "  echo \"Once upon a time\" | hsd run --json\n"
+    "  hsd run --prompt \"Once upon a time\" --park tale.hsd\n"
+    "  hsd run --resume tale.hsd\n"
     "\n"
     "With a draft in a process of its own:\n"
     "  hsd worker --listen ipc:///tmp/hsd.sock &\n"
     "  hsd run --worker ipc:///tmp/hsd.sock --prompt \"Once upon a time\"\n"
     "\n" CLI_EXIT_CODES;
+
+/// Was anything said that changes which token is chosen?
+static bool has_sampling(const cli_generation *g)
+{
+    cli_generation plain;
+    cli_generation_init(&plain);
+    plain.session.n_tokens = g->session.n_tokens;
+    return cli_settings_hash(0, &plain.session) != cli_settings_hash(0, &g->session) ||
+           plain.session.sampling.rule != g->session.sampling.rule;
+}
+
+/// Where the text begins, as the options say. A resumed one has its own sampling.
+static void check_source(const run_options *o, struct argp_state *state)
+{
+    if (o->resume_file && (o->prompt || o->prompt_file)) {
+        argp_error(state, "--resume has a text: it excludes --prompt and --prompt-file");
+    } else if (o->resume_file && has_sampling(&o->g)) {
+        argp_error(state, "--resume goes on with the sampling of the file: no --temp and the like");
+    } else if (o->prompt && o->prompt_file) {
+        argp_error(state, "--prompt and --prompt-file exclude each other");
+    } else if (!o->prompt && !o->prompt_file && !o->resume_file && isatty(STDIN_FILENO)) {
+        argp_error(state, "a prompt is missing: give --prompt or --prompt-file");
+    }
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -80,6 +111,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_TRACE:
         o->trace_file = arg;
         return 0;
+    case KEY_PARK:
+        o->park_file = arg;
+        return 0;
+    case KEY_RESUME:
+        o->resume_file = arg;
+        return 0;
     case 'v':
         o->g.verbose = true;
         return 0;
@@ -87,11 +124,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         argp_error(state, "'%s' is not an option; the prompt is given with --prompt", arg);
         return 0;
     case ARGP_KEY_END:
-        if (o->prompt && o->prompt_file) {
-            argp_error(state, "--prompt and --prompt-file exclude each other");
-        } else if (!o->prompt && !o->prompt_file && isatty(STDIN_FILENO)) {
-            argp_error(state, "a prompt is missing: give --prompt or --prompt-file");
-        }
+        check_source(o, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -155,7 +188,11 @@ static void print_stats(const hsd_stats *s)
     if (s->workers_lost > 0) {
         fprintf(stderr, ", %lld workers lost", (long long)s->workers_lost);
     }
-    fprintf(stderr, "; prompt of %d tokens in %.3f s\n", s->n_prompt, s->prefill_s);
+    fprintf(stderr, "; prompt of %d tokens", s->n_prompt);
+    if (s->n_prompt_reused > 0) {
+        fprintf(stderr, ", %d of them known,", s->n_prompt_reused);
+    }
+    fprintf(stderr, " in %.3f s\n", s->prefill_s);
 }
 
 static int print_json(const int32_t *prompt, int n_prompt, const run_output *out,
@@ -177,9 +214,12 @@ static int generate(const run_options *o, hsd_session *session, const int32_t *p
     out->stream = !o->json;
     out->progress = stderr_is_terminal && (o->json || !isatty(STDOUT_FILENO));
     cli_signals_cancel_session(session);
-    hsd_status status = hsd_session_submit_tokens(session, prompt, n_prompt, &err);
+    hsd_status status = o->resume_file ? hsd_session_continue(session, &err)
+                                       : hsd_session_submit_tokens(session, prompt, n_prompt, &err);
     int code = status == HSD_OK ? finish(session, out) : cli_fail(status, &err);
     cli_signals_cancel_session(NULL);
+    bool parks = o->park_file && (code == CLI_OK || code == CLI_INTERRUPTED);
+    status = parks ? hsd_session_park(session, o->park_file, &err) : HSD_OK;
     if (out->progress && out->made.n_tokens > 0) {
         fputc('\r', stderr);
     }
@@ -187,6 +227,9 @@ static int generate(const run_options *o, hsd_session *session, const int32_t *p
         (out->made.n_text == 0 || out->made.text[out->made.n_text - 1] != '\n') &&
         !cli_out("\n", 1)) {
         code = CLI_FAILURE;
+    }
+    if (status != HSD_OK && parks) {
+        code = cli_fail(status, &err); // behind what was printed
     }
     hsd_stats stats = {0};
     hsd_session_stats(session, &stats);
@@ -199,7 +242,43 @@ static int generate(const run_options *o, hsd_session *session, const int32_t *p
     return code;
 }
 
-/// Open engine and session around `generate`.
+/// A session with a parked text, which is the prompt.
+static int resume(const run_options *o, hsd_engine *engine, hsd_session **session, int32_t **prompt,
+                  int *n_prompt)
+{
+    hsd_error err = cli_no_error();
+    hsd_status status = hsd_session_resume(engine, o->resume_file, &o->g.session, session, &err);
+    if (status != HSD_OK) {
+        return cli_fail(status, &err);
+    }
+    int cap = hsd_engine_n_ctx(engine);
+    *prompt = calloc((size_t)cap, sizeof **prompt);
+    if (!*prompt) {
+        return cli_failf("output: memory could not be allocated (ENOMEM)");
+    }
+    status = hsd_session_text(*session, *prompt, cap, n_prompt, &err);
+    return status == HSD_OK ? CLI_OK : cli_fail(status, &err);
+}
+
+/// A session for a prompt. Where memory for caches is limited it asks for no more than it needs.
+static int begin(run_options *o, hsd_engine *engine, const char *text, size_t n_bytes,
+                 hsd_session **session, int32_t **prompt, int *n_prompt)
+{
+    hsd_error err = cli_no_error();
+    int code = cli_tokenize(engine, text, n_bytes, prompt, n_prompt);
+    if (code != CLI_OK) {
+        return code;
+    }
+    int64_t n_all = (int64_t)*n_prompt + o->g.session.n_tokens;
+    if (o->g.engine.cache_memory_bytes > 0 && o->g.session.n_tokens > 0 &&
+        n_all < hsd_engine_n_ctx(engine)) {
+        o->g.session.n_ctx = (int)n_all > 2 ? (int)n_all : 2;
+    }
+    hsd_status status = hsd_session_open(engine, &o->g.session, session, &err);
+    return status == HSD_OK ? CLI_OK : cli_fail(status, &err);
+}
+
+/// Open engine and session around `generate`. Without a parked text `text` is the prompt.
 static int run_prompt(run_options *o, const char *text, size_t n_bytes)
 {
     hsd_error err = cli_no_error();
@@ -216,14 +295,13 @@ static int run_prompt(run_options *o, const char *text, size_t n_bytes)
     if (cli_interrupted()) {
         goto done;
     }
-    code = cli_tokenize(engine, text, n_bytes, &prompt, &n_prompt);
-    if (code != CLI_OK) {
-        goto done;
-    }
     o->g.session.on_token = on_token;
     o->g.session.on_token_user = &out;
-    status = hsd_session_open(engine, &o->g.session, &session, &err);
-    code = status == HSD_OK ? generate(o, session, prompt, n_prompt, &out) : cli_fail(status, &err);
+    code = o->resume_file ? resume(o, engine, &session, &prompt, &n_prompt)
+                          : begin(o, engine, text, n_bytes, &session, &prompt, &n_prompt);
+    if (code == CLI_OK) {
+        code = generate(o, session, prompt, n_prompt, &out);
+    }
 done:
     hsd_session_close(&session);
     free(prompt);
@@ -235,8 +313,8 @@ done:
 /// A prompt from an option, a file or standard input.
 static int run_any_prompt(run_options *o)
 {
-    if (o->prompt) {
-        return run_prompt(o, o->prompt, strlen(o->prompt));
+    if (o->prompt || o->resume_file) {
+        return run_prompt(o, o->prompt, o->prompt ? strlen(o->prompt) : 0);
     }
     cli_text text;
     int code = cli_read_text(o->prompt_file ? o->prompt_file : "-", &text);

@@ -7,7 +7,7 @@ include(CMakePackageConfigHelpers)
 
 get_target_property(hsd_library_type hsd TYPE)
 set(HSD_STATIC 0)
-set(HSD_STATIC_PACKAGES "hwloc libcyaml yaml-0.1 libzmq libpcre2-8") # what a static libhsd.a needs besides libc
+set(HSD_STATIC_PACKAGES "hwloc libcyaml yaml-0.1 libzmq libpcre2-8 zlib") # what a static libhsd.a needs besides libc
 if(HSD_OPENVINO_FOUND)
   string(APPEND HSD_STATIC_PACKAGES " mxml")
 endif()

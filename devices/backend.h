@@ -101,6 +101,11 @@ struct hsdi_backend {
     hsd_status (*cache_create)(hsdi_device *device, const struct hsdi_cache *shape,
                                hsdi_cache **out, hsd_error *err);
     void (*cache_destroy)(hsdi_cache *cache);
+    /// Optional, both: see hsdi_cache_read. The device's turn is held.
+    hsd_status (*cache_read)(hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                             void *out, hsd_error *err);
+    hsd_status (*cache_write)(hsdi_device *device, hsdi_cache *cache, int first, int n,
+                              const void *bytes, hsd_error *err);
     hsd_status (*buffer_create)(hsdi_device *device, const struct hsdi_buffer *shape,
                                 hsdi_buffer **out, hsd_error *err);
     void (*buffer_destroy)(hsdi_buffer *buffer);

@@ -5,6 +5,7 @@
 #include "devices/backend.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -181,6 +182,74 @@ void hsdi_cache_destroy(hsdi_cache **cache)
 size_t hsdi_cache_bytes(const hsdi_cache *cache)
 {
     return cache->size_bytes;
+}
+
+size_t hsdi_cache_desc_bytes(const hsdi_cache_desc *d)
+{
+    int d_head = d->d_head > 0 ? d->d_head : d->width;
+    size_t kv = 2 * (size_t)(d->width / d_head) * hsdi_cache_head_bytes(d->type, d_head), n = 0;
+    for (int i = 0; i < d->n_layers; i++) {
+        bool el = d->layouts && d->layouts[i] == HSDI_LAYOUT_EL;
+        n += el ? hsdi_cache_head_bytes(d->type, d->el_width) : kv;
+    }
+    return (size_t)d->n_cells * n;
+}
+
+size_t hsdi_cache_bytes_per_cell(const hsdi_cache *cache)
+{
+    return cache->size_bytes / (size_t)cache->n_cells;
+}
+
+void hsdi_cache_describe(const hsdi_cache *c, char *out, size_t cap)
+{
+    size_t n = (size_t)snprintf(out, cap, "%s", hsd_cache_type_name(c->type));
+    for (int begin = 0, end; begin < c->n_layers && n < cap; begin = end) {
+        bool el = c->layers[begin].layout == HSDI_LAYOUT_EL;
+        for (end = begin + 1; end < c->n_layers && c->layers[end].layout == c->layers[begin].layout;
+             end++) {
+        }
+        n += (size_t)snprintf(out + n, cap - n, ", %d layers of %s of %d", end - begin,
+                              el ? "inputs" : "keys and values", el ? c->el_width : c->width);
+    }
+}
+
+static hsd_status check_cells(const hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                              const void *bytes, hsd_error *err)
+{
+    if (!device || !cache || !bytes || cache->ops != device->ops) {
+        return hsdi_fail(err, HSD_EINVAL, "cache", "device, cache and bytes are required");
+    }
+    if (first < 0 || n < 1 || n > cache->n_cells || first > cache->n_cells - n) {
+        return hsdi_fail(err, HSD_EINVAL, "cell", "%d cells from %d on, of %d", n, first,
+                         cache->n_cells);
+    }
+    return device->ops->cache_read && device->ops->cache_write
+               ? HSD_OK
+               : hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name, "gives no cells away");
+}
+
+hsd_status hsdi_cache_read(hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                           void *out, hsd_error *err)
+{
+    hsd_status status = check_cells(device, cache, first, n, out, err);
+    if (status == HSD_OK) {
+        pthread_mutex_lock(&device->turn);
+        status = device->ops->cache_read(device, cache, first, n, out, err);
+        pthread_mutex_unlock(&device->turn);
+    }
+    return status;
+}
+
+hsd_status hsdi_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
+                            const void *bytes, hsd_error *err)
+{
+    hsd_status status = check_cells(device, cache, first, n, bytes, err);
+    if (status == HSD_OK) {
+        pthread_mutex_lock(&device->turn);
+        status = device->ops->cache_write(device, cache, first, n, bytes, err);
+        pthread_mutex_unlock(&device->turn);
+    }
+    return status;
 }
 
 hsd_status hsdi_buffer_create(hsdi_device *device, int n_rows, int width, hsdi_buffer **out,

@@ -214,6 +214,31 @@ HSD_NODISCARD hsd_status hsdi_cache_create(hsdi_device *device, const hsdi_cache
 void hsdi_cache_destroy(hsdi_cache **cache);
 size_t hsdi_cache_bytes(const hsdi_cache *cache);
 
+/// Bytes that a cache would have.
+size_t hsdi_cache_desc_bytes(const hsdi_cache_desc *desc);
+
+/// Bytes of one cell over all layers, as hsdi_cache_read gives them.
+size_t hsdi_cache_bytes_per_cell(const hsdi_cache *cache);
+
+/// What its cells are, as a text: equal for caches between which cells may travel. Shapes: out
+/// [cap], NUL-terminated.
+void hsdi_cache_describe(const hsdi_cache *cache, char *out, size_t cap);
+
+/// What cells [first, first + n) hold, as bytes [n, hsdi_cache_bytes_per_cell]. What is inside is
+/// the device's affair; a cell's bytes are whole by themselves, and may be written to any cell of a
+/// cache with the same layers, width and element type on a device of the same backend.
+///
+/// Errors : HSD_EINVAL for the range or a cache of another backend; HSD_EUNSUPPORTED for a device
+///          that cannot; HSD_ENOMEM; HSD_EDEVICE.
+/// Thread : any; waits for the device's turn. No other pass may write these cells meanwhile.
+/// Cost   : may allocate: not for the step path.
+/// Proof  : tests/devices/test_device.c "cells that were read and written elsewhere give the same
+///          bits"
+HSD_NODISCARD hsd_status hsdi_cache_read(hsdi_device *device, const hsdi_cache *cache, int first,
+                                         int n, void *out, hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
+                                          const void *bytes, hsd_error *err);
+
 HSD_NODISCARD hsd_status hsdi_buffer_create(hsdi_device *device, int n_rows, int width,
                                             hsdi_buffer **out, hsd_error *err);
 void hsdi_buffer_destroy(hsdi_buffer **buffer);

@@ -7,18 +7,22 @@
 static hsd_status open_model(hsdi_runner *runner, int n_layers, const hsdi_draft_config *config,
                              hsdi_draft_stage *out, hsd_error *err)
 {
-    const hsd_sampling sampling = {.temperature = config->temperature,
-                                   .top_k = config->top_k,
-                                   .top_p = config->top_p,
-                                   .min_p = config->min_p,
-                                   .seed = config->seed,
-                                   .repeat_penalty =
-                                       config->repeat_last_n != 0 ? config->repeat_penalty : 0.0f,
-                                   .repeat_last_n = config->repeat_last_n,
-                                   .no_repeat_ngram = config->no_repeat_ngram,
-                                   .rule = (hsd_rule)config->rule};
-    return hsdi_draft_stage_open(runner, n_layers, hsdi_draft_cells_needed(config), config->n_top,
-                                 &sampling, out, err);
+    const hsdi_draft_stage_options options = {
+        .n_layers = n_layers,
+        .n_cells = hsdi_draft_cells_needed(config),
+        .n_ctx = config->n_ctx,
+        .is_pooled = true,
+        .n_top = config->n_top,
+        .sampling = {.temperature = config->temperature,
+                     .top_k = config->top_k,
+                     .top_p = config->top_p,
+                     .min_p = config->min_p,
+                     .seed = config->seed,
+                     .repeat_penalty = config->repeat_last_n != 0 ? config->repeat_penalty : 0.0f,
+                     .repeat_last_n = config->repeat_last_n,
+                     .no_repeat_ngram = config->no_repeat_ngram,
+                     .rule = (hsd_rule)config->rule}};
+    return hsdi_draft_stage_open(runner, &options, out, err);
 }
 
 static hsd_status drafts_open(void *self, const hsdi_draft_config *config, hsdi_draft_stage *out,

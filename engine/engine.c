@@ -34,7 +34,7 @@ const char *hsd_draft_kind_name(hsd_draft_kind kind)
 
 void hsd_engine_options_init(hsd_engine_options *options)
 {
-    *options = (hsd_engine_options){0};
+    *options = (hsd_engine_options){.share_prefixes = true};
 }
 
 void hsdi_pin_self(int cpu)
@@ -108,7 +108,8 @@ static hsd_status load_layers(hsdi_loaded *loaded, hsdi_device *device, const hs
     n_ctx = context_of(m, n_ctx);
     hsd_status status = HSD_OK;
     if (caching) {
-        int n_spare = hsdi_target_cells_needed(0, TREE_MAX);
+        int n_cells = hsdi_target_cells_needed(n_ctx, TREE_MAX); // in blocks, as they are promised
+        int n_spare = HSDI_BLOCK_CELLS * hsdi_blocks_needed(n_cells, n_ctx) - n_ctx;
         hsdi_caching known = *caching;
         if (known.layout == HSD_CACHE_LAYOUT_AUTO && hsdi_el_check(m, NULL) == HSD_OK) {
             hsdi_place_rates(known.place, &known.gops, &known.read_gbps);
@@ -363,6 +364,18 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
     return status;
 }
 
+/// Stages of all models and devices take their cells from the engine's memory.
+static void give_memory(hsd_engine *e, int64_t limit_bytes)
+{
+    hsdi_memory *m = &e->memory;
+    e->target.runner.memory = e->draft.runner.memory = e->exit_runner.memory = m;
+    hsdi_memory_limit(m, limit_bytes);
+    m->token_bytes = hsdi_cell_bytes(&e->target.runner, e->target.model->n_layers);
+    if (e->draft.model) {
+        m->token_bytes += hsdi_cell_bytes(&e->draft.runner, e->draft.model->n_layers);
+    }
+}
+
 static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
 {
     if (o->n_threads < 0 || o->n_draft_threads < 0 || o->n_ctx < 0) {
@@ -412,6 +425,7 @@ static hsd_status open_all(hsd_engine *e, const hsd_engine_options *o, hsd_error
                          e->n_ctx);
         e->exit_runner.cache_type = e->target.runner.cache_type;
     }
+    give_memory(e, o->cache_memory_bytes);
     e->drafts = (hsdi_drafts){.model = e->draft.model ? &e->draft.runner : NULL,
                               .target = e->suffix_device ? NULL : &e->exit_runner,
                               .n_vocab = e->target.model->n_vocab,
@@ -511,6 +525,8 @@ static hsd_status take_places(hsd_engine *e, hsd_engine_options *o, places **out
     o->n_threads = o->n_threads > 0 ? o->n_threads : threads_of(e->choices.n_target_threads);
     o->n_draft_threads =
         o->n_draft_threads > 0 ? o->n_draft_threads : threads_of(e->choices.n_draft_threads);
+    o->cache_memory_bytes =
+        o->cache_memory_bytes > 0 ? o->cache_memory_bytes : e->choices.cache_memory_bytes;
     bool wants = is_free(o->target_device) || is_free(o->draft_device);
     hsd_status status = HSD_OK;
     if (wants && has_rates(&o->machine->m)) {
@@ -551,6 +567,7 @@ hsd_status hsd_engine_open(const hsd_engine_options *options, hsd_engine **out, 
     e->log = (hsdi_log){options->log, options->log_user};
     e->trace = options->trace;
     pthread_mutex_init(&e->lock, NULL);
+    hsdi_memory_init(&e->memory, 0, options->share_prefixes);
     hsdi_machine_choices_init(&e->choices);
     hsd_status status = take_places(e, &planned, &placed, &local);
     if (status == HSD_OK) {
@@ -589,6 +606,7 @@ void hsd_engine_close(hsd_engine **engine)
         hsdi_engine_log_times(e);
     }
     hsdi_context_destroy(&e->context);
+    hsdi_memory_fini(&e->memory);
     hsdi_runner_fini(&e->exit_runner);
     hsdi_loaded_close(&e->draft);
     hsdi_loaded_close(&e->target);

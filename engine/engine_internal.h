@@ -6,6 +6,7 @@
 #include "engine/detok.h"
 #include "engine/drafts.h"
 #include "engine/layouts.h"
+#include "engine/memory.h"
 #include "pipelines/target.h"
 #include "topology/cores.h"
 #include "topology/machine.h"
@@ -81,6 +82,7 @@ struct hsd_engine {
     int n_target_beside; ///< target threads while a local draft runs
     int n_draft_threads;
     hsdi_loaded target, draft; ///< draft.model is NULL without a draft
+    hsdi_memory memory;        ///< of all caches here
     hsdi_runner exit_runner;   ///< the target's weights on the draft device where both are CPUs,
                                ///< else on the target's; not where the target is split
     hsdi_drafts drafts;

@@ -142,6 +142,15 @@ void hsdi_history_note(hsdi_history *h, const hsdi_rows *rows)
     h->n_text = h->n_trunk;
 }
 
+void hsdi_history_found(hsdi_history *h, const int32_t *tokens, const int32_t *cells, int n)
+{
+    truncate_to(h, 0); // cells of the same numbers may have got other tokens
+    for (int i = 0; i < n; i++) {
+        h->cell_token[cells[i]] = tokens[i];
+    }
+    h->n_text = 0;
+}
+
 int hsdi_history_text(hsdi_history *h, const hsdi_rows *rows, int r, const int32_t **text)
 {
     const int32_t *path = rows->path + (int64_t)r * rows->path_stride;

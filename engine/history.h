@@ -25,6 +25,10 @@ void hsdi_history_destroy(hsdi_history **history);
 /// Cost: one comparison of the trunk with the known one, and work per token that is new on it.
 void hsdi_history_note(hsdi_history *history, const hsdi_rows *rows);
 
+/// Cells that others have written are the beginning of the trunk to come. Shapes: tokens [n], cells
+/// [n].
+void hsdi_history_found(hsdi_history *history, const int32_t *tokens, const int32_t *cells, int n);
+
 /// The text up to and with row r of the rows noted last; borrowed until the next call.
 ///
 /// Shapes : *text [result]; the result is pos[r] + 1. Cost: O(n_path[r]).

@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PLACES_MAX = 8, PIECES_MAX = PLACES_MAX + 1 };
+enum { PLACES_MAX = HSDI_SLAB_PLACES, PIECES_MAX = PLACES_MAX + 1 };
 
 /// A device with some of the layers.
 typedef struct place {
     hsdi_runner *runner;
     hsdi_seat *seat;
-    hsdi_cache *cache;
+    hsdi_cache *cache;        ///< a slab's, or its own
     hsdi_graph *fill, *whole; ///< all its layers, the second with what follows them
     int n_threads, n_alone;
     int first, last; ///< its pieces
@@ -36,6 +36,8 @@ struct hsdi_passes {
     int n_prefix; ///< pieces before the exit; 0: there is none
     place places[PLACES_MAX];
     piece pieces[PIECES_MAX];
+    int n_cells; ///< that it can come to need
+    bool owns_caches;
     hsdi_graph *exit_head; ///< on the last place
     hsdi_buffer *exit_in;  ///< hidden rows there, where the piece behind the exit is elsewhere
     hsdi_buffer *exit_out;
@@ -160,7 +162,9 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
         add_head(&whole, p->listing, false);
     }
     hsd_status status = hsdi_seat_take(&at->runner->combiner, o->is_steady, &at->seat, err);
-    if (status == HSD_OK) {
+    if (status == HSD_OK && o->slab) {
+        at->cache = o->slab->caches[at - p->places];
+    } else if (status == HSD_OK) {
         hsdi_cache_desc cells = {.n_layers = end - begin,
                                  .n_cells = o->n_cells,
                                  .width = m->n_kv * m->d_head,
@@ -224,6 +228,8 @@ hsd_status hsdi_passes_open(hsdi_runner *first, const hsdi_passes_options *optio
         return hsdi_fail(err, HSD_ENOMEM, "passes", "%d layers", m->n_layers);
     }
     p->model = m;
+    p->n_cells = options->n_cells;
+    p->owns_caches = !options->slab;
     hsd_status status = open_all(p, first, options, err);
     if (status != HSD_OK) {
         hsdi_passes_close(&p);
@@ -259,7 +265,9 @@ void hsdi_passes_close(hsdi_passes **passes)
     for (int i = 0; i < p->n_places; i++) {
         place *at = &p->places[i];
         hsdi_seat_leave(&at->runner->combiner, &at->seat);
-        hsdi_cache_destroy(&at->cache);
+        if (p->owns_caches) {
+            hsdi_cache_destroy(&at->cache);
+        }
     }
     free(p);
     *passes = NULL;
@@ -328,6 +336,69 @@ static hsd_status run(hsdi_passes *p, int first, int end, const hsdi_job *rows, 
         status =
             submit(now->place, now->graph, rows, now->place->n_threads, now->in, now->out, err);
         pass_on(p, i, rows->n_rows);
+    }
+    return status;
+}
+
+int hsdi_passes_places(const hsdi_passes *p, size_t *cell_bytes)
+{
+    for (int i = 0; i < p->n_places; i++) {
+        cell_bytes[i] = hsdi_cache_bytes_per_cell(p->places[i].cache);
+    }
+    return p->n_places;
+}
+
+void hsdi_passes_kind(const hsdi_passes *p, char *out, size_t cap)
+{
+    size_t n = 0;
+    out[0] = 0;
+    for (int i = 0; i < p->n_places && n + 2 < cap; i++) {
+        if (i > 0) {
+            memcpy(out + n, "; ", 3);
+            n += 2;
+        }
+        hsdi_cache_describe(p->places[i].cache, out + n, cap - n);
+        n += strlen(out + n);
+    }
+}
+
+/// Neighbours from the i-th cell on.
+static int run_of(const int32_t *cells, int i, int n)
+{
+    int end = i + 1;
+    while (end < n && cells[end] == cells[end - 1] + 1) {
+        end++;
+    }
+    return end - i;
+}
+
+hsd_status hsdi_passes_read(hsdi_passes *p, const int32_t *cells, int n, void *out, hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    char *to = out;
+    for (int k = 0; k < p->n_places; k++) {
+        const place *at = &p->places[k];
+        for (int i = 0, n_run; i < n && status == HSD_OK; i += n_run) {
+            n_run = run_of(cells, i, n);
+            status = hsdi_cache_read(at->runner->device, at->cache, cells[i], n_run, to, err);
+            to += (size_t)n_run * hsdi_cache_bytes_per_cell(at->cache);
+        }
+    }
+    return status;
+}
+
+hsd_status hsdi_passes_write(hsdi_passes *p, const int32_t *cells, int n, const void *bytes,
+                             hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    const char *from = bytes;
+    for (int k = 0; k < p->n_places; k++) {
+        const place *at = &p->places[k];
+        for (int i = 0, n_run; i < n && status == HSD_OK; i += n_run) {
+            n_run = run_of(cells, i, n);
+            status = hsdi_cache_write(at->runner->device, at->cache, cells[i], n_run, from, err);
+            from += (size_t)n_run * hsdi_cache_bytes_per_cell(at->cache);
+        }
     }
     return status;
 }
@@ -405,7 +476,7 @@ size_t hsdi_passes_cache_bytes(const hsdi_passes *p)
 {
     size_t n = 0;
     for (int i = 0; i < p->n_places; i++) {
-        n += hsdi_cache_bytes(p->places[i].cache);
+        n += (size_t)p->n_cells * hsdi_cache_bytes_per_cell(p->places[i].cache);
     }
     return n;
 }

@@ -6,7 +6,7 @@
 #ifndef HSDI_ENGINE_PASSES_H
 #define HSDI_ENGINE_PASSES_H
 
-#include "engine/runner.h"
+#include "engine/memory.h"
 #include "engine/sampler.h"
 
 #include <stdbool.h>
@@ -14,8 +14,9 @@
 typedef struct hsdi_passes hsdi_passes;
 
 typedef struct hsdi_passes_options {
-    int exit_layer; ///< 1..n_layers-1: passes are cut there; 0: not
-    int n_cells;
+    int exit_layer;            ///< 1..n_layers-1: passes are cut there; 0: not
+    int n_cells;               ///< that it can come to need; without a slab there are so many
+    const hsdi_slab *slab;     ///< of the first runner and all layers; NULL: none
     int n_threads;             ///< threads per submission on the first device; 0: all that it has
     int n_alone;               ///< the same in hsdi_passes_whole
     bool is_steady;            ///< see hsdi_seat_take
@@ -35,6 +36,20 @@ typedef struct hsdi_passes_rows {
 HSD_NODISCARD hsd_status hsdi_passes_open(hsdi_runner *first, const hsdi_passes_options *options,
                                           hsdi_passes **out, hsd_error *err);
 void hsdi_passes_close(hsdi_passes **passes);
+
+/// Places, each a device with some of the layers, and the bytes of a cell on each. Shapes:
+/// cell_bytes [HSDI_SLAB_PLACES]; returns how many.
+int hsdi_passes_places(const hsdi_passes *passes, size_t *cell_bytes);
+
+/// Their kinds (hsdi_cache_kind), one after the other. Shapes: out [cap], NUL-terminated.
+void hsdi_passes_kind(const hsdi_passes *passes, char *out, size_t cap);
+
+/// What cells hold: for one place after the other, in the order of the list, [n, cell_bytes]. Cells
+/// with neighbouring numbers travel together.
+HSD_NODISCARD hsd_status hsdi_passes_read(hsdi_passes *passes, const int32_t *cells, int n,
+                                          void *out, hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_passes_write(hsdi_passes *passes, const int32_t *cells, int n,
+                                           const void *bytes, hsd_error *err);
 
 /// Whether jobs must say how their rows are drawn from.
 bool hsdi_passes_draw(const hsdi_passes *passes);

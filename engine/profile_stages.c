@@ -184,8 +184,11 @@ hsd_status hsdi_stages_open(hsdi_probe *probe, int exit_layer, int n_threads, in
     }
     hsd_status status;
     if (probe->role == HSDI_COST_DRAFT && exit_layer == 0) {
-        status = hsdi_draft_stage_open(&probe->model.runner, probe->model.model->n_layers, n_cells,
-                                       HSDI_PROFILE_CANDIDATES, &greedy, &s->draft, err);
+        const hsdi_draft_stage_options options = {.n_layers = probe->model.model->n_layers,
+                                                  .n_cells = n_cells,
+                                                  .n_top = HSDI_PROFILE_CANDIDATES,
+                                                  .sampling = greedy};
+        status = hsdi_draft_stage_open(&probe->model.runner, &options, &s->draft, err);
         s->has_draft = status == HSD_OK;
     } else {
         const hsdi_target_stage_options options = {.exit_layer = exit_layer,

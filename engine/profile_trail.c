@@ -70,7 +70,6 @@ static hsd_status read_all(reading *r, char *out, size_t cap, hsd_error *err)
 hsd_status hsdi_profile_trail(hsd_engine *e, const int32_t *tokens, int n_tokens, int n_prompt,
                               char *trail, hsd_error *err)
 {
-    static const hsd_sampling greedy = {.top_p = 1.0f};
     size_t n = strlen(trail), room = HSDI_TRAIL_BYTES - n;
     reading *r = calloc(1, sizeof *r);
     n_tokens = n_tokens < e->draft.runner.n_ctx ? n_tokens : e->draft.runner.n_ctx;
@@ -88,9 +87,11 @@ hsd_status hsdi_profile_trail(hsd_engine *e, const int32_t *tokens, int n_tokens
     for (int i = 0; i < n_tokens; i++) {
         r->trunk[i] = i;
     }
-    hsd_status status =
-        hsdi_draft_stage_open(&e->draft.runner, e->draft.model->n_layers, n_tokens + 1,
-                              HSDI_PROFILE_CANDIDATES, &greedy, &r->stage, err);
+    const hsdi_draft_stage_options options = {.n_layers = e->draft.model->n_layers,
+                                              .n_cells = n_tokens + 1,
+                                              .n_top = HSDI_PROFILE_CANDIDATES,
+                                              .sampling = {.top_p = 1.0f}};
+    hsd_status status = hsdi_draft_stage_open(&e->draft.runner, &options, &r->stage, err);
     if (status == HSD_OK) {
         bool is_first = n == 0;
         if (room > 2) {

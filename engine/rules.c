@@ -98,6 +98,13 @@ void hsdi_rules_note(hsdi_rules *rules, const hsdi_rows *rows)
     }
 }
 
+void hsdi_rules_found(hsdi_rules *rules, const int32_t *tokens, const int32_t *cells, int n)
+{
+    if (rules) {
+        hsdi_history_found(rules->history, tokens, cells, n);
+    }
+}
+
 static void forget_seen(hsdi_rules *rules)
 {
     if (++rules->row == 0) { // after 2^32 rows the marks of the first ones would count again

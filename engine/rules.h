@@ -27,6 +27,9 @@ void hsdi_rules_destroy(hsdi_rules **rules);
 /// Take note of rows; see hsdi_history_note. All rows of a stage must come by, in their order.
 void hsdi_rules_note(hsdi_rules *rules, const hsdi_rows *rows);
 
+/// See hsdi_history_found.
+void hsdi_rules_found(hsdi_rules *rules, const int32_t *tokens, const int32_t *cells, int n);
+
 /// The logits of row r, of the rows noted last, after the rules.
 ///
 /// Shapes : logits [n_vocab], unchanged. Result [n_vocab], borrowed until the next call; `logits`

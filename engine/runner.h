@@ -16,6 +16,7 @@ enum {
 ///
 /// Thread: any. Lifetime: weights and device must outlive it.
 typedef struct hsdi_runner {
+    struct hsdi_memory *memory; ///< where stages that share cells have theirs; NULL: nowhere
     const hsdi_weights *weights;
     hsdi_device *device;
     const hsdi_kernels *kernels; ///< for sampling on the host

@@ -1,5 +1,5 @@
 /// Sessions: one text, one target pipeline, one thread.
-#include "engine/profile.h"
+#include "engine/session_internal.h"
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -21,43 +21,7 @@ enum {
     WINDOW_ADAPTIVE = 8, ///< longest window that lengths adapt up to
     ROOTS_DEFAULT = 8,
     FLUSH_TOKEN = -1, ///< id of the entry that carries the last held-back bytes
-};
-
-typedef enum phase {
-    PHASE_IDLE = 0,   ///< nothing submitted yet
-    PHASE_QUEUED = 1, ///< the thread will take it
-    PHASE_RUNNING = 2,
-    PHASE_DONE = 3,
-} phase;
-
-struct hsd_session {
-    hsd_engine *engine;
-    hsd_session_options options; ///< with every default filled in
-    bool adapts;                 ///< no window was given
-    hsdi_session_plan plan;      ///< of mode auto; predictor NULL: the mode stays
-    int n_target_threads;
-    hsdi_target_stage stage;
-    hsdi_target *target;
-    pthread_t thread;
-    bool started;
-    atomic_bool cancel;
-
-    pthread_mutex_t lock;   ///< guards everything below
-    pthread_cond_t changed; ///< the phase; told to all
-    pthread_cond_t more;    ///< a token, or the end; told to who pulls
-    phase phase;
-    bool quit;
-    int32_t *prompt; ///< [n_ctx]
-    int n_prompt;
-    int32_t *tokens; ///< [n_ctx]
-    int n_tokens, n_taken;
-    hsd_status result;
-    hsd_error error;
-
-    hsdi_detok detok; ///< of the one who reads: the callback, or hsd_session_next
-    bool detok_open;
-    char *text; ///< last piece, NUL-terminated
-    size_t text_cap;
+    CTX_LEAST = 2,
 };
 
 void hsd_session_options_init(hsd_session_options *options)
@@ -98,6 +62,9 @@ static hsd_status check_options(const hsd_engine *e, const hsd_session_options *
     if (o->n_tokens < 0) {
         return fail_range(err, "n_tokens", o->n_tokens, 0, INT_MAX);
     }
+    if (o->n_ctx != 0 && (o->n_ctx < CTX_LEAST || o->n_ctx > e->n_ctx)) {
+        return fail_range(err, "n_ctx", o->n_ctx, CTX_LEAST, e->n_ctx);
+    }
     if (o->draft_kind == HSD_DRAFT_MODEL && !hsd_engine_has_draft(e)) {
         return hsdi_fail(err, HSD_EUNSUPPORTED, "draft_kind", "the engine has no draft model");
     }
@@ -122,6 +89,7 @@ static hsd_status fill_defaults(hsd_session *s, hsd_error *err)
     o->window = o->window > 0 ? o->window : WINDOW_ADAPTIVE;
     o->tree = o->tree > 0 ? o->tree : o->window;
     o->roots = o->roots > 0 ? o->roots : ROOTS_DEFAULT;
+    o->n_ctx = o->n_ctx > 0 ? o->n_ctx : e->n_ctx;
     if (o->exit_layer == 0) {
         o->exit_layer = e->target.model->n_layers / 2;
     }
@@ -151,13 +119,13 @@ static hsd_status fill_defaults(hsd_session *s, hsd_error *err)
 }
 
 /// May the mode change while running?
-static bool is_watched(const hsd_session *s)
+bool hsdi_session_is_watched(const hsd_session *s)
 {
     return s->plan.predictor != NULL;
 }
 
 /// The remote workers serve model drafts; lookups and early exits stay at home.
-static bool uses_remote(const hsd_session *s)
+bool hsdi_session_uses_remote(const hsd_session *s)
 {
     return s->engine->n_endpoints > 0 && s->options.draft_kind == HSD_DRAFT_MODEL;
 }
@@ -166,15 +134,18 @@ static hsd_status open_stage(hsd_session *s, hsd_error *err)
 {
     hsd_engine *e = s->engine;
     const hsd_session_options *o = &s->options;
-    bool drafts = o->mode == HSD_MODE_MIRROR || o->mode == HSD_MODE_ASYNC || is_watched(s);
-    bool beside = drafts && !uses_remote(s);
+    bool drafts =
+        o->mode == HSD_MODE_MIRROR || o->mode == HSD_MODE_ASYNC || hsdi_session_is_watched(s);
+    bool beside = drafts && !hsdi_session_uses_remote(s);
     s->n_target_threads = beside ? e->n_target_beside : e->n_target_alone;
     const hsdi_target_stage_options options = {
-        .exit_layer = o->mode == HSD_MODE_MIRROR || is_watched(s) ? o->exit_layer : 0,
-        .n_cells = hsdi_target_cells_needed(e->n_ctx, o->tree),
+        .exit_layer = o->mode == HSD_MODE_MIRROR || hsdi_session_is_watched(s) ? o->exit_layer : 0,
+        .n_cells = hsdi_target_cells_needed(o->n_ctx, o->tree),
+        .n_ctx = o->n_ctx,
+        .is_pooled = true,
         .n_threads = s->n_target_threads,
         .n_alone = e->n_target_alone,
-        .is_steady = o->mode == HSD_MODE_AR && !is_watched(s),
+        .is_steady = o->mode == HSD_MODE_AR && !hsdi_session_is_watched(s),
         .n_top = N_TOP_DEFAULT,
         .sampling = o->sampling,
     };
@@ -188,7 +159,7 @@ static hsd_status add_workers(hsd_session *s, const char **endpoints, int *kinds
     hsd_engine *e = s->engine;
     hsd_status status = HSD_OK;
     *n = 0;
-    for (int i = 0; uses_remote(s) && i < e->n_endpoints; i++) {
+    for (int i = 0; hsdi_session_uses_remote(s) && i < e->n_endpoints; i++) {
         kinds[*n] =
             e->endpoint_kinds[i] == HSD_DRAFT_NGRAM ? HSD_DRAFT_NGRAM : (int)s->options.draft_kind;
         endpoints[(*n)++] = e->endpoints[i];
@@ -216,7 +187,8 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
 {
     hsd_engine *e = s->engine;
     const hsd_session_options *o = &s->options;
-    hsd_status status = open_stage(s, err);
+    hsd_status status = hsdi_session_promise(s, err);
+    status = status == HSD_OK ? open_stage(s, err) : status;
     if (status != HSD_OK) {
         return status;
     }
@@ -224,13 +196,14 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
     int n_top = s->stage.judge ? N_TOP_RATIO : N_TOP_DEFAULT;
     hsdi_target_config config;
     hsdi_target_config_init(&config);
-    config.mode = is_watched(s) && o->mode == HSD_MODE_AR ? HSD_MODE_MIRROR : o->mode;
-    config.watch = is_watched(s) ? &s->plan.watch : NULL;
+    config.mode = hsdi_session_is_watched(s) && o->mode == HSD_MODE_AR ? HSD_MODE_MIRROR : o->mode;
+    config.watch = hsdi_session_is_watched(s) ? &s->plan.watch : NULL;
     config.log = e->log;
     config.trace = e->trace;
     config.vocab_hash = e->drafts.vocab_hash;
     config.vocabulary = hsdi_vocabulary_of(e->target.tokenizer);
     config.adapts = s->adapts;
+    config.reuses = e->memory.shares;
     config.fingerprint = hsdi_gguf_fingerprint(e->target.model->gguf);
     config.draft = (hsdi_draft_config){
         .draft_kind = (int)o->draft_kind,
@@ -244,7 +217,7 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
         .roots = o->roots,
         .n_top = n_top < e->target.model->n_vocab ? n_top : e->target.model->n_vocab,
         .exit_layer = o->exit_layer,
-        .n_ctx = e->n_ctx,
+        .n_ctx = o->n_ctx,
         .temperature = o->sampling.temperature,
         .top_k = o->sampling.top_k,
         .top_p = o->sampling.top_p,
@@ -252,8 +225,8 @@ static hsd_status open_pipeline(hsd_session *s, hsd_error *err)
         .seed = o->sampling.seed,
         .repeat_penalty = o->sampling.repeat_penalty,
         // Beyond the context all numbers mean the same; the wire knows no other word for "all".
-        .repeat_last_n = least_unsigned(hsdi_rules_last_n(&o->sampling), e->n_ctx),
-        .no_repeat_ngram = least_unsigned(o->sampling.no_repeat_ngram, e->n_ctx),
+        .repeat_last_n = least_unsigned(hsdi_rules_last_n(&o->sampling), o->n_ctx),
+        .no_repeat_ngram = least_unsigned(o->sampling.no_repeat_ngram, o->n_ctx),
         .rule = o->sampling.temperature > 0.0f ? (int)o->sampling.rule : HSD_RULE_COUPLED,
     };
     config.n_proxies = s->stage.has_exit ? least_unsigned(N_TOP_DEFAULT, config.draft.n_top) : 0;
@@ -322,6 +295,7 @@ static void run_one(hsd_session *s)
     hsd_error error = {0};
     const hsdi_target_job job = {.prompt = s->prompt,
                                  .n_prompt = s->n_prompt,
+                                 .is_continued = s->is_continued,
                                  .n_tokens = s->options.n_tokens,
                                  .emit = on_emit,
                                  .is_end = on_is_end,
@@ -365,7 +339,7 @@ static void *session_main(void *arg)
 
 static hsd_status open_all(hsd_session *s, hsd_error *err)
 {
-    size_t n = (size_t)s->engine->n_ctx;
+    size_t n = (size_t)s->options.n_ctx;
     s->prompt = calloc(n, sizeof *s->prompt);
     s->tokens = calloc(n, sizeof *s->tokens);
     // Held-back bytes and the piece itself; each byte may come out as U+FFFD of three.
@@ -439,8 +413,7 @@ hsd_status hsd_session_open(hsd_engine *engine, const hsd_session_options *asked
     return HSD_OK;
 }
 
-/// Cancel what runs and wait for its end. The lock is held.
-static void settle(hsd_session *s)
+void hsdi_session_settle(hsd_session *s)
 {
     while (s->phase == PHASE_QUEUED || s->phase == PHASE_RUNNING) {
         atomic_store(&s->cancel, true);
@@ -456,7 +429,7 @@ void hsd_session_close(hsd_session **session)
     }
     if (s->started) {
         pthread_mutex_lock(&s->lock);
-        settle(s);
+        hsdi_session_settle(s);
         s->quit = true;
         pthread_cond_broadcast(&s->changed);
         pthread_mutex_unlock(&s->lock);
@@ -465,6 +438,7 @@ void hsd_session_close(hsd_session **session)
     if (s->target && hsdi_target_watch(s->target)) {
         hsdi_plan_learn(s->engine, hsdi_target_watch(s->target));
     }
+    hsdi_session_release(s); // what its texts leave behind may take it
     hsdi_target_destroy(&s->target);
     free(s->plan.predictor);
     hsdi_target_stage_close(&s->stage);
@@ -481,13 +455,23 @@ void hsd_session_close(hsd_session **session)
     *session = NULL;
 }
 
-/// Queue the prompt that is in s->prompt. The session is quiet and locked.
-static void start(hsd_session *s, int n_prompt)
+/// What an earlier text held back is dropped. A text that goes on may do so in a character.
+static void reset_detok(hsd_session *s, bool is_continued)
 {
+    enum { CHARACTER_TOKENS = 4 }; // a character has four bytes at most
     const char *bytes;
-    int n;
-    hsdi_detok_flush(&s->detok, &bytes, &n); // drop what an earlier text held back
+    int n, first = s->n_prompt > CHARACTER_TOKENS ? s->n_prompt - CHARACTER_TOKENS : 0;
+    hsdi_detok_flush(&s->detok, &bytes, &n);
+    for (int i = first; is_continued && i < s->n_prompt; i++) {
+        (void)!hsdi_detok_push(&s->detok, s->prompt[i], &bytes, &n);
+    }
+}
+
+void hsdi_session_start(hsd_session *s, int n_prompt, bool is_continued)
+{
     s->n_prompt = n_prompt;
+    s->is_continued = is_continued;
+    reset_detok(s, is_continued);
     s->n_tokens = s->n_taken = 0;
     s->result = HSD_OK;
     s->error = (hsd_error){0};
@@ -496,15 +480,15 @@ static void start(hsd_session *s, int n_prompt)
     pthread_cond_broadcast(&s->changed);
 }
 
-static hsd_status check_prompt(const hsd_session *s, int n, hsd_error *err)
+hsd_status hsdi_session_check_prompt(const hsd_session *s, int n, hsd_error *err)
 {
     if (n < 1) {
         return hsdi_fail(err, HSD_EINVAL, "prompt",
                          "it is empty, and the model has no BOS token to begin with");
     }
-    if (n >= s->engine->n_ctx) {
+    if (n >= s->options.n_ctx) {
         return hsdi_fail(err, HSD_ETOOLONG, "prompt", "%d tokens leave no room in a context of %d",
-                         n, s->engine->n_ctx);
+                         n, s->options.n_ctx);
     }
     return HSD_OK;
 }
@@ -515,16 +499,16 @@ hsd_status hsd_session_submit(hsd_session *s, const char *prompt, size_t n_bytes
         return hsdi_fail(err, HSD_EINVAL, "prompt", "session and prompt are required");
     }
     pthread_mutex_lock(&s->lock);
-    settle(s);
+    hsdi_session_settle(s);
     int n = 0;
     hsd_status status = hsdi_tokenizer_encode(s->engine->target.tokenizer, prompt, n_bytes, true,
-                                              false, s->prompt, s->engine->n_ctx, &n, err);
+                                              false, s->prompt, s->options.n_ctx, &n, err);
     if (status == HSD_OK || status == HSD_ETOOLONG) {
-        hsd_status fits = check_prompt(s, n, err);
+        hsd_status fits = hsdi_session_check_prompt(s, n, err);
         status = fits != HSD_OK ? fits : status;
     }
     if (status == HSD_OK) {
-        start(s, n);
+        hsdi_session_start(s, n, false);
     }
     pthread_mutex_unlock(&s->lock);
     return status;
@@ -536,7 +520,7 @@ hsd_status hsd_session_submit_tokens(hsd_session *s, const int32_t *tokens, int 
     if (!s || !tokens) {
         return hsdi_fail(err, HSD_EINVAL, "tokens", "session and tokens are required");
     }
-    hsd_status status = check_prompt(s, n_tokens, err);
+    hsd_status status = hsdi_session_check_prompt(s, n_tokens, err);
     for (int i = 0; i < n_tokens && status == HSD_OK; i++) {
         if (tokens[i] < 0 || tokens[i] >= s->engine->target.model->n_vocab) {
             status = hsdi_fail(err, HSD_EINVAL, "tokens", "token %d: id %d is not below %d", i,
@@ -547,9 +531,9 @@ hsd_status hsd_session_submit_tokens(hsd_session *s, const int32_t *tokens, int 
         return status;
     }
     pthread_mutex_lock(&s->lock);
-    settle(s);
+    hsdi_session_settle(s);
     memcpy(s->prompt, tokens, (size_t)n_tokens * sizeof *tokens);
-    start(s, n_tokens);
+    hsdi_session_start(s, n_tokens, false);
     pthread_mutex_unlock(&s->lock);
     return HSD_OK;
 }
@@ -632,12 +616,14 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
     hsdi_target_stats t;
     hsdi_target_get_stats(session->target, &t);
     const hsd_session_options *o = &session->options;
-    hsd_mode mode = is_watched(session) ? t.mode : o->mode;
-    bool is_watching = is_watched(session), is_mirror = mode == HSD_MODE_MIRROR || is_watching;
+    hsd_mode mode = hsdi_session_is_watched(session) ? t.mode : o->mode;
+    bool is_watching = hsdi_session_is_watched(session),
+         is_mirror = mode == HSD_MODE_MIRROR || is_watching;
     *out = (hsd_stats){
         .mode = mode,
         .draft_kind = mode == HSD_MODE_AR && t.drafted == 0 ? HSD_DRAFT_AUTO : o->draft_kind,
         .n_prompt = t.n_prompt,
+        .n_prompt_reused = t.n_reused,
         .n_tokens = t.n_tokens,
         .steps = t.steps,
         .drafted = t.drafted,
@@ -665,13 +651,14 @@ void hsd_session_stats(const hsd_session *session, hsd_stats *out)
                       : is_mirror || o->draft_kind == HSD_DRAFT_EARLY_EXIT ? o->exit_layer
                                                                            : 0,
         .cache_bytes = (int64_t)hsdi_target_stage_cache_bytes(&session->stage),
-        .cache_token_bytes = (int64_t)hsdi_target_stage_cache_bytes(&session->stage) /
-                             hsdi_target_cells_needed(session->engine->n_ctx, o->tree),
+        .cache_token_bytes = hsdi_cell_bytes(&session->engine->target.runner,
+                                             session->engine->target.model->n_layers),
         .n_el_layers = session->engine->target.n_el,
         .n_threads = session->n_target_threads,
-        .n_draft_threads = (mode == HSD_MODE_AR && !is_watching) || uses_remote(session)
-                               ? 0
-                               : session->engine->n_draft_threads,
+        .n_draft_threads =
+            (mode == HSD_MODE_AR && !is_watching) || hsdi_session_uses_remote(session)
+                ? 0
+                : session->engine->n_draft_threads,
     };
 }
 

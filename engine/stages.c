@@ -7,6 +7,7 @@
 #include "engine/stages.h"
 
 #include "base/error.h"
+#include "engine/memory.h"
 #include "engine/passes.h"
 #include "engine/ratio.h"
 #include "engine/rules.h"
@@ -14,7 +15,15 @@
 
 #include <stdlib.h>
 
+/// The cells of a stage: some of a slab, or a cache of its own.
+typedef struct pool {
+    hsdi_memory *memory;
+    hsdi_slab *slab; ///< NULL: its own
+    int n_cells, n_ctx;
+} pool;
+
 typedef struct target {
+    pool pool;
     hsdi_passes *passes;
     hsdi_sampler *sampler;
     hsdi_rules *rules;
@@ -165,11 +174,43 @@ static hsd_status target_judge(void *self, const hsdi_window *window, const hsdi
     return HSD_OK;
 }
 
-static hsdi_stage_limits limits_of(int n_vocab, int n_ctx, int n_cells, int n_top)
+static void target_found(void *self, const int32_t *tokens, const int32_t *cells, int n)
+{
+    hsdi_rules_found(((target *)self)->rules, tokens, cells, n);
+}
+
+static hsd_status pool_open(pool *p, const hsdi_runner *runner, int n_layers, bool is_pooled,
+                            hsd_error *err)
+{
+    p->memory = runner->memory;
+    return is_pooled && p->memory
+               ? hsdi_slab_join(p->memory, runner, n_layers, p->n_cells, p->n_ctx, &p->slab, err)
+               : HSD_OK;
+}
+
+static void pool_close(pool *p)
+{
+    hsdi_slab_leave(p->memory, &p->slab, p->n_cells, p->n_ctx);
+}
+
+/// How many cells it can come to need.
+static int n_promised(const pool *p)
+{
+    return p->slab ? HSDI_BLOCK_CELLS * hsdi_blocks_needed(p->n_cells, p->n_ctx) : p->n_cells;
+}
+
+/// How many different numbers its cells can have.
+static int n_numbers(const pool *p)
+{
+    return p->slab ? p->slab->n_cells : p->n_cells;
+}
+
+static hsdi_stage_limits limits_of(int n_vocab, const pool *p, int n_top)
 {
     return (hsdi_stage_limits){.n_vocab = n_vocab,
-                               .n_ctx = n_ctx,
-                               .n_cells = n_cells,
+                               .n_ctx = p->n_ctx,
+                               .n_cells = p->n_cells,
+                               .blocks = p->slab ? p->slab->blocks : NULL,
                                .n_rows_max = HSDI_STAGE_ROWS,
                                .n_top_max = n_vocab < n_top ? n_vocab : n_top};
 }
@@ -183,21 +224,26 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
     if (!t) {
         return hsdi_fail(err, HSD_ENOMEM, "target", "stage");
     }
-    *out =
-        (hsdi_target_stage){.self = t,
-                            .limits = limits_of(m->n_vocab, runner->n_ctx, options->n_cells, n_top),
-                            .has_exit = options->exit_layer > 0,
-                            .prefill = target_prefill,
-                            .prefix = target_prefix,
-                            .cut = options->exit_layer > 0 ? target_cut : NULL,
-                            .proxies = target_proxies,
-                            .suffix = target_suffix};
+    *out = (hsdi_target_stage){.self = t,
+                               .has_exit = options->exit_layer > 0,
+                               .prefill = target_prefill,
+                               .prefix = target_prefix,
+                               .cut = options->exit_layer > 0 ? target_cut : NULL,
+                               .proxies = target_proxies,
+                               .suffix = target_suffix,
+                               .found = target_found};
     t->n_vocab = m->n_vocab;
-    hsd_status status =
-        hsdi_sampler_create(&options->sampling, m->n_vocab, runner->kernels, &t->sampler, err);
+    t->pool.n_cells = options->n_cells;
+    t->pool.n_ctx = options->n_ctx > 0 ? options->n_ctx : runner->n_ctx;
+    hsd_status status = pool_open(&t->pool, runner, m->n_layers, options->is_pooled, err);
+    out->limits = limits_of(m->n_vocab, &t->pool, n_top);
     if (status == HSD_OK) {
-        status = hsdi_rules_create(&options->sampling, m->n_vocab, runner->n_ctx, options->n_cells,
-                                   &t->rules, err);
+        status =
+            hsdi_sampler_create(&options->sampling, m->n_vocab, runner->kernels, &t->sampler, err);
+    }
+    if (status == HSD_OK) {
+        status = hsdi_rules_create(&options->sampling, m->n_vocab, t->pool.n_ctx,
+                                   n_numbers(&t->pool), &t->rules, err);
     }
     if (status == HSD_OK && draws_by_ratio(&options->sampling)) {
         out->judge = target_judge;
@@ -209,7 +255,8 @@ hsd_status hsdi_target_stage_open(hsdi_runner *runner, const hsdi_target_stage_o
         const hsdi_listing none = {0};
         bool lists = !options->with_logits;
         const hsdi_passes_options passes = {.exit_layer = options->exit_layer,
-                                            .n_cells = options->n_cells,
+                                            .n_cells = n_promised(&t->pool),
+                                            .slab = t->pool.slab,
                                             .n_threads = options->n_threads,
                                             .n_alone = options->n_alone,
                                             .is_steady = options->is_steady,
@@ -229,6 +276,7 @@ void hsdi_target_stage_close(hsdi_target_stage *stage)
     target *t = stage->self;
     if (t) {
         hsdi_passes_close(&t->passes);
+        pool_close(&t->pool);
         hsdi_sampler_destroy(&t->sampler);
         hsdi_rules_destroy(&t->rules);
         free(t->p);
@@ -253,11 +301,34 @@ const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
     return from.listing.n > 0 ? NULL : from.rows;
 }
 
+int hsdi_target_stage_places(const hsdi_target_stage *stage, size_t *cell_bytes)
+{
+    return hsdi_passes_places(((const target *)stage->self)->passes, cell_bytes);
+}
+
+void hsdi_target_stage_kind(const hsdi_target_stage *stage, char *out, size_t cap)
+{
+    hsdi_passes_kind(((const target *)stage->self)->passes, out, cap);
+}
+
+hsd_status hsdi_target_stage_read(hsdi_target_stage *stage, const int32_t *cells, int n, void *out,
+                                  hsd_error *err)
+{
+    return hsdi_passes_read(((target *)stage->self)->passes, cells, n, out, err);
+}
+
+hsd_status hsdi_target_stage_write(hsdi_target_stage *stage, const int32_t *cells, int n,
+                                   const void *bytes, hsd_error *err)
+{
+    return hsdi_passes_write(((target *)stage->self)->passes, cells, n, bytes, err);
+}
+
 typedef struct draft {
+    pool pool;
     hsdi_combiner *combiner;
     hsdi_seat *seat;
     hsdi_graph *fill, *full;
-    hsdi_cache *cache;
+    hsdi_cache *cache; ///< the slab's, or its own
     hsdi_buffer *out;
     hsdi_listing listing;
     int width; ///< of a row of `out`: hsdi_passes_rows
@@ -311,48 +382,67 @@ static hsd_status open_full(draft *d, hsdi_runner *runner, hsdi_graph_range full
     return status == HSD_OK ? hsdi_runner_graph(runner, full, &d->full, err) : status;
 }
 
-hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells, int n_top,
-                                 const hsd_sampling *sampling, hsdi_draft_stage *out,
-                                 hsd_error *err)
+static void draft_found(void *self, const int32_t *tokens, const int32_t *cells, int n)
+{
+    hsdi_rules_found(((draft *)self)->rules, tokens, cells, n);
+}
+
+static hsd_status open_cells(draft *d, hsdi_runner *runner, const hsdi_draft_stage_options *o,
+                             hsd_error *err)
 {
     const hsdi_model *m = hsdi_weights_model(runner->weights);
-    if (n_layers < 1 || n_layers > m->n_layers) {
-        return hsdi_fail(err, HSD_EINVAL, "exit_layer", "%d is not between 1 and %d", n_layers,
+    d->pool.n_cells = o->n_cells;
+    d->pool.n_ctx = o->n_ctx > 0 ? o->n_ctx : runner->n_ctx;
+    hsd_status status = pool_open(&d->pool, runner, o->n_layers, o->is_pooled, err);
+    if (status != HSD_OK || d->pool.slab) {
+        d->cache = d->pool.slab ? d->pool.slab->caches[0] : NULL;
+        return status;
+    }
+    const hsdi_cache_desc cells = {.n_layers = o->n_layers,
+                                   .n_cells = o->n_cells,
+                                   .width = m->n_kv * m->d_head,
+                                   .d_head = m->d_head,
+                                   .type = runner->cache_type,
+                                   .el_width = m->n_embd,
+                                   .layouts = hsdi_weights_layouts(runner->weights)};
+    return hsdi_cache_create(runner->device, &cells, &d->cache, err);
+}
+
+hsd_status hsdi_draft_stage_open(hsdi_runner *runner, const hsdi_draft_stage_options *o,
+                                 hsdi_draft_stage *out, hsd_error *err)
+{
+    const hsdi_model *m = hsdi_weights_model(runner->weights);
+    const hsd_sampling *sampling = &o->sampling;
+    if (o->n_layers < 1 || o->n_layers > m->n_layers) {
+        return hsdi_fail(err, HSD_EINVAL, "exit_layer", "%d is not between 1 and %d", o->n_layers,
                          m->n_layers);
     }
     draft *d = calloc(1, sizeof *d);
     if (!d) {
         return hsdi_fail(err, HSD_ENOMEM, "draft", "stage");
     }
-    *out = (hsdi_draft_stage){.self = d,
-                              .limits = limits_of(m->n_vocab, runner->n_ctx, n_cells, n_top),
-                              .eval = draft_eval};
+    *out = (hsdi_draft_stage){.self = d, .eval = draft_eval, .found = draft_found};
     d->by_ratio = draws_by_ratio(sampling);
     d->combiner = &runner->combiner;
-    hsdi_graph_range fill = {.end = n_layers,
+    hsdi_graph_range fill = {.end = o->n_layers,
                              .from_tokens = true,
                              .fill_only = true,
                              .n_rows_max = HSDI_STAGE_ROWS,
                              .n_ctx = runner->n_ctx};
-    hsdi_cache_desc cells = {.n_layers = n_layers,
-                             .n_cells = n_cells,
-                             .width = m->n_kv * m->d_head,
-                             .d_head = m->d_head,
-                             .type = runner->cache_type,
-                             .el_width = m->n_embd,
-                             .layouts = hsdi_weights_layouts(runner->weights)};
     hsd_status status;
-    if ((status = hsdi_sampler_create(sampling, m->n_vocab, runner->kernels, &d->sampler, err)) !=
+    if ((status = open_cells(d, runner, o, err)) != HSD_OK ||
+        (status = hsdi_sampler_create(sampling, m->n_vocab, runner->kernels, &d->sampler, err)) !=
             HSD_OK ||
-        (status = hsdi_rules_create(sampling, m->n_vocab, runner->n_ctx, n_cells, &d->rules,
-                                    err)) != HSD_OK ||
+        (status = hsdi_rules_create(sampling, m->n_vocab, d->pool.n_ctx, n_numbers(&d->pool),
+                                    &d->rules, err)) != HSD_OK ||
         (status = hsdi_seat_take(d->combiner, false, &d->seat, err)) != HSD_OK ||
-        (status = hsdi_cache_create(runner->device, &cells, &d->cache, err)) != HSD_OK ||
         (status = hsdi_runner_graph(runner, fill, &d->fill, err)) != HSD_OK ||
-        (status = open_full(d, runner, fill, n_top, sampling, err)) != HSD_OK) {
+        (status = open_full(d, runner, fill, o->n_top, sampling, err)) != HSD_OK) {
         hsdi_draft_stage_close(out);
+        return status;
     }
-    return status;
+    out->limits = limits_of(m->n_vocab, &d->pool, o->n_top);
+    return HSD_OK;
 }
 
 void hsdi_draft_stage_close(hsdi_draft_stage *stage)
@@ -360,7 +450,10 @@ void hsdi_draft_stage_close(hsdi_draft_stage *stage)
     draft *d = stage->self;
     if (d && stage->eval == draft_eval) {
         hsdi_seat_leave(d->combiner, &d->seat);
-        hsdi_cache_destroy(&d->cache);
+        if (!d->pool.slab) {
+            hsdi_cache_destroy(&d->cache);
+        }
+        pool_close(&d->pool);
         hsdi_buffer_destroy(&d->out);
         hsdi_sampler_destroy(&d->sampler);
         hsdi_rules_destroy(&d->rules);

@@ -10,6 +10,8 @@
 typedef struct hsdi_target_stage_options {
     int exit_layer; ///< 1..n_layers-1: passes are split there and proxies are offered; 0: not
     int n_cells;
+    int n_ctx;        ///< tokens of a text at most; 0: the runner's
+    bool is_pooled;   ///< cells come from the runner's memory, n_cells at a time
     int n_threads;    ///< threads per submission; 0: all of the device's
     int n_alone;      ///< the same for passes that no draft computes beside
     bool is_steady;   ///< nothing but sampling lies between its passes, see hsdi_seat_take
@@ -25,20 +27,37 @@ HSD_NODISCARD hsd_status hsdi_target_stage_open(hsdi_runner *runner,
                                                 hsdi_target_stage *out, hsd_error *err);
 void hsdi_target_stage_close(hsdi_target_stage *stage);
 
-/// Bytes of its caches.
 /// Fill cells 0 .. n_cells - 1 with random numbers, for measurements.
 HSD_NODISCARD hsd_status hsdi_target_stage_fill(const hsdi_target_stage *stage, int n_cells,
                                                 hsd_error *err);
+/// Bytes of its caches.
 size_t hsdi_target_stage_cache_bytes(const hsdi_target_stage *stage);
 
 /// Logits [n_rows, n_vocab] of the last suffix; valid until the next call. For tests. NULL where
 /// the device has made lists of them, which `with_logits` prevents.
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage);
 
-/// A draft stage on the first `n_layers` layers of a model (all, or an early exit), for at most
-/// n_top candidates per row.
-HSD_NODISCARD hsd_status hsdi_draft_stage_open(hsdi_runner *runner, int n_layers, int n_cells,
-                                               int n_top, const hsd_sampling *sampling,
+/// Cells of a target stage: places and bytes as hsdi_passes_places, contents as hsdi_passes_read.
+/// Thread: as the stage.
+int hsdi_target_stage_places(const hsdi_target_stage *stage, size_t *cell_bytes);
+void hsdi_target_stage_kind(const hsdi_target_stage *stage, char *out, size_t cap);
+HSD_NODISCARD hsd_status hsdi_target_stage_read(hsdi_target_stage *stage, const int32_t *cells,
+                                                int n, void *out, hsd_error *err);
+HSD_NODISCARD hsd_status hsdi_target_stage_write(hsdi_target_stage *stage, const int32_t *cells,
+                                                 int n, const void *bytes, hsd_error *err);
+
+typedef struct hsdi_draft_stage_options {
+    int n_layers; ///< the model's first ones: all, or up to an early exit
+    int n_cells;
+    int n_ctx;      ///< tokens of a text at most; 0: the runner's
+    bool is_pooled; ///< cells come from the runner's memory, n_cells at a time
+    int n_top;      ///< candidates per row at most
+    hsd_sampling sampling;
+} hsdi_draft_stage_options;
+
+/// A draft stage on a model. `out->self` is owned by the caller until hsdi_draft_stage_close.
+HSD_NODISCARD hsd_status hsdi_draft_stage_open(hsdi_runner *runner,
+                                               const hsdi_draft_stage_options *options,
                                                hsdi_draft_stage *out, hsd_error *err);
 /// Does nothing to a stage of another kind, nor to a closed one.
 void hsdi_draft_stage_close(hsdi_draft_stage *stage);

@@ -12,6 +12,7 @@ struct hsd_worker {
     hsdi_device *device;
     hsdi_loaded draft;
     hsdi_drafts drafts;
+    hsdi_memory memory;
     hsdi_context *context;
     hsdi_worker *worker;
     int cpu; ///< of thread 0; -1: not pinned
@@ -102,6 +103,7 @@ static hsd_status open_all(hsd_worker *w, const hsd_worker_options *o, hsd_error
     if (status != HSD_OK || (status = load_draft(w, o, err)) != HSD_OK) {
         return status;
     }
+    w->draft.runner.memory = &w->memory;
     w->drafts = (hsdi_drafts){.model = &w->draft.runner,
                               .n_vocab = w->draft.model->n_vocab,
                               .tokenizer = w->draft.tokenizer,
@@ -127,6 +129,7 @@ hsd_status hsd_worker_open(const hsd_worker_options *options, hsd_worker **out, 
     }
     w->log = (hsdi_log){options->log, options->log_user};
     w->cpu = -1;
+    hsdi_memory_init(&w->memory, 0, true);
     hsd_status status = open_all(w, options, err);
     if (status != HSD_OK) {
         hsd_worker_close(&w);
@@ -160,6 +163,7 @@ void hsd_worker_close(hsd_worker **worker)
     }
     hsdi_worker_destroy(&w->worker);
     hsdi_context_destroy(&w->context);
+    hsdi_memory_fini(&w->memory);
     hsdi_loaded_close(&w->draft);
     hsdi_device_close(&w->device);
     free(w);

@@ -24,7 +24,7 @@ quiet() {
 
 say "1/3 packages"
 sh "$root/cmake/install_packages.sh" gcc libc6-dev cmake ninja-build pkg-config libhwloc-dev libcyaml-dev libyaml-dev \
-    libzmq3-dev libpcre2-dev libjansson-dev
+    libzmq3-dev libpcre2-dev zlib1g-dev libjansson-dev
 
 say "2/3 build in build/quickstart"
 mkdir -p "$root/build"

@@ -95,7 +95,8 @@ hsd_status hsdi_draft_create(const hsdi_draft_stage *stage, const hsdi_draft_con
     draft->stride = piece > depth_max ? piece : depth_max;
     draft->text = calloc((size_t)config->n_ctx, sizeof *draft->text);
     hsdi_calibration_init(&draft->calibration);
-    status = hsdi_cells_init(&draft->cells, stage->limits.n_cells, draft->n_pos);
+    status =
+        hsdi_cells_init(&draft->cells, stage->limits.n_cells, draft->n_pos, stage->limits.blocks);
     if (status == HSD_OK) {
         status = hsdi_tree_init(&draft->tree, &draft->cells, hsdi_draft_nodes_needed(config),
                                 draft->n_top, depth_max);
@@ -112,6 +113,10 @@ hsd_status hsdi_draft_create(const hsdi_draft_stage *stage, const hsdi_draft_con
 void hsdi_draft_destroy(hsdi_draft **draft)
 {
     if (*draft) {
+        if ((*draft)->tree.cells) {
+            hsdi_tree_clear(&(*draft)->tree);
+            hsdi_cells_keep(&(*draft)->cells, (*draft)->text);
+        }
         hsdi_tree_fini(&(*draft)->tree);
         hsdi_cells_fini(&(*draft)->cells);
         free((*draft)->text);
@@ -177,13 +182,13 @@ hsd_status hsdi_draft_open(hsdi_draft *draft, uint32_t step, const int32_t *toke
         return hsdi_fail(err, HSD_EINVAL, "tokens", "1..%d tokens below %d are allowed",
                          draft->config.n_ctx, draft->stage.limits.n_vocab);
     }
-    int n_same = 0;
-    while (n_same < draft->n_text && n_same < n_tokens - 1 &&
-           draft->text[n_same] == tokens[n_same]) {
-        n_same++;
-    }
+    bool is_found;
     hsdi_tree_clear(&draft->tree);
-    hsdi_cells_truncate(&draft->cells, n_same);
+    int n_had = hsdi_cells_begin(&draft->cells, draft->text, tokens,
+                                 least(n_tokens - 1, draft->n_pos), &is_found);
+    if (is_found && draft->stage.found) {
+        draft->stage.found(draft->stage.self, tokens, draft->cells.trunk, n_had);
+    }
     memcpy(draft->text, tokens, (size_t)n_tokens * sizeof *tokens);
     draft->n_text = n_tokens;
     draft->is_exhausted = false;

@@ -70,7 +70,8 @@ void hsdi_draft_trace(hsdi_draft *draft, hsdi_track *track, uint32_t session);
 /// Sets *draft to NULL. NULL is allowed.
 void hsdi_draft_destroy(hsdi_draft **draft);
 
-/// Begin (again) with these committed tokens; what is equal to the present trunk is kept.
+/// Begin (again) with these committed tokens; what is equal to the present trunk, or known to
+/// others on the same blocks, is not computed again.
 ///
 /// Errors : HSD_EINVAL when empty, out of range or longer than n_ctx.
 HSD_NODISCARD hsd_status hsdi_draft_open(hsdi_draft *draft, uint32_t step, const int32_t *tokens,

@@ -103,6 +103,13 @@ static bool extend(hsdi_draft *draft, int node)
     return n->main >= 0;
 }
 
+static void give_rows(hsdi_draft *draft, int n)
+{
+    while (n > 0) {
+        hsdi_cells_give(&draft->cells, draft->row_cell[--n]);
+    }
+}
+
 /// One piece of committed text that has no cells yet. The last piece plants the root node.
 static hsd_status catch_up(hsdi_draft *draft, hsd_error *err)
 {
@@ -122,23 +129,30 @@ static hsd_status catch_up(hsdi_draft *draft, hsd_error *err)
         draft->row_tokens[row] = draft->text[begin + row];
         draft->row_pos[row] = begin + row;
         draft->row_cell[row] = hsdi_cells_take(&draft->cells);
+        if (draft->row_cell[row] < 0) {
+            give_rows(draft, row);
+            draft->is_exhausted = true;
+            return HSD_OK;
+        }
         draft->row_n_path[row] = row + 1;
         int32_t *path = draft->row_path + (size_t)row * (size_t)draft->stride;
         memcpy(path, draft->row_cell, (size_t)(row + 1) * sizeof *path);
     }
     draft->n_rows = n;
     hsd_status status = call_stage(draft, &hsdi_span_catch_up, is_last ? draft->n_top : 0, err);
+    if (status != HSD_OK) {
+        give_rows(draft, n);
+        return status;
+    }
     for (int row = 0; row < n - (is_last ? 1 : 0); row++) {
         hsdi_cells_push(&draft->cells, draft->row_cell[row]);
     }
     if (is_last) {
         int root = hsdi_tree_plant(&draft->tree, draft->text[draft->n_text - 1], draft->n_text - 1);
         draft->tree.nodes[root].cell = draft->row_cell[n - 1];
-        if (status == HSD_OK) {
-            keep_candidates(draft, root, n - 1);
-        }
+        keep_candidates(draft, root, n - 1);
     }
-    return status;
+    return HSD_OK;
 }
 
 /// The window of this step is what the tree knows now. A target that did not wait for it verifies

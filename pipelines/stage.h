@@ -11,6 +11,7 @@
 #define HSDI_PIPELINES_STAGE_H
 
 #include <hsd/status.h>
+#include <pipelines/blocks.h>
 #include <pipelines/window.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,10 +47,17 @@ typedef struct hsdi_candidate {
 typedef struct hsdi_stage_limits {
     int n_vocab;
     int n_ctx;      ///< positions 0 .. n_ctx-1
-    int n_cells;    ///< cells 0 .. n_cells-1
+    int n_cells;    ///< cells in use at a time; without blocks they are 0 .. n_cells-1
     int n_rows_max; ///< rows per call
     int n_top_max;  ///< candidates per row
+    /// Cells come from these blocks, of which the stage has been promised those that it needs (see
+    /// hsdi_cells_init); other stages have cells there too, and may read each other's. NULL: none
+    hsdi_blocks *blocks;
 } hsdi_stage_limits;
+
+/// Cells that another stage has written are the beginning of the next rows' trunk. Shapes: tokens
+/// [n], cells [n].
+typedef void (*hsdi_stage_found)(void *self, const int32_t *tokens, const int32_t *cells, int n);
 
 /// The target: one pass in two halves. Calls come in the order prefix, (proxies), suffix;
 /// `prefill` stands alone. Thread: one thread at a time. The step loop allocates nothing.
@@ -75,6 +83,7 @@ typedef struct hsdi_target_stage {
     /// shorter list. NULL unless the sampling rule is HSD_RULE_RATIO.
     hsd_status (*judge)(void *self, const hsdi_window *window, const hsdi_candidate *q, int n_q,
                         int *row, int32_t *next, hsd_error *err);
+    hsdi_stage_found found; ///< NULL: it does not matter to the stage
 } hsdi_target_stage;
 
 /// A draft. Thread: one thread at a time.
@@ -86,6 +95,7 @@ typedef struct hsdi_draft_stage {
     /// n_top = 0 and out NULL only the cells are filled.
     hsd_status (*eval)(void *self, const hsdi_rows *rows, int n_top, hsdi_candidate *out,
                        hsd_error *err);
+    hsdi_stage_found found; ///< NULL: it does not matter to the stage
 } hsdi_draft_stage;
 
 /// Whose candidates may become roots, as a set.

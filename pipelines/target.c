@@ -97,7 +97,8 @@ static bool alloc_all(hsdi_target *target)
     target->out = calloc(1, target->out_cap);
     return target->text && target->row_tokens && target->row_pos && target->row_cell &&
            target->row_n_path && target->row_path && target->out &&
-           hsdi_cells_init(&target->cells, target->stage.limits.n_cells, target->n_ctx) == HSD_OK;
+           hsdi_cells_init(&target->cells, target->stage.limits.n_cells, target->n_ctx,
+                           target->stage.limits.blocks) == HSD_OK;
 }
 
 hsd_status hsdi_target_create(hsdi_context *context, const hsdi_target_config *config,
@@ -233,7 +234,26 @@ void hsdi_target_get_stats(hsdi_target *target, hsdi_target_stats *out)
     pthread_mutex_unlock(&target->published_lock);
 }
 
-/// Rows behind the trunk, as the window's tree (row 0 its root); window NULL: one chain of n.
+/// Cells for n rows. None are taken where there are not so many, which would break a promise.
+static hsd_status take_cells(hsdi_target *target, int n, hsd_error *err)
+{
+    for (int row = 0; row < n; row++) {
+        target->row_cell[row] = hsdi_cells_take(&target->cells);
+        if (target->row_cell[row] < 0) {
+            while (row > 0) {
+                hsdi_cells_give(&target->cells, target->row_cell[--row]);
+            }
+            return hsdi_fail(err, HSD_ENOMEM, "cells",
+                             "%d positions have %d rows behind them, "
+                             "and there are %d cells",
+                             target->cells.n_trunk, n, target->cells.n_cells);
+        }
+    }
+    return HSD_OK;
+}
+
+/// Rows behind the trunk, as the window's tree (row 0 its root); window NULL: one chain of n. Their
+/// cells have been taken.
 static hsdi_rows make_rows(hsdi_target *target, const hsdi_window *window, int n)
 {
     int stride = rows_most(target);
@@ -246,7 +266,7 @@ static hsdi_rows make_rows(hsdi_target *target, const hsdi_window *window, int n
             memcpy(path, target->row_path + (size_t)parent * (size_t)stride,
                    (size_t)n_before * sizeof *path);
         }
-        path[n_before] = target->row_cell[row] = hsdi_cells_take(&target->cells);
+        path[n_before] = target->row_cell[row];
         target->row_n_path[row] = n_before + 1;
         target->row_pos[row] = n_trunk + n_before;
     }
@@ -288,16 +308,21 @@ static hsd_status prefill(hsdi_target *target, hsd_error *err)
         int begin = target->cells.n_trunk, n = target->n_text - 1 - begin;
         n = n < rows_most(target) ? n : rows_most(target);
         memcpy(target->row_tokens, target->text + begin, (size_t)n * sizeof *target->row_tokens);
+        hsd_status status = take_cells(target, n, err);
+        if (status != HSD_OK) {
+            return status;
+        }
         hsdi_rows rows = make_rows(target, NULL, n);
         rows.is_alone = target->want == 0;
         int64_t span_ns = hsdi_span_begin(target->track);
-        hsd_status status = target->stage.prefill(target->stage.self, &rows, err);
+        status = target->stage.prefill(target->stage.self, &rows, err);
         hsdi_target_span_end(target, &hsdi_span_prefill, span_ns, 0, n);
+        if (status != HSD_OK) {
+            settle_rows(target, n, NULL, 0);
+            return status;
+        }
         for (int row = 0; row < n; row++) {
             hsdi_cells_push(&target->cells, target->row_cell[row]);
-        }
-        if (status != HSD_OK) {
-            return status;
         }
     }
     return HSD_OK;
@@ -358,6 +383,10 @@ static hsd_status run_pass(hsdi_target *target, int *row, int32_t *next, hsd_err
 {
     const hsdi_window *window = &target->window;
     int n_rows = window->n_tokens + 1;
+    hsd_status status = take_cells(target, n_rows, err);
+    if (status != HSD_OK) {
+        return status;
+    }
     target->row_tokens[0] = target->text[target->n_text - 1];
     memcpy(target->row_tokens + 1, window->tokens,
            (size_t)window->n_tokens * sizeof *target->row_tokens);
@@ -368,7 +397,7 @@ static hsd_status run_pass(hsdi_target *target, int *row, int32_t *next, hsd_err
     bool is_serial = target->config.mode == HSD_MODE_SERIAL && !hsdi_helpers_catch_up(target);
     rows.is_alone = target->want == 0 || is_serial;
     int64_t begin_ns = hsdi_now_ns();
-    hsd_status status = target->stage.prefix(target->stage.self, &rows, err);
+    status = target->stage.prefix(target->stage.self, &rows, err);
     target->stage_ns += hsdi_now_ns() - begin_ns;
     hsdi_target_span_end(target, &hsdi_span_prefix, begin_ns, target->step, n_rows);
     if (status == HSD_OK) {
@@ -380,12 +409,14 @@ static hsd_status run_pass(hsdi_target *target, int *row, int32_t *next, hsd_err
         hsdi_target_span_end(target, &hsdi_span_suffix, begin_ns, target->step, n_rows);
     }
     int64_t verify_ns = hsdi_span_begin(target->track);
-    if (status == HSD_OK && target->stage.judge) {
+    if (status != HSD_OK) {
+        settle_rows(target, n_rows, NULL, 0);
+    } else if (target->stage.judge) {
         const hsdi_draft_window *offer =
             target->chosen >= 0 ? &target->helpers[target->chosen].offer : NULL;
         status = target->stage.judge(target->stage.self, window, offer ? offer->q : NULL,
                                      offer ? offer->n_q : 0, row, next, err);
-    } else if (status == HSD_OK) {
+    } else {
         *row = hsdi_verify(window, target->own);
         *next = target->own[*row];
     }
@@ -590,7 +621,6 @@ static hsd_status run_steps(hsdi_target *target, const hsdi_target_job *job, int
         }
         hsd_status status = run_pass(target, &row, &next, err);
         if (status != HSD_OK) {
-            settle_rows(target, target->window.n_tokens + 1, NULL, 0);
             return status;
         }
         int n_deep = hsdi_window_height(&target->window);
@@ -629,6 +659,54 @@ static hsd_status check_job(const hsdi_target *target, const hsdi_target_job *jo
     return HSD_OK;
 }
 
+/// What is known of the prompt's cells is the trunk.
+static void begin_text(hsdi_target *target, const hsdi_target_job *job)
+{
+    bool is_found = false;
+    if (target->config.reuses || job->is_continued) {
+        int n = hsdi_cells_begin(&target->cells, target->text, job->prompt, job->n_prompt - 1,
+                                 &is_found);
+        target->stats.n_reused = n;
+        if (is_found && target->stage.found) {
+            target->stage.found(target->stage.self, job->prompt, target->cells.trunk, n);
+        }
+    } else {
+        hsdi_cells_reset(&target->cells);
+    }
+}
+
+int hsdi_target_trunk(const hsdi_target *target, const int32_t **tokens, const int32_t **cells)
+{
+    *tokens = target->text;
+    *cells = target->cells.trunk;
+    return target->cells.n_trunk;
+}
+
+hsd_status hsdi_target_begin(hsdi_target *target, const int32_t *tokens, int n, hsd_error *err)
+{
+    hsdi_cells_reset(&target->cells);
+    target->n_text = 0;
+    if (n < 0 || n >= target->n_ctx) {
+        return hsdi_fail(err, HSD_ETOOLONG, "text", "%d tokens leave no room in %d", n,
+                         target->n_ctx);
+    }
+    for (int i = 0; i < n; i++) {
+        int32_t cell = hsdi_cells_take(&target->cells);
+        if (cell < 0) {
+            hsdi_cells_reset(&target->cells);
+            return hsdi_fail(err, HSD_ENOMEM, "cells", "%d tokens, %d cells", n,
+                             target->cells.n_cells);
+        }
+        hsdi_cells_push(&target->cells, cell);
+        target->text[i] = tokens[i];
+    }
+    target->n_text = n;
+    if (target->stage.found) {
+        target->stage.found(target->stage.self, tokens, target->cells.trunk, n);
+    }
+    return HSD_OK;
+}
+
 hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job, hsd_error *err)
 {
     hsd_status status = check_job(target, job, err);
@@ -638,7 +716,7 @@ hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
     target->stats = (hsdi_target_stats){.n_prompt = job->n_prompt};
     memset(target->overhead, 0, sizeof target->overhead);
     target->cancel = job->cancel;
-    hsdi_cells_reset(&target->cells);
+    begin_text(target, job);
     memcpy(target->text, job->prompt, (size_t)job->n_prompt * sizeof *target->text);
     target->n_text = job->n_prompt;
     target->step = 0;
@@ -655,8 +733,10 @@ hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
     status = prefill(target, err);
     int64_t prefilled_ns = hsdi_now_ns();
     if (status == HSD_OK) {
+        hsdi_cells_keep(&target->cells, target->text); // others may come with the same prompt
         status = run_steps(target, job, n_most, err);
     }
+    hsdi_cells_keep(&target->cells, target->text);
     target->stats.prefill_ns = prefilled_ns - begin_ns;
     target->stats.decode_ns = hsdi_now_ns() - prefilled_ns;
     target->stats.overhead_p50_ns = overhead_median(target);

@@ -32,8 +32,10 @@ typedef struct hsdi_target_config {
     uint64_t vocab_hash;  ///< a worker with another one is refused; 0 on either side: not compared
     uint64_t fingerprint; ///< of the target model, told to the workers
     hsdi_vocabulary vocabulary; ///< functions NULL: a difference cannot be named
-    bool adapts;      ///< window lengths follow acceptance and cost, from draft.window down to none
-    int handshake_ms; ///< wait in create for workers to answer; default 1000
+    bool reuses; ///< what the last generation, or another stage on the same blocks, has of a prompt
+                 ///< is not computed again
+    bool adapts; ///< window lengths follow acceptance and cost, from draft.window down to none
+    int handshake_ms;      ///< wait in create for workers to answer; default 1000
     int first_deadline_ms; ///< wait for the first window of a generation; default 2000
     int deadline_ms; ///< wait for any other window, at most: where a worker's usual answers are
                      ///< quick, 20 times as long, not below 200 ms; default 2000
@@ -61,12 +63,14 @@ typedef struct hsdi_target_job {
     /// True for a token that ends the text (it is emitted, then the generation ends). May be NULL.
     bool (*is_end)(void *user, int32_t token);
     void *user;
+    bool is_continued; ///< the prompt goes on from the last text, whose cells are used in any case
     const atomic_bool *cancel; ///< checked at every pass and in every wait; may be NULL
 } hsdi_target_job;
 
 /// Counters since the last generate began; times in nanoseconds. Fields as in hsd_stats.
 typedef struct hsdi_target_stats {
     int n_prompt, n_tokens;
+    int n_reused; ///< prompt tokens that were not computed, since their cells were known
     int64_t steps, drafted, accepted;
     int64_t hits, misses, own_hits, proxy_hits;
     int64_t carried; ///< windows used that were drafted before the last commit
@@ -110,6 +114,18 @@ void hsdi_target_destroy(hsdi_target **target);
 /// Errors : HSD_EINVAL, HSD_ETOOLONG for the prompt; whatever the target stage returns.
 HSD_NODISCARD hsd_status hsdi_target_generate(hsdi_target *target, const hsdi_target_job *job,
                                               hsd_error *err);
+
+/// The text that has cells, after a generation. Thread: as hsdi_target_generate, between two.
+///
+/// Shapes : *tokens [result], *cells [result], borrowed until the next call.
+int hsdi_target_trunk(const hsdi_target *target, const int32_t **tokens, const int32_t **cells);
+
+/// Begin with a text whose cells the caller fills before it generates with is_continued; see
+/// hsdi_target_trunk for them.
+///
+/// Errors : HSD_ETOOLONG; HSD_ENOMEM. The text is empty then.
+HSD_NODISCARD hsd_status hsdi_target_begin(hsdi_target *target, const int32_t *tokens, int n,
+                                           hsd_error *err);
 
 /// Copy of the counters. Any thread; at most one step old while a generation runs.
 void hsdi_target_get_stats(hsdi_target *target, hsdi_target_stats *out);

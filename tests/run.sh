@@ -12,7 +12,7 @@ preset=${PRESET:-release}
 build=${BUILD_DIR:-$root/build/$cc-$preset}
 jobs=${JOBS:-$(nproc)}
 
-packages="gcc g++ libc6-dev cmake ninja-build pkg-config libhwloc-dev libcyaml-dev libyaml-dev libzmq3-dev libpcre2-dev
+packages="gcc g++ libc6-dev cmake ninja-build pkg-config libhwloc-dev libcyaml-dev libyaml-dev libzmq3-dev libpcre2-dev zlib1g-dev
 libjansson-dev libmxml-dev libcmocka-dev opencl-headers ocl-icd-libopencl1
 pocl-opencl-icd clang-15 llvm-spirv-15 libze-dev python3 valgrind"
 case $cc in

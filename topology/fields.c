@@ -122,5 +122,6 @@ const hsdi_field hsdi_fields_choices[] = {INT(choices, mode, mode, HSD_MODE_AUTO
                                           INT_TO(choices, roots, roots, 64),
                                           INT_TO(choices, workers, n_workers, HSDI_MACHINE_WORKERS),
                                           QUANTITY(choices, power, power_w, POWER),
+                                          BYTES(choices, cache_memory, cache_memory_bytes),
                                           TEXT(choices, "key", key, client_key_file),
                                           END};

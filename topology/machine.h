@@ -116,8 +116,9 @@ typedef struct hsdi_machine_choices {
     int i_target, i_suffix, i_draft; ///< devices
     int n_target_threads, n_draft_threads;
     int exit_layer, split_layer, window, tree, roots, n_workers;
-    double power_w;            ///< most power while generating; 0: no limit
-    char client_key_file[256]; ///< our own keys for workers elsewhere; empty: none
+    double power_w;             ///< most power while generating; 0: no limit
+    int64_t cache_memory_bytes; ///< most memory for caches of all sessions; 0: no limit
+    char client_key_file[256];  ///< our own keys for workers elsewhere; empty: none
 } hsdi_machine_choices;
 
 typedef struct hsdi_machine {

@@ -256,7 +256,8 @@ static hsd_status check_choices(const hsdi_machine *m, hsd_error *err)
 {
     const hsdi_machine_choices *c = &m->choices;
     const int devices[] = {c->i_target, c->i_suffix, c->i_draft};
-    const number power[] = {{"power", c->power_w}};
+    const number limits[] = {{"power", c->power_w},
+                             {"cache_memory", (double)c->cache_memory_bytes}};
     if ((unsigned)c->mode >= N_MODES || c->forbidden_modes >> N_MODES ||
         (c->forbidden_modes & 1u << HSD_MODE_AUTO)) {
         return hsdi_fail(err, HSD_EINVAL, "choices", "mode %d, forbidden %#x: no such mode",
@@ -277,7 +278,7 @@ static hsd_status check_choices(const hsdi_machine *m, hsd_error *err)
     if (!hsdi_machine_is_text(c->client_key_file)) {
         return hsdi_fail(err, HSD_EINVAL, "choices", "the client's key is no text");
     }
-    return check_numbers("choices", power, COUNT(power), err);
+    return check_numbers("choices", limits, COUNT(limits), err);
 }
 
 hsd_status hsdi_machine_check(const hsdi_machine *machine, hsd_error *err)

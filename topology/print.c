@@ -343,6 +343,7 @@ static void add_choices(lines *out, const hsdi_machine *m)
     number_choice(&p, "roots", c->roots);
     number_choice(&p, "workers", c->n_workers);
     quantity(&p, "at most ", c->power_w, HSDI_UNIT_POWER, "");
+    quantity(&p, "at most ", (double)c->cache_memory_bytes, HSDI_UNIT_BYTES, " for caches");
     if (p.text[0]) {
         add(out, 1, "decided: %s", p.text);
     }

@@ -215,6 +215,7 @@ static void put_choices(writer *w, const hsdi_machine *m)
     put_int(w, "roots", c->roots, -1);
     put_int(w, "workers", c->n_workers, -1);
     put_real(w, "power_w", c->power_w);
+    put_int(w, "cache_memory_bytes", c->cache_memory_bytes, 0);
     put_text(w, "key", c->client_key_file);
     close_value(w, '}');
 }

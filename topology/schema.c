@@ -136,6 +136,7 @@ static const cyaml_schema_field_t choices_fields[] = {
     MAYBE_NUMBER(hsdi_text_choices, "roots", roots),
     MAYBE_NUMBER(hsdi_text_choices, "workers", workers),
     MAYBE_TEXT(hsdi_text_choices, "power", power),
+    MAYBE_TEXT(hsdi_text_choices, "cache_memory", cache_memory),
     MAYBE_TEXT(hsdi_text_choices, "key", key),
     CYAML_FIELD_END};
 static const cyaml_schema_value_t host = {

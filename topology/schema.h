@@ -50,7 +50,7 @@ typedef struct hsdi_text_worker {
 
 typedef struct hsdi_text_choices {
     int *mode, *forbidden_modes;
-    char *target, *suffix, *draft, *power, *key;
+    char *target, *suffix, *draft, *power, *cache_memory, *key;
     int *target_threads, *draft_threads, *exit_layer, *split_layer, *window, *tree, *roots,
         *workers;
 } hsdi_text_choices;

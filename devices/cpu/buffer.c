@@ -4,6 +4,7 @@
 #include "devices/cpu/context.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum { HUGE_PAGE_BYTES = 2 << 20 };
@@ -162,4 +163,37 @@ void hsdi_cpu_cache_destroy(hsdi_cache *cache)
     hsdi_cpu_cache *c = (hsdi_cpu_cache *)cache;
     free(c->data);
     free(c);
+}
+
+/// Copy cells between their planes and bytes that have one cell after the other.
+static void copy_cells(const hsdi_cpu_cache *c, int first, int n, char *bytes, bool to_bytes)
+{
+    for (int i = 0; i < n; i++) {
+        for (int layer = 0; layer < c->base.n_layers; layer++) {
+            size_t size = hsdi_cache_cell_bytes(&c->base, layer);
+            int n_planes = c->base.layers[layer].layout == HSDI_LAYOUT_EL ? 1 : 2;
+            for (int which = 0; which < n_planes; which++, bytes += size) {
+                char *cell = hsdi_cpu_cache_plane(c, layer, which) + (size_t)(first + i) * size;
+                memcpy(to_bytes ? bytes : cell, to_bytes ? cell : bytes, size);
+            }
+        }
+    }
+}
+
+hsd_status hsdi_cpu_cache_read(hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                               void *out, hsd_error *err)
+{
+    (void)device;
+    (void)err;
+    copy_cells((const hsdi_cpu_cache *)cache, first, n, out, true);
+    return HSD_OK;
+}
+
+hsd_status hsdi_cpu_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
+                                const void *bytes, hsd_error *err)
+{
+    (void)device;
+    (void)err;
+    copy_cells((const hsdi_cpu_cache *)cache, first, n, (char *)(uintptr_t)bytes, false);
+    return HSD_OK;
 }

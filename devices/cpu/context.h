@@ -45,6 +45,10 @@ hsd_status hsdi_cpu_weight_read(hsdi_device *device, const hsdi_weight *weight, 
 hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
                                  hsdi_cache **out, hsd_error *err);
 void hsdi_cpu_cache_destroy(hsdi_cache *cache);
+hsd_status hsdi_cpu_cache_read(hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                               void *out, hsd_error *err);
+hsd_status hsdi_cpu_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
+                                const void *bytes, hsd_error *err);
 
 hsd_status hsdi_cpu_graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
                                   const struct hsdi_graph *shape, hsdi_graph **out, hsd_error *err);

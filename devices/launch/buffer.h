@@ -40,6 +40,10 @@ hsd_status hsdi_launch_weight_read(hsdi_device *device, const hsdi_weight *weigh
 hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
                                     hsdi_cache **out, hsd_error *err);
 void hsdi_launch_cache_destroy(hsdi_cache *cache);
+hsd_status hsdi_launch_cache_read(hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                                  void *out, hsd_error *err);
+hsd_status hsdi_launch_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
+                                   const void *bytes, hsd_error *err);
 hsd_status hsdi_launch_buffer_create(hsdi_device *device, const struct hsdi_buffer *shape,
                                      hsdi_buffer **out, hsd_error *err);
 void hsdi_launch_buffer_destroy(hsdi_buffer *buffer);

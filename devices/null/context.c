@@ -52,12 +52,38 @@ static hsd_status cache_create(hsdi_device *device, const struct hsdi_cache *sha
         return out_of_memory(err);
     }
     **out = *shape;
+    for (int i = 0; i < shape->n_layers; i++) {
+        (*out)->size_bytes += hsdi_cache_layer_bytes(shape, i);
+    }
     return HSD_OK;
 }
 
 static void cache_destroy(hsdi_cache *cache)
 {
     free(cache);
+}
+
+/// A cell holds nothing, which is as many zeros as its shape would take.
+static hsd_status cache_read(hsdi_device *device, const hsdi_cache *cache, int first, int n,
+                             void *out, hsd_error *err)
+{
+    (void)device;
+    (void)first;
+    (void)err;
+    memset(out, 0, (size_t)n * hsdi_cache_bytes_per_cell(cache));
+    return HSD_OK;
+}
+
+static hsd_status cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
+                              const void *bytes, hsd_error *err)
+{
+    (void)device;
+    (void)cache;
+    (void)first;
+    (void)n;
+    (void)bytes;
+    (void)err;
+    return HSD_OK;
 }
 
 static hsd_status graph_compile(hsdi_device *device, const hsdi_graph_desc *desc,
@@ -106,6 +132,8 @@ static const hsdi_backend null_backend = {
     .cache_types = 1u << HSD_CACHE_F32 | 1u << HSD_CACHE_F16 | 1u << HSD_CACHE_Q8_0,
     .cache_create = cache_create,
     .cache_destroy = cache_destroy,
+    .cache_read = cache_read,
+    .cache_write = cache_write,
     .buffer_create = hsdi_host_buffer_create,
     .buffer_destroy = hsdi_host_buffer_destroy,
     .buffer_map = hsdi_host_buffer_map,

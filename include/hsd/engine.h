@@ -76,8 +76,6 @@ typedef struct hsd_engine_options {
     hsd_cache_layout draft_cache_layout; ///< of the draft; the early exit has the target's
     hsd_cache_type cache_type, draft_cache_type; ///< likewise, and the same holds: tokens are equal
                                                  ///< in all modes with the same type of the target
-    int64_t cache_memory_bytes;          ///< of the target's caches of a session at most; 0: no
-                                         ///< bound. What does not fit is refused at once
     const char *const *worker_endpoints; ///< workers started elsewhere: "ipc:///tmp/hsd.sock"
     int n_workers;
     const char *key_file; ///< our own keys, "NAME.key" of hsd_key_create; NULL: none. Workers on
@@ -90,6 +88,17 @@ typedef struct hsd_engine_options {
     /// and threads holds where options leave it open. Borrowed for the call; NULL: devices that are
     /// NULL are the CPU
     const hsd_machine *machine;
+    /// Bytes that the caches of all sessions may take, those of drafts in this process included; 0:
+    /// no limit, but that of `machine`. A target whose cache of n_ctx tokens does not fit is
+    /// refused before it is loaded; HSD_CACHE_LAYOUT_AUTO makes it smaller for that. A session is
+    /// promised at its opening what its longest text needs (see n_ctx of hsd_session_options), and
+    /// is not opened where that does not fit. What is not promised holds texts that are over, for
+    /// share_prefixes; without a limit these get two contexts at most
+    int64_t cache_memory_bytes;
+    /// What sessions of this engine have in their caches of the beginning of another one's prompt
+    /// is not computed again (hsd_stats.n_prompt_reused). The tokens are the same. On by
+    /// hsd_engine_options_init
+    bool share_prefixes;
     hsd_log_fn log; ///< may be NULL; called from any thread
     void *log_user;
     hsd_trace *trace; ///< records what sessions and their drafts in this process do; NULL: nothing.
@@ -153,7 +162,10 @@ typedef struct hsd_session_options {
     /// and coverage hardly depend on the clock; the tokens are the same, the speed is not.
     bool audit_roots;
     hsd_sampling sampling;
-    int n_tokens;          ///< most tokens to generate; 0: until the context is full
+    int n_tokens; ///< most tokens to generate; 0: until the context is full
+    int n_ctx;    ///< most tokens of prompt and output together, at most the engine's; 0: the
+               ///< engine's. Less needs less memory where hsd_engine_options.cache_memory_bytes is
+               ///< set
     bool ignore_eos;       ///< go on after an end-of-text token
     hsd_token_fn on_token; ///< may be NULL: then pull with hsd_session_next
     void *on_token_user;
@@ -164,25 +176,26 @@ typedef struct hsd_stats {
     hsd_mode mode;             ///< the mode that ran; of auto: the one in force at the end
     hsd_draft_kind draft_kind; ///< the draft whose windows were verified; HSD_DRAFT_AUTO: the
                                ///< target went alone all the time
-    int n_prompt;         ///< prompt tokens, BOS included
-    int n_tokens;         ///< tokens generated
-    int64_t steps;        ///< target passes after the prefill
-    int64_t drafted;      ///< draft tokens that the target verified
-    int64_t accepted;     ///< of these, accepted
-    int64_t hits;         ///< commits whose branch was ready (mirror)
-    int64_t misses;       ///< commits that needed a fresh rollout (mirror)
-    int64_t own_hits;     ///< hits on a root that came from the draft's own distribution
-    int64_t proxy_hits;   ///< hits on a root that only the early exit proposed
-    int64_t carried;      ///< windows used that were drafted before the last commit
-    int64_t paused;       ///< steps without a window, since the target alone is faster
-    int64_t late;         ///< steps in which no window arrived in time
-    int64_t workers_lost; ///< draft workers given up during the generation
-    int64_t replans;      ///< mode auto: changes of the plan, trials included
+    int n_prompt;              ///< prompt tokens, BOS included
+    int n_prompt_reused;       ///< of these, not computed, since a cache had them
+    int n_tokens;              ///< tokens generated
+    int64_t steps;             ///< target passes after the prefill
+    int64_t drafted;           ///< draft tokens that the target verified
+    int64_t accepted;          ///< of these, accepted
+    int64_t hits;              ///< commits whose branch was ready (mirror)
+    int64_t misses;            ///< commits that needed a fresh rollout (mirror)
+    int64_t own_hits;          ///< hits on a root that came from the draft's own distribution
+    int64_t proxy_hits;        ///< hits on a root that only the early exit proposed
+    int64_t carried;           ///< windows used that were drafted before the last commit
+    int64_t paused;            ///< steps without a window, since the target alone is faster
+    int64_t late;              ///< steps in which no window arrived in time
+    int64_t workers_lost;      ///< draft workers given up during the generation
+    int64_t replans;           ///< mode auto: changes of the plan, trials included
     double prefill_s, decode_s;
     double tokens_per_s;       ///< n_tokens / decode_s
     double wait_s;             ///< time the target waited for the draft (exposed draft time)
     double step_overhead_s;    ///< median per step spent neither in a device nor waiting
-    int64_t cache_bytes;       ///< of the target's caches of this session
+    int64_t cache_bytes;       ///< that the target's caches of this session can come to take
     int64_t cache_token_bytes; ///< of these, of one token
     int n_el_layers;           ///< layers of the target that keep their input: HSD_CACHE_LAYOUT_EL
     int window, tree, roots, exit_layer, n_threads, n_draft_threads; ///< settings in force
@@ -264,9 +277,11 @@ HSD_API HSD_NODISCARD hsd_status hsd_engine_detokenize(const hsd_engine *engine,
                                                        char *out, size_t cap, size_t *n_out,
                                                        hsd_error *err);
 
-/// Open a session: allocates its caches and starts its thread.
+/// Open a session: promises it memory for its caches and starts its thread.
 ///
-/// Errors : HSD_EINVAL with the option's name; HSD_ENOMEM; HSD_EUNSUPPORTED, for example a model
+/// Errors : HSD_EINVAL with the option's name; HSD_ENOMEM, in "cache_memory" where the engine's
+///          limit does not allow it, with what it needs, what is promised to others, and how many
+///          tokens would fit; HSD_EUNSUPPORTED, for example a model
 ///          draft on an engine without one.
 HSD_API HSD_NODISCARD hsd_status hsd_session_open(hsd_engine *engine,
                                                   const hsd_session_options *options,
@@ -285,6 +300,47 @@ HSD_API HSD_NODISCARD hsd_status hsd_session_submit(hsd_session *session, const 
 HSD_API HSD_NODISCARD hsd_status hsd_session_submit_tokens(hsd_session *session,
                                                            const int32_t *tokens, int n_tokens,
                                                            hsd_error *err);
+
+/// Go on from where the text is: from the last generation's prompt and output, as if they were the
+/// prompt of the next one; what the caches have of them is not computed again, whatever
+/// share_prefixes says. The tokens are those that a longer generation would have given. Returns at
+/// once; a generation still running is stopped first, and its text is what goes on. Text begins
+/// with bytes that the last generation held back for a character.
+///
+/// Errors : HSD_EINVAL when nothing was submitted; HSD_ETOOLONG when the context is full.
+HSD_API HSD_NODISCARD hsd_status hsd_session_continue(hsd_session *session, hsd_error *err);
+
+/// Tokens of prompt and output so far.
+///
+/// Shapes : out [cap]. *n_out is their number, also when it exceeds cap.
+/// Errors : HSD_EINVAL; HSD_ETOOLONG when cap is too small (out then has the first cap tokens).
+HSD_API HSD_NODISCARD hsd_status hsd_session_text(hsd_session *session, int32_t *out, int cap,
+                                                  int *n_out, hsd_error *err);
+
+/// Write text, sampling settings and the target's caches to a file, from which hsd_session_resume
+/// goes on without computing them again. A generation still running is stopped first. The session
+/// stays as it is: it may go on, or be closed. A file that is there is replaced when the new one is
+/// whole and on the disk.
+///
+/// Errors : HSD_EINVAL when nothing was submitted; HSD_EIO with the path and the system's reason, a
+///          full disk for example; HSD_EDEVICE; HSD_ENOMEM.
+/// Cost   : the caches' bytes once, which for large models and long texts are gigabytes.
+/// Proof  : tests/engine/test_park.c
+HSD_API HSD_NODISCARD hsd_status hsd_session_park(hsd_session *session, const char *path,
+                                                  hsd_error *err);
+
+/// Open a session with a parked text; nothing runs before hsd_session_continue. Sampling settings
+/// and ignore_eos are the file's; all else is as in `options`, mode and draft too. The tokens that
+/// follow are those that the parked session would have given on this device.
+///
+/// Errors : as hsd_session_open; HSD_EIO; HSD_EFORMAT with the byte where a file is damaged, cut
+/// off
+///          or something else; HSD_EUNSUPPORTED for another version of the format, another model,
+///          or caches of another kind; HSD_ETOOLONG for a text longer than the context.
+/// Owner  : *out is owned by the caller.
+HSD_API HSD_NODISCARD hsd_status hsd_session_resume(hsd_engine *engine, const char *path,
+                                                    const hsd_session_options *options,
+                                                    hsd_session **out, hsd_error *err);
 
 /// Pull the next token; waits up to timeout_ms (negative: for ever).
 ///

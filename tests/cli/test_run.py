@@ -14,7 +14,7 @@ import unittest
 from cli_case import DRAFT, HSD, OTHER, PROMPT, TARGET, TIMEOUT_S, CliCase, hsd
 
 STATS = {
-    "mode": str, "draft_kind": str, "n_tokens": int, "steps": int, "drafted": int,
+    "mode": str, "draft_kind": str, "prompt_tokens_reused": int, "n_tokens": int, "steps": int, "drafted": int,
     "accepted": int, "hits": int, "misses": int, "own_hits": int, "proxy_hits": int,
     "carried": int, "paused": int, "tree": int, "late": int,
     "workers_lost": int, "replans": int, "prefill_s": float, "decode_s": float,

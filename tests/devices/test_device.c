@@ -1,7 +1,8 @@
 /// Proves: the front end refuses what does not fit, before anything runs and with the field's
 ///           name; the null device counts, fails and delays; the CPU device gives the same bits
 ///           with 1 to 5 threads and with a part of them, and survives threads that sleep; rows of
-///           several caches in one submission compute what each job computes alone. The same on
+///           several caches in one submission compute what each job computes alone; cells that
+///           went through the host are the same cells. The same on
 ///           OpenCL and Level Zero, where there are such devices; their numbers are the CPU's.
 /// Does not prove: arithmetic, see tests/kernels and tests/engine/test_reference.c.
 #include "base/clock.h"
@@ -699,6 +700,59 @@ static void caches_that_do_not_suit_are_refused(void **state)
     type_now = HSD_CACHE_F32;
 }
 
+static void cells_that_were_read_and_written_elsewhere_give_the_same_bits(void **state)
+{
+    const place *on = *state;
+    rig r;
+    text t;
+    unsigned seed = 5;
+    hsd_error err = {0};
+    rig_open(&r, on->open(1));
+    text_open(&t, &r, &seed);
+    hsdi_job job = text_job(&t, N_PAST, 3);
+    must(hsdi_graph_run(r.graph, &job, &err), &err);
+    memcpy(t.want, hsdi_buffer_map(t.result), 3 * WIDTH * sizeof(float));
+    size_t size = hsdi_cache_bytes_per_cell(t.cache);
+    char *bytes = malloc(N_CELLS * size), *again = malloc(N_CELLS * size);
+    assert_int_equal(size * N_CELLS, hsdi_cache_bytes(t.cache));
+    must(hsdi_cache_read(r.device, t.cache, 0, N_CELLS, bytes, &err), &err);
+    must(hsdi_cache_read(r.device, t.cache, 3, 5, again, &err), &err);
+    assert_memory_equal(again, bytes + 3 * size, 5 * size);
+
+    // The text's cells, one by one and in pairs, in another order in another cache.
+    hsdi_cache *other;
+    const hsdi_cache_desc cells = cells_now();
+    must(hsdi_cache_create(r.device, &cells, &other, &err), &err);
+    memset(again, 0xee, N_CELLS * size);
+    must(hsdi_cache_write(r.device, other, 0, N_CELLS, again, &err), &err);
+    for (int i = 0; i < N_PAST; i++) {
+        memcpy(again + (size_t)i * size, bytes + (size_t)t.cells[i] * size, size);
+    }
+    must(hsdi_cache_write(r.device, other, 7, 1, again, &err), &err);
+    must(hsdi_cache_write(r.device, other, 8, N_PAST - 1, again + size, &err), &err);
+    for (int i = 0; i < N_CELLS; i++) {
+        t.cells[i] = (i + 7) % N_CELLS;
+    }
+    job = text_job(&t, N_PAST, 3);
+    job.cache = other;
+    must(hsdi_graph_run(r.graph, &job, &err), &err);
+    assert_memory_equal(hsdi_buffer_map(t.result), t.want, 3 * WIDTH * sizeof(float));
+    must(hsdi_cache_read(r.device, other, 7, N_PAST, bytes, &err), &err);
+    assert_memory_equal(bytes, again, N_PAST * size);
+    must(hsdi_cache_read(r.device, other, 7 + N_PAST + 3, 1, bytes, &err), &err);
+    assert_int_equal((unsigned char)bytes[0], 0xee); // behind them nothing was written
+
+    assert_int_equal(hsdi_cache_read(r.device, other, N_CELLS - 1, 2, bytes, &err), HSD_EINVAL);
+    assert_string_equal(err.where, "cell");
+    assert_int_equal(hsdi_cache_write(r.device, other, -1, 1, bytes, &err), HSD_EINVAL);
+    assert_int_equal(hsdi_cache_write(r.device, other, 0, 0, bytes, &err), HSD_EINVAL);
+    free(bytes);
+    free(again);
+    hsdi_cache_destroy(&other);
+    text_close(&t);
+    rig_close(&r);
+}
+
 static void jobs_that_do_not_fit_together_are_refused_and_nothing_runs(void **state)
 {
     const place *on = *state;
@@ -838,6 +892,7 @@ int main(void)
         ON_EACH(several_jobs_give_the_bits_of_each_alone),
         ON_EACH(several_jobs_do_so_with_smaller_caches),
         cmocka_unit_test(caches_that_do_not_suit_are_refused),
+        ON_EACH(cells_that_were_read_and_written_elsewhere_give_the_same_bits),
         ON_EACH(jobs_that_do_not_fit_together_are_refused_and_nothing_runs),
         cmocka_unit_test(the_null_device_takes_several_jobs_as_one_submission),
         ON_EACH(weights_of_wrong_shapes_are_refused),

@@ -183,9 +183,11 @@ static void pair_open(pair *p, fixture *f, const hsd_sampling *how)
                                                    .sampling = *how};
         must(hsdi_target_stage_open(&f->runner, &options, &p->target[i], &err), &err);
         // No list is as long as the second draft may be asked for.
-        must(hsdi_draft_stage_open(&f->runner, f->model->n_layers, f->n_ctx,
-                                   i == 1 ? HSDI_TOP_LIST_MAX + 1 : N_TOP, how, &p->draft[i], &err),
-             &err);
+        const hsdi_draft_stage_options draft = {.n_layers = f->model->n_layers,
+                                                .n_cells = f->n_ctx,
+                                                .n_top = i == 1 ? HSDI_TOP_LIST_MAX + 1 : N_TOP,
+                                                .sampling = *how};
+        must(hsdi_draft_stage_open(&f->runner, &draft, &p->draft[i], &err), &err);
         assert_int_equal(p->target[i].limits.n_top_max, N_TOP);
     }
 }

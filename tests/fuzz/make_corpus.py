@@ -3,6 +3,7 @@
 import pathlib
 import re
 import struct
+import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent
 SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q",
@@ -127,7 +128,29 @@ def tile_seeds():
             "huge": lanes.replace(b"8x1", b"800000000000x1"), "empty": b""}
 
 
-for name, seeds in (("gguf", gguf_seeds()), ("tokenizer", tokenizer_seeds()),
+def parked_seeds():
+    """Parked texts; the last byte says whether the fuzzer mends the sums."""
+    def text(n_tokens, n_cells, cell_bytes, version=1, kind=b"keys and values in f32, 1 layers of 2"):
+        tokens = b"".join(struct.pack("<i", i % 7) for i in range(n_tokens))
+        body = tokens + struct.pack("<I", zlib.crc32(tokens))
+        for first in range(0, n_cells, 64):
+            cells = bytes(range(min(64, n_cells - first) % 251 + 1))[:1] * (min(64, n_cells - first) * sum(cell_bytes))
+            body += cells + struct.pack("<I", zlib.crc32(cells))
+        head = struct.pack("<8sIIQQQIIIII", b"hsd-park", version, 512, 512 + len(body), 11, 12, 9, n_tokens, n_cells, 64,
+                           len(cell_bytes))
+        head += b"".join(struct.pack("<I", n) for n in cell_bytes).ljust(32, b"\0")
+        head += struct.pack("<fiffQfiiII", 1.0, 40, 0.9, 0.0, 5, 1.1, -1, 3, 0, 1)
+        head = (head.ljust(256, b"\0") + kind).ljust(508, b"\0")
+        return head + struct.pack("<I", zlib.crc32(head)) + body
+
+    whole = text(70, 69, [16])
+    return {"whole": whole + b"\0", "two-places": text(5, 4, [16, 8]) + b"\0", "no-cells": text(1, 0, [16]) + b"\1",
+            "cut": whole[:900] + b"\0", "mended-cut": whole[:900] + b"\1", "version": text(3, 2, [4], version=2) + b"\0",
+            "huge": text(2, 0, [0xffffffff]) + b"\1", "endless": text(3, 2, [4], kind=b"x" * 192) + b"\1",
+            "head": whole[:512] + b"\1", "empty": b""}
+
+
+for name, seeds in (("parked", parked_seeds()), ("gguf", gguf_seeds()), ("tokenizer", tokenizer_seeds()),
                     ("keys", key_seeds()), ("topology", topology_seeds()), ("tiles", tile_seeds())):
     folder = HERE / "corpus" / name
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ static void a_cell_is_handed_out_once(void **state)
     (void)state;
     hsdi_cells cells;
     char seen[N_CELLS] = {0};
-    assert_int_equal(hsdi_cells_init(&cells, N_CELLS, 10), HSD_OK);
+    assert_int_equal(hsdi_cells_init(&cells, N_CELLS, 10, NULL), HSD_OK);
     for (int i = 0; i < N_CELLS; i++) {
         int32_t cell = hsdi_cells_take(&cells);
         assert_in_range(cell, 0, N_CELLS - 1);
@@ -32,7 +32,7 @@ static void a_shortened_trunk_gives_its_tail_back(void **state)
     (void)state;
     hsdi_cells cells;
     int32_t taken[10];
-    assert_int_equal(hsdi_cells_init(&cells, N_CELLS, 10), HSD_OK);
+    assert_int_equal(hsdi_cells_init(&cells, N_CELLS, 10, NULL), HSD_OK);
     for (int i = 0; i < 10; i++) {
         taken[i] = hsdi_cells_take(&cells);
         hsdi_cells_push(&cells, taken[i]);
@@ -53,8 +53,8 @@ static void counts_below_one_are_refused(void **state)
 {
     (void)state;
     hsdi_cells cells;
-    assert_int_equal(hsdi_cells_init(&cells, 0, 10), HSD_EINVAL);
-    assert_int_equal(hsdi_cells_init(&cells, 10, 0), HSD_EINVAL);
+    assert_int_equal(hsdi_cells_init(&cells, 0, 10, NULL), HSD_EINVAL);
+    assert_int_equal(hsdi_cells_init(&cells, 10, 0, NULL), HSD_EINVAL);
 }
 
 int main(void)

@@ -17,7 +17,7 @@ typedef struct forest {
 
 static void forest_init(forest *f)
 {
-    assert_int_equal(hsdi_cells_init(&f->cells, N_CELLS, N_CTX), HSD_OK);
+    assert_int_equal(hsdi_cells_init(&f->cells, N_CELLS, N_CTX, NULL), HSD_OK);
     assert_int_equal(hsdi_tree_init(&f->tree, &f->cells, N_NODES, 4, 12), HSD_OK);
 }
 

@@ -34,6 +34,7 @@ ONLY_PLACE = [
     (r"hwloc(\.h|/.*)", ["topology", "tests"]),
     (r"(cyaml/.*|yaml\.h)", ["topology", "tests"]),
     (r"pcre2(posix)?\.h", ["engine", "tests"]),
+    (r"zlib\.h", ["engine", "tests"]),
     (r"argp\.h", ["cli", "tests"]),
     (r"jansson\.h", ["cli", "tests"]),
     (r"CL/.*", ["devices/opencl", "tests"]),

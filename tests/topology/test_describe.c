@@ -89,6 +89,7 @@ static void the_laptop_example_is_read_as_it_says(void **state)
     assert_false(hsdi_machine_shares_units(m, gpu, npu));
     assert_false(hsdi_machine_shares_units(m, cpu, gpu));
     assert_true(m->choices.power_w == 45.0);
+    assert_true(m->choices.cache_memory_bytes == INT64_C(2) << 30);
     assert_int_equal(m->choices.i_target, -1);
     expect_round_trip(m);
     free(m);
