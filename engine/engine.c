@@ -96,6 +96,12 @@ static hsd_status place_layers(hsdi_loaded *loaded, hsdi_device *device, const h
     return status;
 }
 
+/// Cells of a session with the widest windows, in blocks, as they are promised.
+static int cells_of(int n_ctx)
+{
+    return HSDI_BLOCK_CELLS * hsdi_blocks_needed(hsdi_target_cells_needed(n_ctx, TREE_MAX), n_ctx);
+}
+
 /// Layouts of the layers' caches, then the layers.
 static hsd_status load_layers(hsdi_loaded *loaded, hsdi_device *device, const hsdi_split *split,
                               int n_ctx, const hsdi_caching *caching, hsd_error *err)
@@ -108,13 +114,11 @@ static hsd_status load_layers(hsdi_loaded *loaded, hsdi_device *device, const hs
     n_ctx = context_of(m, n_ctx);
     hsd_status status = HSD_OK;
     if (caching) {
-        int n_cells = hsdi_target_cells_needed(n_ctx, TREE_MAX); // in blocks, as they are promised
-        int n_spare = HSDI_BLOCK_CELLS * hsdi_blocks_needed(n_cells, n_ctx) - n_ctx;
         hsdi_caching known = *caching;
         if (known.layout == HSD_CACHE_LAYOUT_AUTO && hsdi_el_check(m, NULL) == HSD_OK) {
             hsdi_place_rates(known.place, &known.gops, &known.read_gbps);
         }
-        status = hsdi_layouts_choose(m, &known, n_ctx, n_spare, layouts, &loaded->n_el, err);
+        status = hsdi_layouts_choose(m, &known, n_ctx, cells_of, layouts, &loaded->n_el, err);
     }
     if (status == HSD_OK) {
         status = place_layers(loaded, device, split, n_ctx, layouts,

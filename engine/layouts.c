@@ -40,23 +40,26 @@ static bool fits(const hsdi_model *m, const hsdi_caching *how, int n_cells, int 
            hsdi_layouts_bytes(m, how->type, n_el) <= how->memory_bytes / n_cells;
 }
 
-static hsd_status too_large(const hsdi_model *m, const hsdi_caching *how, int n_ctx, int n_spare,
-                            int n_el, hsd_error *err)
+static hsd_status too_large(const hsdi_model *m, const hsdi_caching *how, int n_ctx,
+                            hsdi_cells_of *cells_of, int n_el, hsd_error *err)
 {
     double mib = 1024.0 * 1024.0;
     int64_t one = hsdi_layouts_bytes(m, how->type, n_el);
-    int64_t most = how->memory_bytes / one - n_spare;
+    int most = 0, above = n_ctx;
+    while (above - most > 1) { // a longer context never needs fewer cells
+        int middle = most + (above - most) / 2;
+        *(fits(m, how, cells_of(middle), n_el) ? &most : &above) = middle;
+    }
     return hsdi_fail(err, HSD_ENOMEM, "cache_memory",
-                     "a context of %d takes %.1f MiB as %s in %s, %.1f are allowed: %lld would fit",
-                     n_ctx, (double)one * (n_ctx + n_spare) / mib, n_el > 0 ? "el" : "kv",
-                     hsd_cache_type_name(how->type), (double)how->memory_bytes / mib,
-                     (long long)(most > 0 ? most : 0));
+                     "a context of %d takes %.1f MiB as %s in %s, %.1f are allowed: %d would fit",
+                     n_ctx, (double)one * cells_of(n_ctx) / mib, n_el > 0 ? "el" : "kv",
+                     hsd_cache_type_name(how->type), (double)how->memory_bytes / mib, most);
 }
 
-hsd_status hsdi_layouts_choose(const hsdi_model *m, const hsdi_caching *how, int n_ctx, int n_spare,
-                               hsdi_layout *out, int *n_el, hsd_error *err)
+hsd_status hsdi_layouts_choose(const hsdi_model *m, const hsdi_caching *how, int n_ctx,
+                               hsdi_cells_of *cells_of, hsdi_layout *out, int *n_el, hsd_error *err)
 {
-    int n_cells = n_ctx + n_spare;
+    int n_cells = cells_of(n_ctx);
     hsd_status exact = hsdi_el_check(m, how->layout == HSD_CACHE_LAYOUT_EL ? err : NULL);
     if (how->layout == HSD_CACHE_LAYOUT_EL && exact != HSD_OK) {
         return exact;
@@ -70,7 +73,7 @@ hsd_status hsdi_layouts_choose(const hsdi_model *m, const hsdi_caching *how, int
         }
     }
     if (!fits(m, how, n_cells, n)) {
-        return too_large(m, how, n_ctx, n_spare, n, err);
+        return too_large(m, how, n_ctx, cells_of, n, err);
     }
     for (int i = 0; i < m->n_layers; i++) {
         out[i] = i < m->n_layers - n ? HSDI_LAYOUT_KV : HSDI_LAYOUT_EL;

@@ -19,15 +19,18 @@ typedef struct hsdi_caching {
 /// Bytes that all layers keep of one token with so many of them keeping their input.
 int64_t hsdi_layouts_bytes(const hsdi_model *model, hsd_cache_type type, int n_el);
 
+/// Cells that a session with a context of n_ctx needs.
+typedef int hsdi_cells_of(int n_ctx);
+
 /// Decide for every layer. AUTO: what the table says (topology/cache_layout.h); where keys and
 /// values exceed the memory, as few layers as needed keep their input instead.
 ///
 /// Shapes : out [n_layers].
 /// Result : *n_el layers of HSDI_LAYOUT_EL, the last ones.
 /// Errors : HSD_EUNSUPPORTED where EL was asked for and hsdi_el_check refuses; HSD_ENOMEM, with
-///          sizes, where a context of n_ctx and n_spare cells do not fit.
+///          sizes, where the cells of a context of n_ctx do not fit.
 HSD_NODISCARD hsd_status hsdi_layouts_choose(const hsdi_model *model, const hsdi_caching *how,
-                                             int n_ctx, int n_spare, hsdi_layout *out, int *n_el,
-                                             hsd_error *err);
+                                             int n_ctx, hsdi_cells_of *cells_of, hsdi_layout *out,
+                                             int *n_el, hsd_error *err);
 
 #endif

@@ -153,16 +153,17 @@ class Modes(CliCase):
             self.assertEqual(got["tokens"], el["tokens"], mode)
 
     def test_a_bounded_memory_is_kept_or_refused_with_the_context_that_fits(self):
-        bounded = self.json("run", "--prompt", PROMPT, "--tokens", 8, "--cache-memory", 6)["stats"]
+        bounded = self.json("run", "--prompt", PROMPT, "--tokens", 8, "--cache-memory", "6MiB")["stats"]
         self.assertLessEqual(bounded["cache_bytes"], 6 << 20)
         self.assertGreater(bounded["el_layers"], 0)
-        line = self.failure("run", "--prompt", PROMPT, "--cache-memory", 1)
+        small = ["--mode", "ar", "--cache-memory", "3MiB"]
+        line = self.failure("run", "--prompt", PROMPT, *small)
         self.assertIn("cache_memory", line)
         self.assertIn("(ENOMEM)", line)
         fits = int(line.split(":")[-1].split("would fit")[0])
-        got = self.json("run", "--prompt", PROMPT, "--tokens", 4, "--cache-memory", 1, "--ctx", fits)
-        self.assertLessEqual(got["stats"]["cache_bytes"], 1 << 20)
-        self.failure("run", "--prompt", PROMPT, "--cache-memory", 1, "--ctx", fits + 1)
+        got = self.json("run", "--prompt", PROMPT, "--tokens", 4, *small, "--ctx", fits)
+        self.assertLessEqual(got["stats"]["cache_bytes"], 3 << 20)
+        self.failure("run", "--prompt", PROMPT, *small, "--ctx", fits + 1)
 
     def test_the_pair_may_be_named(self):
         named = self.json("run", "--prompt", PROMPT, "--tokens", 16, "--target", TARGET,

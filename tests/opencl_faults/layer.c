@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { N_CALLS = 15, HUNG_MAX = 64 };
+enum { N_CALLS = 14, HUNG_MAX = 64 };
 
 static const char *const names[N_CALLS] = {"clCreateContext",
                                            "clCreateCommandQueue",
@@ -25,8 +25,7 @@ static const char *const names[N_CALLS] = {"clCreateContext",
                                            "clFlush",
                                            "clEnqueueMapBuffer",
                                            "clEnqueueUnmapMemObject",
-                                           "clGetDeviceIDs",
-                                           "clGetKernelWorkGroupInfo"};
+                                           "clGetDeviceIDs"};
 
 static cl_icd_dispatch below, mine;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; // guards what follows
@@ -220,19 +219,6 @@ static void count_map(int n, long long n_bytes)
     pthread_mutex_unlock(&lock);
 }
 
-static cl_int CL_API_CALL kernel_group(cl_kernel kernel, cl_device_id device,
-                                       cl_kernel_work_group_info what, size_t size, void *value,
-                                       size_t *size_out)
-{
-    cl_int fault;
-    cl_int code = below.clGetKernelWorkGroupInfo(kernel, device, what, size, value, size_out);
-    if (what == CL_KERNEL_WORK_GROUP_SIZE && size == sizeof(size_t) &&
-        fails_with("clGetKernelWorkGroupInfo", &fault)) {
-        *(size_t *)value = 1;
-    }
-    return code;
-}
-
 static void *CL_API_CALL map(cl_command_queue queue, cl_mem memory, cl_bool blocks,
                              cl_map_flags flags, size_t at, size_t size, cl_uint n,
                              const cl_event *list, cl_event *event, cl_int *code)
@@ -375,7 +361,6 @@ __attribute__((visibility("default"))) cl_int CL_API_CALL clInitLayer(cl_uint n,
     below = mine = *target;
     plan_from_environment();
     mine.clGetDeviceIDs = list;
-    mine.clGetKernelWorkGroupInfo = kernel_group;
     mine.clCreateContext = create_context;
     mine.clCreateCommandQueue = create_queue;
     mine.clCreateBuffer = create_buffer;

@@ -9,8 +9,7 @@
 #include <stdbool.h>
 
 typedef enum hsd_fault_kind {
-    HSD_FAULT_CODE = 0,  ///< the call returns a code and does nothing; clGetKernelWorkGroupInfo
-                         ///< says 1 instead
+    HSD_FAULT_CODE = 0,  ///< the call returns a code and does nothing
     HSD_FAULT_LOST = 1,  ///< so do this call and all that come after it, of every kind
     HSD_FAULT_ABORT = 3, ///< the driver ends the process
     HSD_FAULT_STOP = 4,  ///< the call never returns
