@@ -543,7 +543,9 @@ static void a_refused_worker_leaves_no_window_to_the_next_generation(void **stat
 
 static const hsdi_watch_config arms = {
     .n_arms = 3,
-    .arms = {{HSD_MODE_AR, 8, 8, 16}, {HSD_MODE_SERIAL, 8, 8, 16}, {HSD_MODE_SERIAL, 3, 3, 16}},
+    .arms = {{.mode = HSD_MODE_AR, .window = 8, .tree = 8, .roots = 16},
+             {.mode = HSD_MODE_SERIAL, .window = 8, .tree = 8, .roots = 16},
+             {.mode = HSD_MODE_SERIAL, .window = 3, .tree = 3, .roots = 16}},
     .accept = 0.6,
     .margin = 1.05};
 
