@@ -225,11 +225,13 @@ static void generate(round *r)
     take_result(r);
 }
 
+/// A worker whose frames are damaged three times in a row is not used for the rest of a generation:
+/// lost too.
 static long lines_lost(const round *r)
 {
     long n = 0;
     for (int i = 0; i < r->n_sites; i++) {
-        n += r->sites[i].n_lost;
+        n += r->sites[i].n_lost + r->sites[i].n_refused;
     }
     return n;
 }
