@@ -85,7 +85,11 @@ static void open_draft(hsdi_draft **draft, const hsdi_frame *frame)
         return;
     }
     hsdi_draft_stage stage = {
-        .limits = {N_VOCAB, config.n_ctx, hsdi_draft_cells_needed(&config), 32, HSDI_TOP_MAX},
+        .limits = {.n_vocab = N_VOCAB,
+                   .n_ctx = config.n_ctx,
+                   .n_cells = hsdi_draft_cells_needed(&config),
+                   .n_rows_max = 32,
+                   .n_top_max = HSDI_TOP_MAX},
         .eval = eval,
     };
     int32_t tokens[N_CTX_MAX];
