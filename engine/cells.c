@@ -151,13 +151,8 @@ static hsd_status attention_open(const hsdi_runner *runner, hsd_cache_type type,
     const hsdi_layout *layouts = hsdi_weights_layouts(runner->weights);
     int n_layers = hsdi_weights_end(runner->weights), n_cells = n_past + ROWS;
     int width = width_of(m, layouts, n_layers, true);
-    const hsdi_cache_desc cells = {.n_layers = n_layers,
-                                   .n_cells = n_cells,
-                                   .width = m->n_kv * m->d_head,
-                                   .d_head = m->d_head,
-                                   .type = type,
-                                   .el_width = m->n_embd,
-                                   .layouts = layouts};
+    hsdi_cache_desc cells = hsdi_runner_cells(runner, n_layers, n_cells);
+    cells.type = type;
     uint64_t state = 2;
     *a = (attention){.n_past = n_past, .device = runner->device};
     a->trunk = calloc((size_t)n_cells, sizeof *a->trunk);
@@ -207,12 +202,6 @@ static hsd_status attend(const attention *a, int n_rows, int n_threads, int64_t 
     return status;
 }
 
-static int compare_ns(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 hsd_status hsd_measure_attention(hsd_engine *engine, hsd_cache_type type, const int *rows,
                                  int n_counts, int n_past, int n_repeats, double *ms,
                                  hsd_error *err)
@@ -238,8 +227,7 @@ hsd_status hsd_measure_attention(hsd_engine *engine, hsd_cache_type type, const 
         for (int k = -1; k < n_repeats && status == HSD_OK; k++) { // one to warm up
             status = attend(&a, rows[i], engine->n_target_alone, &ns[k < 0 ? 0 : k], err);
         }
-        qsort(ns, (size_t)n_repeats, sizeof *ns, compare_ns);
-        ms[i] = (double)ns[n_repeats / 2] * 1e-6;
+        ms[i] = (double)hsdi_quantile_ns(ns, n_repeats, 0.5) * 1e-6;
     }
     attention_close(&a);
     free(ns);

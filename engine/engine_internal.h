@@ -135,6 +135,9 @@ HSD_NODISCARD hsd_status hsdi_measured_run(hsdi_measured *measured, int n_rows, 
                                            int64_t *suffix_ns, hsd_error *err);
 void hsdi_measured_close(hsdi_measured **measured);
 
+/// The quantile (0 the least, 0.5 the median) of n times, which are sorted by it.
+int64_t hsdi_quantile_ns(int64_t *ns, int n, double quantile);
+
 /// All three, for one number of rows.
 HSD_NODISCARD hsd_status hsdi_measure_rows(hsdi_runner *runner, const hsdi_measured_pass *what,
                                            int64_t *ns, int64_t *suffix_ns, hsd_error *err);

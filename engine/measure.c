@@ -138,7 +138,7 @@ static hsd_status run_pass(const hsdi_target_stage *stage, const hsdi_rows *rows
     return status;
 }
 
-static int64_t quantile_of(int64_t *ns, int n, double quantile)
+int64_t hsdi_quantile_ns(int64_t *ns, int n, double quantile)
 {
     qsort(ns, (size_t)n, sizeof *ns, compare_ns);
     return ns[(int)(quantile * (n - 1) + 0.5)];
@@ -233,10 +233,10 @@ hsd_status hsdi_measured_run(hsdi_measured *m, int n_rows, int64_t *ns, int64_t 
     }
     (void)sched_setaffinity(0, sizeof before, &before);
     if (status == HSD_OK) {
-        *ns = quantile_of(p->ns, n_repeats, what->quantile);
+        *ns = hsdi_quantile_ns(p->ns, n_repeats, what->quantile);
     }
     if (status == HSD_OK && suffix_ns) {
-        *suffix_ns = quantile_of(p->suffix_ns, n_repeats, what->quantile);
+        *suffix_ns = hsdi_quantile_ns(p->suffix_ns, n_repeats, what->quantile);
     }
     return status;
 }

@@ -87,20 +87,6 @@ int64_t hsdi_memory_promised(hsdi_memory *memory)
     return n_bytes;
 }
 
-/// What of the first n_layers layers of the model is on a runner.
-static hsdi_cache_desc desc_of(const hsdi_runner *runner, int n_layers, int n_cells)
-{
-    const hsdi_model *m = hsdi_weights_model(runner->weights);
-    int begin = hsdi_weights_begin(runner->weights), end = hsdi_weights_end(runner->weights);
-    return (hsdi_cache_desc){.n_layers = (end < n_layers ? end : n_layers) - begin,
-                             .n_cells = n_cells,
-                             .width = m->n_kv * m->d_head,
-                             .d_head = m->d_head,
-                             .type = runner->cache_type,
-                             .el_width = m->n_embd,
-                             .layouts = hsdi_weights_layouts(runner->weights) + begin};
-}
-
 /// The runner behind, if it has any of the layers.
 static const hsdi_runner *next_of(const hsdi_runner *runner, int n_layers)
 {
@@ -112,7 +98,7 @@ int64_t hsdi_cell_bytes(const hsdi_runner *first, int n_layers)
 {
     int64_t n_bytes = 0;
     for (const hsdi_runner *r = first; r; r = next_of(r, n_layers)) {
-        const hsdi_cache_desc desc = desc_of(r, n_layers, 1);
+        const hsdi_cache_desc desc = hsdi_runner_cells(r, n_layers, 1);
         n_bytes += (int64_t)hsdi_cache_desc_bytes(&desc);
     }
     return n_bytes;
@@ -159,7 +145,7 @@ static hsd_status create_caches(hsdi_slab *slab, int n_blocks, hsd_error *err)
             return hsdi_fail(err, HSD_EUNSUPPORTED, "layers", "on more than %d devices",
                              (int)HSDI_SLAB_PLACES);
         }
-        const hsdi_cache_desc desc = desc_of(r, slab->n_layers, slab->n_cells);
+        const hsdi_cache_desc desc = hsdi_runner_cells(r, slab->n_layers, slab->n_cells);
         status = hsdi_cache_create(r->device, &desc, &slab->caches[slab->n_places], err);
         slab->n_places += status == HSD_OK;
     }

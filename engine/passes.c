@@ -165,13 +165,7 @@ static hsd_status open_place(hsdi_passes *p, place *at, const hsdi_passes_option
     if (status == HSD_OK && o->slab) {
         at->cache = o->slab->caches[at - p->places];
     } else if (status == HSD_OK) {
-        hsdi_cache_desc cells = {.n_layers = end - begin,
-                                 .n_cells = o->n_cells,
-                                 .width = m->n_kv * m->d_head,
-                                 .d_head = m->d_head,
-                                 .type = at->runner->cache_type,
-                                 .el_width = m->n_embd,
-                                 .layouts = hsdi_weights_layouts(weights) + begin};
+        const hsdi_cache_desc cells = hsdi_runner_cells(at->runner, end, o->n_cells);
         status = hsdi_cache_create(at->runner->device, &cells, &at->cache, err);
     }
     if (status == HSD_OK) {

@@ -105,6 +105,8 @@ static hsd_status generate(turns *t, hsdi_context *context, const char *endpoint
     stage.prefill = reject_prefill;
     stage.prefix = reject_prefix;
     stage.suffix = reject_suffix;
+    stage.found = NULL; // these would take `self` for the real stage
+    stage.cut = NULL;
     for (int i = 0; i < N_PROMPT; i++) {
         prompt[i] = i % stage.limits.n_vocab;
     }

@@ -33,6 +33,19 @@ static bool same(const hsdi_graph_range *a, const hsdi_graph_range *b)
            a->n_ctx == b->n_ctx;
 }
 
+hsdi_cache_desc hsdi_runner_cells(const hsdi_runner *runner, int n_layers, int n_cells)
+{
+    const hsdi_model *m = hsdi_weights_model(runner->weights);
+    int begin = hsdi_weights_begin(runner->weights), end = hsdi_weights_end(runner->weights);
+    return (hsdi_cache_desc){.n_layers = (end < n_layers ? end : n_layers) - begin,
+                             .n_cells = n_cells,
+                             .width = m->n_kv * m->d_head,
+                             .d_head = m->d_head,
+                             .type = runner->cache_type,
+                             .el_width = m->n_embd,
+                             .layouts = hsdi_weights_layouts(runner->weights) + begin};
+}
+
 hsd_status hsdi_runner_graph(hsdi_runner *runner, hsdi_graph_range range, hsdi_graph **out,
                              hsd_error *err)
 {

@@ -37,6 +37,9 @@ void hsdi_runner_init(hsdi_runner *runner, const hsdi_weights *weights, hsdi_dev
                       const hsdi_kernels *kernels, int n_ctx);
 void hsdi_runner_fini(hsdi_runner *runner);
 
+/// Cells for what of the model's first n_layers layers lies on the runner.
+hsdi_cache_desc hsdi_runner_cells(const hsdi_runner *runner, int n_layers, int n_cells);
+
 /// The graph of a range, compiled on first use. Owned by the runner.
 HSD_NODISCARD hsd_status hsdi_runner_graph(hsdi_runner *runner, hsdi_graph_range range,
                                            hsdi_graph **out, hsd_error *err);

@@ -390,7 +390,6 @@ static void draft_found(void *self, const int32_t *tokens, const int32_t *cells,
 static hsd_status open_cells(draft *d, hsdi_runner *runner, const hsdi_draft_stage_options *o,
                              hsd_error *err)
 {
-    const hsdi_model *m = hsdi_weights_model(runner->weights);
     d->pool.n_cells = o->n_cells;
     d->pool.n_ctx = o->n_ctx > 0 ? o->n_ctx : runner->n_ctx;
     hsd_status status = pool_open(&d->pool, runner, o->n_layers, o->is_pooled, err);
@@ -398,13 +397,7 @@ static hsd_status open_cells(draft *d, hsdi_runner *runner, const hsdi_draft_sta
         d->cache = d->pool.slab ? d->pool.slab->caches[0] : NULL;
         return status;
     }
-    const hsdi_cache_desc cells = {.n_layers = o->n_layers,
-                                   .n_cells = o->n_cells,
-                                   .width = m->n_kv * m->d_head,
-                                   .d_head = m->d_head,
-                                   .type = runner->cache_type,
-                                   .el_width = m->n_embd,
-                                   .layouts = hsdi_weights_layouts(runner->weights)};
+    const hsdi_cache_desc cells = hsdi_runner_cells(runner, o->n_layers, o->n_cells);
     return hsdi_cache_create(runner->device, &cells, &d->cache, err);
 }
 
