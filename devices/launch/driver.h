@@ -62,11 +62,10 @@ struct hsdi_launch_driver {
                        size_t size_bytes, const void *from, hsd_error *err);
     hsd_status (*fetch)(hsdi_launch_device *device, hsdi_launch_memory *from, size_t at,
                         size_t size_bytes, void *to, hsd_error *err);
-    /// A kernel with arguments of its own, to be launched in groups of `group`. `defines` (NULL for
-    /// all but products): what a compiler must know to make it.
-    /// Errors: also HSD_EUNSUPPORTED where the driver runs no such groups of it.
+    /// A kernel with arguments of its own. `defines` (NULL for all but products): what a compiler
+    /// must know to make it.
     hsd_status (*kernel_create)(hsdi_launch_device *device, const char *name, const char *defines,
-                                int group, hsdi_launch_kernel **out, hsd_error *err);
+                                hsdi_launch_kernel **out, hsd_error *err);
     void (*kernel_destroy)(hsdi_launch_device *device, hsdi_launch_kernel *kernel);
     /// Argument `index`, for the launches to come. `value` NULL: local memory of size_bytes.
     hsd_status (*kernel_set)(hsdi_launch_device *device, hsdi_launch_kernel *kernel, unsigned index,

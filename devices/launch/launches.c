@@ -73,8 +73,7 @@ static hsd_status args_begin(const hsdi_launch_graph *g, const char *name, const
     char full[64];
     snprintf(full, sizeof full, "%s%s", name, type);
     *a = (hsdi_launch_args){.device = g->device, .err = err};
-    return g->device->driver->kernel_create(g->device, full, NULL, HSDI_OPENCL_GROUP, &a->kernel,
-                                            err);
+    return g->device->driver->kernel_create(g->device, full, NULL, &a->kernel, err);
 }
 
 static size_t round_up(size_t n)
@@ -268,8 +267,7 @@ static hsd_status add_class(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_
     hsdi_launch_args a = {.device = g->device, .err = err, .launch = l};
     hsdi_tile_name(&p->tile, type, name);
     hsdi_tile_defines(&p->tile, type, defines);
-    hsd_status status =
-        g->device->driver->kernel_create(g->device, name, defines, p->tile.group, &p->kernel, err);
+    hsd_status status = g->device->driver->kernel_create(g->device, name, defines, &p->kernel, err);
     if (status != HSD_OK) {
         return status;
     }

@@ -42,7 +42,7 @@ hsd_status hsdi_launch_weight_read(hsdi_device *device, const hsdi_weight *weigh
     hsdi_launch_kernel *kernel = NULL;
     hsd_status status = d->driver->memory_create(d, N_ITEMS * sizeof(uint32_t), NULL, &sums, err);
     if (status == HSD_OK) {
-        status = d->driver->kernel_create(d, "read_all", NULL, HSDI_OPENCL_GROUP, &kernel, err);
+        status = d->driver->kernel_create(d, "read_all", NULL, &kernel, err);
     }
     if (status == HSD_OK) {
         status = run(d, kernel, w->blocks, sums, weight->size_bytes, way, err);

@@ -61,7 +61,7 @@ static hsd_status set_group(hsdi_ze_device *ze, ze_kernel *k, int group, hsd_err
 }
 
 static hsd_status kernel_create(hsdi_launch_device *device, const char *name, const char *defines,
-                                int group, hsdi_launch_kernel **out, hsd_error *err)
+                                hsdi_launch_kernel **out, hsd_error *err)
 {
     (void)defines; // what there is was built with hsd
     hsdi_ze_device *ze = ze_of(device);
@@ -76,7 +76,7 @@ static hsd_status kernel_create(hsdi_launch_device *device, const char *name, co
     k->handle = code == ZE_RESULT_SUCCESS ? k->handle : NULL;
     hsd_status status = hsdi_ze_done(ze, "zeKernelCreate", code, err);
     if (status == HSD_OK) {
-        status = set_group(ze, k, group, err);
+        status = set_group(ze, k, HSDI_OPENCL_GROUP, err);
     }
     if (status != HSD_OK) {
         kernel_destroy(device, (hsdi_launch_kernel *)k);

@@ -69,7 +69,7 @@ static hsd_status check_subgroups(const hsdi_ocl_device *ocl, cl_kernel kernel, 
 }
 
 static hsd_status kernel_create(hsdi_launch_device *device, const char *name, const char *defines,
-                                int group, hsdi_launch_kernel **out, hsd_error *err)
+                                hsdi_launch_kernel **out, hsd_error *err)
 {
     hsdi_ocl_device *ocl = ocl_of(device);
     cl_program program = ocl->program;
@@ -82,7 +82,6 @@ static hsd_status kernel_create(hsdi_launch_device *device, const char *name, co
     if (code != CL_SUCCESS) {
         return hsdi_ocl_fail(err, "clCreateKernel", code);
     }
-    (void)group; // what a driver says it takes may be less than it does take: launches tell
     if (strncmp(name, "subgroup", 8) == 0 && !ocl->features.subgroup_16) {
         status = check_subgroups(ocl, kernel, err);
     }
