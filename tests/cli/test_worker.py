@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import unittest
 
-from cli_case import HSD, OTHER, PROMPT, TARGET, TIMEOUT_S, CliCase, Worker, hsd
+from cli_case import HSD, OTHER, PROMPT, ROOT, TARGET, TIMEOUT_S, CliCase, Worker, hsd
 
 # An adapting window may pause, and then nothing is asked of a worker.
 ARGS = ["run", "--prompt", PROMPT, "--ignore-eos", "--window", "4"]
@@ -141,7 +141,7 @@ class WorkerProcess(CliCase):
             self.helped(self.expected("--tokens", 24), *ARGS, "--roots", 4, "--tokens", 24, "--mode", "mirror", "--worker",
                         worker.endpoint)  # a smaller one fits, and nothing is left of the other
             _, said = worker.stop()
-        self.assertRegex(said, r"cache_memory: a text of 512 tokens needs .* MiB of caches, and of 2\.60 MiB 0\.00 are promised")
+        self.assertRegex(said, r"a text of 512 tokens needs .* MiB of caches, and of 2\.60 MiB 0\.00 are promised")
 
     def test_wrong_caches_of_a_worker_are_refused_like_those_of_a_run(self):
         here = ["worker", "--listen", "ipc:///nowhere/x"]
