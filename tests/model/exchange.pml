@@ -57,8 +57,8 @@
 #define VERIFY 6        /* the target accepts whole windows */
 #define LOSS_COUNTS 7   /* a worker that was started again counts as one that failed */
 #define REFUSED_OFFER 8 /* the last window of a refused worker is kept */
-#define SPAN_NUMBER 9   /* the target takes spans that begin where it did not ask */
-#define SPAN_EPOCH 10   /* and those that it asked for in another epoch */
+#define SPAN_NUMBER 9   /* the target takes spans for which it did not ask, whatever they begin with */
+#define SPAN_EPOCH 10   /* it takes spans that begin where it asks, of any epoch */
 #ifndef WITHOUT
 #define WITHOUT NOTHING
 #endif
@@ -197,7 +197,7 @@ inline on_spans(asked_epoch, from, what, last, ghost)
 {
     if
     :: is_giving && (from == spans_next || WITHOUT == SPAN_NUMBER) &&
-       (asked_epoch == peers[0].epoch || WITHOUT == SPAN_EPOCH) ->
+       (asked_epoch == peers[0].epoch || WITHOUT >= SPAN_NUMBER) ->
         assert(from == spans_next); /* nothing twice, and nothing left out */
         spans_next = what;
         is_giving = 0;
