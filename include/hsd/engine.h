@@ -317,7 +317,8 @@ HSD_API HSD_NODISCARD hsd_status hsd_session_continue(hsd_session *session, hsd_
 HSD_API HSD_NODISCARD hsd_status hsd_session_text(hsd_session *session, int32_t *out, int cap,
                                                   int *n_out, hsd_error *err);
 
-/// Write text, sampling settings and the target's caches to a file, from which hsd_session_resume
+/// Write text, sampling settings, the target's caches and those of a model draft in this process to
+/// a file, from which hsd_session_resume
 /// goes on without computing them again. A generation still running is stopped first. The session
 /// stays as it is: it may go on, or be closed. A file that is there is replaced when the new one is
 /// whole and on the disk.

@@ -3,12 +3,15 @@
 ///           and both layouts, targets on two devices, on the CPU, OpenCL and Level Zero; real
 ///           models too, where ../shared is there. A file is as long as the form says, and the
 ///           smaller form is chosen where it is smaller by a quarter.
-///         Parking cells gives the same text on these devices as well. Files of version 1 are read.
+///         On threads at once, with texts that begin alike and share their cells, while others go
+///         on. Parking cells gives the same text on these devices as well. Files of version 1 are
+///         read.
 /// Does not prove: how long it takes (docs/sessions.md); damaged files, see test_park.c.
 #include "tests/accelerator.h"
 #include "tests/engine/random_model.h"
 
 #include <hsd/hsd.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -82,6 +85,13 @@ static int pull(hsd_session *session, int32_t *out, int n_most)
     return n;
 }
 
+static void make_prompt(const hsd_engine *engine, int32_t *out, int n)
+{
+    for (int i = 0; i < n; i++) {
+        out[i] = (i * i + 3 * i + 5) % hsd_engine_n_vocab(engine);
+    }
+}
+
 /// A session behind the prompt, with n tokens of its own. The prompt fits short contexts too.
 static hsd_session *generate(hsd_engine *engine, int n, int32_t *out)
 {
@@ -91,9 +101,7 @@ static hsd_session *generate(hsd_engine *engine, int n, int32_t *out)
     int32_t prompt[N_PROMPT];
     int n_prompt = hsd_engine_n_ctx(engine) - N_ALL - 1;
     n_prompt = n_prompt < N_PROMPT ? n_prompt : N_PROMPT;
-    for (int i = 0; i < n_prompt; i++) {
-        prompt[i] = (i * i + 3 * i + 5) % hsd_engine_n_vocab(engine);
-    }
+    make_prompt(engine, prompt, n_prompt);
     must(hsd_session_open(engine, &o, &session, &err), &err);
     must(hsd_session_submit_tokens(session, prompt, n_prompt, &err), &err);
     assert_int_equal(pull(session, out, n), n);
@@ -280,6 +288,98 @@ static void the_smaller_form_is_taken_where_it_is_smaller_by_a_quarter(void **st
     assert_int_equal(n[2], n[1]);
 }
 
+/// One of several that do the same on one engine.
+typedef struct worker {
+    hsd_engine *engine;
+    char file[112];
+    hsd_park_as as;
+    const int32_t *want;
+    hsd_status status;
+    bool is_same;
+} worker;
+
+/// A session with the prompt, whose cells another one has, is parked after some tokens.
+static hsd_status park_shared(const worker *w, hsd_error *err)
+{
+    int32_t prompt[N_PROMPT];
+    hsd_session *session = NULL;
+    hsd_session_options o = plain(N_FIRST);
+    make_prompt(w->engine, prompt, N_PROMPT);
+    hsd_status status = hsd_session_open(w->engine, &o, &session, err);
+    if (status == HSD_OK &&
+        (status = hsd_session_submit_tokens(session, prompt, N_PROMPT, err)) == HSD_OK &&
+        (status = hsd_session_wait(session, err)) == HSD_OK) {
+        status = park_as(session, w->file, w->as, err);
+    }
+    hsd_session_close(&session);
+    return status;
+}
+
+static hsd_status resume_shared(const worker *w, int32_t *text, int *n_text, hsd_error *err)
+{
+    hsd_session *session = NULL;
+    hsd_session_options o = plain(N_REST);
+    hsd_status status = hsd_session_resume(w->engine, w->file, &o, &session, err);
+    if (status == HSD_OK && (status = hsd_session_continue(session, err)) == HSD_OK &&
+        (status = hsd_session_wait(session, err)) == HSD_OK) {
+        status = hsd_session_text(session, text, N_PROMPT + N_ALL, n_text, err);
+    }
+    hsd_session_close(&session);
+    return status;
+}
+
+static void *park_and_resume(void *arg)
+{
+    enum { N_ROUNDS = 6 };
+    worker *w = arg;
+    hsd_error err;
+    for (int i = 0; i < N_ROUNDS && w->status == HSD_OK && w->is_same; i++) {
+        int32_t text[N_PROMPT + N_ALL];
+        int n_text = 0;
+        w->status = park_shared(w, &err);
+        if (w->status == HSD_OK) {
+            w->status = resume_shared(w, text, &n_text, &err);
+        }
+        w->is_same = n_text == N_PROMPT + N_ALL &&
+                     memcmp(text + N_PROMPT, w->want, N_ALL * sizeof *text) == 0;
+    }
+    return NULL;
+}
+
+static void the_same_on_threads_with_shared_cells(void **state)
+{
+    enum { N_THREADS = 4 };
+    (void)state;
+    hsd_engine *engine;
+    hsd_engine_options options;
+    hsd_error err = {0};
+    int32_t want[N_ALL];
+    worker workers[N_THREADS];
+    pthread_t threads[N_THREADS];
+    hsd_engine_options_init(&options);
+    options.target_path = random_model;
+    must(hsd_engine_open(&options, &engine, &err), &err);
+    hsd_session *session = generate(engine, N_ALL, want);
+    hsd_session_close(&session);
+    for (int i = 0; i < N_THREADS; i++) {
+        workers[i] = (worker){.engine = engine, .as = (hsd_park_as)(i % 2), .want = want};
+        workers[i].is_same = true;
+        snprintf(workers[i].file, sizeof workers[i].file, "%s/thread%d", folder, i);
+    }
+    for (int i = 0; i < N_THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, park_and_resume, &workers[i]), 0);
+    }
+    for (int i = 0; i < N_THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        (void)unlink(workers[i].file);
+    }
+    for (int i = 0; i < N_THREADS; i++) {
+        assert_int_equal(workers[i].status, HSD_OK);
+        assert_true(workers[i].is_same);
+    }
+    hsd_engine_close(&engine);
+}
+
 static void put32(char *at, uint32_t value)
 {
     for (int i = 0; i < 4; i++) {
@@ -325,6 +425,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells_that_were_made_again_are_the_old_ones_bit_for_bit),
         ON_ACCELERATORS(so_they_are_on_other_devices),
+        cmocka_unit_test(the_same_on_threads_with_shared_cells),
         cmocka_unit_test(so_are_those_of_real_models),
         cmocka_unit_test(the_smaller_form_is_taken_where_it_is_smaller_by_a_quarter),
         cmocka_unit_test(files_of_version_1_are_read),

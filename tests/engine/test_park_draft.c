@@ -1,23 +1,18 @@
 /// Proves: what a model draft in this process has of a text is parked with it and found by the
 /// draft
-///           when the text is resumed, bit for bit, in the same and in another engine, so that it
-///           computes less; the tokens are the target's in any case. Without it (not asked for, or
-///           no texts are shared, or another draft or another kind of its cells is there, or memory
-///           is too short to keep it) a text is resumed all the same, and what is damaged in it is
-///           refused with the byte.
+///           when the text is resumed in another engine, bit for bit, so that it computes less, on
+///           the CPU, OpenCL and Level Zero; the tokens are the target's in any case. Without it
+///           (not asked for, or no texts are shared, or another draft or another kind of its cells
+///           is there, or memory is too short to keep it) a text is resumed all the same, and what
+///           is damaged in it is refused with the byte.
 /// Does not prove: how much time it saves (docs/sessions.md).
 #include "engine/session_draft.h"
+#include "tests/accelerator.h"
 
 #include <hsd/hsd.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { N_PROMPT = 300, N_FIRST = 12, N_REST = 12, N_ALL = N_FIRST + N_REST };
 
@@ -39,6 +34,7 @@ static void count_notes(void *user, int level, const char *line)
 }
 
 typedef struct setting {
+    const char *draft_device;
     bool shares;
     hsd_cache_type draft_type;
     int64_t memory_bytes;
@@ -53,6 +49,7 @@ static hsd_engine *open_engine(const setting *how)
     hsd_error err = {0};
     hsd_engine_options_init(&options);
     options.share_prefixes = how->shares;
+    options.draft_device = how->draft_device;
     options.draft_cache_type = how->draft_type;
     options.cache_layout = options.draft_cache_layout = HSD_CACHE_LAYOUT_KV;
     options.cache_memory_bytes = how->memory_bytes;
@@ -164,13 +161,12 @@ static int64_t go_on(hsd_engine *engine, hsd_session **session, const int32_t *w
     return n;
 }
 
-static void a_draft_finds_its_cells_of_a_resumed_text(void **state)
+static void check_modes(const setting *how)
 {
-    (void)state;
     int32_t want[N_ALL], got[N_FIRST];
     int n_cells, n_again;
     size_t n_bytes, n_bytes_again;
-    hsd_engine *engine = open_engine(&usual);
+    hsd_engine *engine = open_engine(how);
     hsd_session *session = begin(engine, HSD_MODE_AR, N_ALL, want);
     hsd_session_close(&session);
     for (int mode = HSD_MODE_SERIAL; mode <= HSD_MODE_ASYNC; mode++) {
@@ -181,7 +177,7 @@ static void a_draft_finds_its_cells_of_a_resumed_text(void **state)
         assert_true(n_cells >= N_PROMPT - 1 && n_cells < N_PROMPT + N_FIRST);
         assert_true(with > n_bytes);
         hsd_session_close(&session);
-        hsd_engine *other = open_engine(&usual); // it has never seen the text
+        hsd_engine *other = open_engine(how); // it has never seen the text
         session = resume(other, (hsd_mode)mode);
         char *again = draft_bytes(session, &n_again, &n_bytes_again);
         assert_true(n_again == n_cells || mode != HSD_MODE_SERIAL); // it may have worked since
@@ -193,6 +189,19 @@ static void a_draft_finds_its_cells_of_a_resumed_text(void **state)
         hsd_engine_close(&other);
     }
     hsd_engine_close(&engine);
+}
+
+static void a_draft_finds_its_cells_of_a_resumed_text(void **state)
+{
+    (void)state;
+    check_modes(&usual);
+}
+
+static void so_does_one_on_another_device(void **state)
+{
+    hsdi_device *device = open_accelerator_or_skip(*state);
+    hsdi_device_close(&device);
+    check_modes(&(setting){.shares = true, .draft_device = accelerator_name(*state)});
 }
 
 static void it_computes_less_then(void **state)
@@ -289,10 +298,12 @@ int main(void)
     snprintf(file, sizeof file, "%s/text.hsd", folder);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_draft_finds_its_cells_of_a_resumed_text),
+        ON_ACCELERATORS(so_does_one_on_another_device),
         cmocka_unit_test(it_computes_less_then),
         cmocka_unit_test(without_it_a_text_is_resumed_all_the_same),
         cmocka_unit_test(a_damaged_draft_is_refused_with_the_byte),
     };
+    only_the_cases_asked_for();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     (void)unlink(file);
     (void)rmdir(folder);
