@@ -52,10 +52,11 @@ struct hsdi_worker {
     hsdi_worker_config config;
     hsdi_worker_trace trace; ///< trace.track NULL: nothing is recorded
     atomic_bool is_stopped;
-    pthread_mutex_t lock; ///< guards the two
+    atomic_uint n_keeps_asked; ///< see hsdi_worker_keep
+    pthread_mutex_t lock;      ///< guards what was done, which the worker alone changes
     pthread_cond_t kept;
-    unsigned n_keeps_asked, n_keeps_done; ///< see hsdi_worker_keep
-    int i_next;                           ///< session that computes next
+    unsigned n_keeps_done;
+    int i_next; ///< session that computes next
     int n_sessions;
     served *sessions; ///< [config.n_sessions_max]
     int32_t *tokens;  ///< [n_tokens_cap] of the frame at hand
@@ -651,7 +652,7 @@ bool hsdi_worker_keep(hsdi_worker *worker, int timeout_ms)
     const struct timespec end = {.tv_sec = (time_t)(end_ns / 1000000000),
                                  .tv_nsec = (long)(end_ns % 1000000000)};
     pthread_mutex_lock(&worker->lock);
-    unsigned mine = ++worker->n_keeps_asked;
+    unsigned mine = atomic_fetch_add(&worker->n_keeps_asked, 1) + 1;
     hsdi_listener_wake(worker->listener);
     int rc = 0;
     while (rc == 0 && (int)(worker->n_keeps_done - mine) < 0) {
@@ -664,11 +665,8 @@ bool hsdi_worker_keep(hsdi_worker *worker, int timeout_ms)
 
 static void keep_if_asked(hsdi_worker *worker)
 {
-    pthread_mutex_lock(&worker->lock);
-    unsigned asked = worker->n_keeps_asked;
-    bool is_asked = asked != worker->n_keeps_done;
-    pthread_mutex_unlock(&worker->lock);
-    if (!is_asked) {
+    unsigned asked = atomic_load(&worker->n_keeps_asked);
+    if (asked == worker->n_keeps_done) {
         return;
     }
     for (int i = 0; i < worker->config.n_sessions_max; i++) {
