@@ -123,8 +123,13 @@ static hsd_session_options options_of(hsd_mode mode, float temperature)
     return options;
 }
 
+/// What drafts did in some generations.
+typedef struct tally {
+    int64_t accepted, late, lost;
+} tally;
+
 static void generate(hsd_engine *engine, const hsd_session_options *options, text *out,
-                     int64_t *accepted)
+                     tally *drafts)
 {
     hsd_session *session = NULL;
     hsd_error err = {0};
@@ -142,7 +147,9 @@ static void generate(hsd_engine *engine, const hsd_session_options *options, tex
     }
     must(status == HSD_EEND ? HSD_OK : status, &err);
     hsd_session_stats(session, &stats);
-    *accepted += stats.accepted;
+    drafts->accepted += stats.accepted;
+    drafts->late += stats.late;
+    drafts->lost += stats.workers_lost;
     hsd_session_close(&session);
 }
 
@@ -151,13 +158,16 @@ static bool same(const text *a, const text *b)
     return a->n == b->n && memcmp(a->tokens, b->tokens, sizeof a->tokens) == 0;
 }
 
-/// The text of mode ar, and that of the other modes with these settings, on one engine.
+static int n_engines, n_accepted; ///< cases with drafts; of these, with a token that was accepted
+
+/// The text of mode ar, and that of the other modes with these settings, on one engine. Some token
+/// of a draft is accepted, unless windows came too late, as they may on a busy machine.
 static void modes_agree(hsd_engine *engine, const hsd_session_options *others, const char *what,
                         text *ar)
 {
-    int64_t accepted = 0;
+    tally drafts = {0};
     hsd_session_options options = options_of(HSD_MODE_AR, others->sampling.temperature);
-    generate(engine, &options, ar, &accepted);
+    generate(engine, &options, ar, &drafts);
     for (int mode = HSD_MODE_SERIAL; mode <= HSD_MODE_ASYNC; mode++) {
         text got;
         if (only >= 0 && mode != HSD_MODE_MIRROR) {
@@ -165,14 +175,28 @@ static void modes_agree(hsd_engine *engine, const hsd_session_options *others, c
         }
         options = *others;
         options.mode = (hsd_mode)mode;
-        generate(engine, &options, &got, &accepted);
+        if (mode != HSD_MODE_ASYNC) {
+            options.window = 3; // one that is chosen may be none, where the target alone is faster
+        }
+        generate(engine, &options, &got, &drafts);
         if (!same(&got, ar)) {
             fail_msg("%s, mode %s, exit %d, temperature %g: other tokens than mode ar", what,
                      hsd_mode_name(options.mode), options.exit_layer,
                      (double)options.sampling.temperature);
         }
     }
-    assert_true(accepted > 0);
+    n_engines++;
+    n_accepted += drafts.accepted > 0;
+    if (drafts.accepted == 0 && drafts.late == 0 && drafts.lost == 0) {
+        fail_msg("%s: no token of the draft was accepted", what);
+    }
+}
+
+static void most_drafts_were_right_at_times(void)
+{
+    print_message("a draft's token was accepted in %d of %d cases\n", n_accepted, n_engines);
+    assert_true(2 * n_accepted > n_engines);
+    n_accepted = n_engines = 0;
 }
 
 static void a_draft_anywhere_changes_nothing(void **state)
@@ -195,17 +219,18 @@ static void a_draft_anywhere_changes_nothing(void **state)
             hsd_engine_close(&engine);
         }
     }
+    most_drafts_were_right_at_times();
 }
 
 static void a_target_on_two_places_says_the_same_in_every_mode(void **state)
 {
     (void)state;
     static const int cuts[] = {0, 1, 5, 7};
-    int64_t accepted = 0;
+    tally drafts = {0};
     text whole;
     hsd_engine *engine = open_engine("cpu", NULL, 0, "cpu");
     hsd_session_options alone = options_of(HSD_MODE_AR, 0.0f);
-    generate(engine, &alone, &whole, &accepted);
+    generate(engine, &alone, &whole, &drafts);
     hsd_engine_close(&engine);
     for (int first = 0; first < n_places; first++) {
         for (int last = 0; last < n_places; last++) {
@@ -233,6 +258,7 @@ static void a_target_on_two_places_says_the_same_in_every_mode(void **state)
             }
         }
     }
+    most_drafts_were_right_at_times();
 }
 
 static void processors_that_are_none_are_refused(void **state)

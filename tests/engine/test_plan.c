@@ -105,6 +105,7 @@ typedef struct forcer {
     hsd_session *session;
     text *out;
     uint64_t random, exits; ///< exits: bit n, the early exit was at layer n
+    bool begins_alone;      ///< the first step takes the arm of the target alone, number 0
     int n_alone, n_wrong;   ///< tokens before any window; statistics that name another draft
 } forcer;
 
@@ -121,7 +122,9 @@ static bool force(void *user, const hsd_token *token)
     bool is_alone = stats.mode == HSD_MODE_AR && stats.drafted == 0;
     f->n_alone += is_alone;
     f->n_wrong += stats.draft_kind != (is_alone ? HSD_DRAFT_AUTO : HSD_DRAFT_MODEL);
-    if ((f->random >> 40) % 6 == 0) {
+    if (f->out->n == 1 && f->begins_alone) { // whatever the plan begins with
+        hsdi_session_set_arm(f->session, 0);
+    } else if ((f->random >> 40) % 6 == 0) {
         hsdi_session_set_arm(f->session, (int)((f->random >> 33) % 8));
     }
     return true;
@@ -143,7 +146,7 @@ static void forced_changes_change_no_token(void **state)
         hsd_error err = {0};
         hsd_stats stats;
         hsd_session *plain = open_session(engine, HSD_MODE_AR, 0, temperature), *forced = NULL;
-        forcer f = {.out = &forced_text, .random = (uint64_t)k * 977 + 3};
+        forcer f = {.out = &forced_text, .random = (uint64_t)k * 977 + 3, .begins_alone = k < 2};
         hsd_session_options o;
         hsd_session_options_init(&o);
         o.window = k % 3 ? 3 : 0;
