@@ -87,15 +87,17 @@ class Server:
     def wait(self):
         for _ in range(START_S * 10):
             if self.process.poll() is not None:
-                raise RuntimeError(f"{SERVER} ended: {self.said()}")
+                break
             try:
                 if self.request("GET", "/health")[0] == 200:
                     return
             except OSError:
                 pass
             time.sleep(0.1)
+        state = f"is not ready after {START_S} s" if self.process.poll() is None else "ended"
+        said = self.said()
         self.close()
-        raise RuntimeError(f"{SERVER} is not ready after {START_S} s: {self.said()}")
+        raise RuntimeError(f"{SERVER} {state}: {said}")
 
     def run(self, prompt, n_tokens, temperature, seed):
         """What one generation was, see `measured`."""
