@@ -52,7 +52,8 @@ def store(path, data):
     """A row a line."""
     def lines(some):
         return ",\n".join(json.dumps(one) for one in some)
-    text = f'{{"pieces": [\n{lines(data["pieces"])}\n],\n"rows": [\n{lines(data["rows"])}\n]}}\n'
+    text = (f'{{"name": {json.dumps(data.get("name", ""))},\n"pieces": [\n{lines(data["pieces"])}\n],\n'
+            f'"rows": [\n{lines(data["rows"])}\n]}}\n')
     Path(path + ".part").write_text(text)
     os.replace(path + ".part", path)
 
@@ -84,6 +85,7 @@ def run(args):
     others = {p["hsd"] for p in data["pieces"]} - {piece["hsd"]}
     if others or any(p["machine"] != piece["machine"] for p in data["pieces"]):
         sys.exit(f"suite.py: {args.results} is of another machine or build ({', '.join(others)})")
+    data["name"] = args.name or data.get("name", "")
     args.until = args.seconds and time.monotonic() + args.seconds
     args.cache = os.path.abspath(args.results) + ".cache"  # auto measures this machine once
     number = len(data["pieces"])
@@ -178,6 +180,7 @@ def main():
             command.add_argument("--repeats", type=int, default=3)
             command.add_argument("--llama-draft-threads", type=int, default=1)
             command.add_argument("--note", default="", help="what else ran on the machine")
+            command.add_argument("--name", default="", help="what these results are called")
             command.add_argument("--seconds", type=float, default=0,
                                  help="begin no round after so many; exit code 3 where some are left")
     args = parser.parse_args()
