@@ -464,10 +464,11 @@ static void draw_link(const picture *p, const hsdi_machine_link *l, int i_lane, 
             "<circle cx=\"%d\" cy=\"%d\" r=\"4\" class=\"dot\"/>"
             "<circle cx=\"%d\" cy=\"%d\" r=\"4\" class=\"dot\"/>\n",
             x, y, x + 60, y, x + 30, y_to, x_to, y_to, line_width(l->gbps), x, y, x_to, y_to);
+    int y_label = y < y_to ? y_to + 22 : y_to - 12; // on the side that the line does not come from
     fprintf(p->out,
             "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"17\" rx=\"3\" fill=\"#f7f8fa\"/>\n",
-            x_to - 152, y_to - 25, n_chars(label) * 6 + 10);
-    put_text(p, x_to - 148, y_to - 12, "label", label, 30);
+            x_to - 152, y_label - 13, n_chars(label) * 6 + 10);
+    put_text(p, x_to - 148, y_label, "label", label, 30);
 }
 
 static bool is_between_hosts(const hsdi_machine_link *l)

@@ -142,11 +142,11 @@ def speculative(target, draft, prompt, n_tokens, window, choice, least=0.0):
     """The same with chains of up to `window` drafted tokens, all of which one llama_decode of the
     target verifies: a drafted token is accepted where it is the one that the target's choice takes.
     A chain ends before a token that the draft gives less than `least`.
-    (tokens, seconds, drafted, accepted)"""
+    (tokens, seconds, drafted, accepted, passes of the target)"""
     for model in (target, draft):
         model.begin(prompt)
     text = list(prompt) + [choice.pick(target.logits()[0])]
-    n_known, drafted, accepted = len(prompt), 0, 0
+    n_known, drafted, accepted, passes = len(prompt), 0, 0, 0
     while len(text) - len(prompt) < n_tokens:
         n_window = min(window, n_tokens - (len(text) - len(prompt)) - 1)
         chain = []
@@ -163,5 +163,5 @@ def speculative(target, draft, prompt, n_tokens, window, choice, least=0.0):
         n_known = min(len(text) + n, n_known)
         text += chain[:n] + [token]
         target.forget(first + 1 + n)
-        drafted, accepted = drafted + n_window, accepted + n
-    return text[len(prompt):], target.seconds + draft.seconds, drafted, accepted
+        drafted, accepted, passes = drafted + n_window, accepted + n, passes + 1
+    return text[len(prompt):], target.seconds + draft.seconds, drafted, accepted, passes

@@ -95,6 +95,7 @@ class Machine:
 # ---- drawing ----
 
 COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#e08e0b", "#6a4c93", "#444444")
+PLACES = {"serial": 0, "async": 1, "mirror": 2, "mirror,\u00a02\u00a0streams": 3}  # the same in every picture
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 590, 340, 58, 126, 46, 50
 
 
@@ -138,15 +139,16 @@ class Panel:
         for i, (name, points) in enumerate(self.lines):
             path = "L".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
             dots = "".join(f'<circle cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="2.6"/>' for x, y in points)
-            out.append(f'<g style="stroke:{COLOURS[i]};fill:{COLOURS[i]}"><path d="M{path}" class="line"/>{dots}</g>')
-            places.append([self.y(points[-1][1]), i, name])
+            colour = COLOURS[PLACES.get(name, i)]
+            out.append(f'<g style="stroke:{colour};fill:{colour}"><path d="M{path}" class="line"/>{dots}</g>')
+            places.append([self.y(points[-1][1]), colour, name])
         places.sort()
         for before, after in zip(places, places[1:]):
             after[0] = max(after[0], before[0] + 15)
         excess = max(0, places[-1][0] - (HEIGHT - BOTTOM))
-        for place, i, name in places:
+        for place, colour, name in places:
             out.append(f'<text x="{WIDTH - RIGHT + 8}" y="{place - excess + 4:.1f}" class="label" '
-                       f'style="fill:{COLOURS[i]}">{html.escape(name)}</text>')
+                       f'style="fill:{colour}">{html.escape(name)}</text>')
         return out
 
 

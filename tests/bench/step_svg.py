@@ -159,9 +159,10 @@ class Drawing:
         self.out.append(f'<line x1="{x:.1f}" y1="{y}" x2="{other_x:.1f}" y2="{other_y}" '
                         f'stroke="{colour}" stroke-width="1.6" marker-end="url(#{kind})"/>')
         part = 0.25 + 0.25 * (level % 3)
-        right = max(x, other_x) > WIDTH - RIGHT - 70
-        self.text(x + (other_x - x) * part + (-6 if right else 6), y + (other_y - y) * part + 4,
-                  kind, colour, "end" if right else "start", 11)
+        # An answer's name lies before its arrow: the next message down begins right behind it.
+        before = max(x, other_x) > WIDTH - RIGHT - 70 or (not down and min(x, other_x) > LEFT + 60)
+        self.text(x + (other_x - x) * part + (-6 if before else 6), y + (other_y - y) * part + 4,
+                  kind, colour, "end" if before else "start", 11)
 
     def axis(self, end):
         unit = next(u for u in [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 1e5, 1e6]

@@ -4,19 +4,21 @@
     python3 -m venv build/venv && build/venv/bin/pip install llama-cpp-python gguf numpy
     P=build/venv/bin/python
     $P tests/bench/suite.py models --models build/wide --sizes 1.1B --types Q8_0
-    $P tests/bench/suite.py run --hsd build/gcc-release/cli/hsd --models build/wide --families qa,math
-    $P tests/bench/suite.py run ...            # more pieces, into the same results
+    $P tests/bench/suite.py run --hsd build/gcc-release/cli/hsd --models build/wide --seconds 200
+    $P tests/bench/suite.py run ...            # again: what is missing, until it says that all is there
     $P tests/bench/suite.py render --docs      # into docs/benchmarks.md, with a picture
 
 Targets are widened copies of the shipped one (widen_gguf.py), the draft is the shipped one, for
 both programs. Prompts: the six families of tasks_dev.jsonl in ../shared (left out where it is
 absent) and stories that begin in suite_run.py; a fixed number of tokens each, also past an end of
-text. Each repeat runs all contenders one after the other on the same prompt, pinned to the same
+text. Each round runs all contenders one after the other on the same prompt, pinned to the same
 processors. Contenders: ar, serial, mirror, async, auto (hsd), llama (plain), llama-3, -5, -7
 (chains of so many drafted tokens), llama-16p75 (up to 16, ended before the first token that the
-draft gives less than 75 %, as llama.cpp's own programs do). hsd: decode rate of whole generations, sampling and messages
-included. llama.cpp: only llama_decode is timed. Nothing is judged but that hsd's modes give equal
-tokens (exit code 1).
+draft gives less than 75 %). hsd: decode rate of whole generations, sampling and messages included.
+llama.cpp: only llama_decode is timed. Its programs, where they are on PATH: llama-server (plain),
+llama-server-3 and so on, and llama-simple-3 (llama-speculative-simple, greedy), with the times that
+they tell. Results of one machine and one build are a file; nothing is judged but that hsd's modes
+give equal tokens (exit code 1).
 
 `agree` counts how far a target's text is the shipped one's.
 """
@@ -25,8 +27,11 @@ import json
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
+import llama_program
+import suite_picture
 import suite_report
 import suite_run
 
@@ -41,6 +46,16 @@ def load(path):
     if Path(path).exists():
         return json.loads(Path(path).read_text())
     return {"pieces": [], "rows": []}
+
+
+def store(path, data):
+    """A row a line."""
+    def lines(some):
+        return ",\n".join(json.dumps(one) for one in some)
+    text = (f'{{"name": {json.dumps(data.get("name", ""))},\n"pieces": [\n{lines(data["pieces"])}\n],\n'
+            f'"rows": [\n{lines(data["rows"])}\n]}}\n')
+    Path(path + ".part").write_text(text)
+    os.replace(path + ".part", path)
 
 
 def make_models(args):
@@ -62,34 +77,50 @@ def make_models(args):
 
 
 def run(args):
-    before = load(args.results)
+    data = load(args.results)
     piece = {"command": "suite.py " + " ".join(map(shlex.quote, sys.argv[1:])),
-             "machine": suite_run.machine(), "note": args.note}
-    if any(name not in suite_run.HSD_MODES for name in args.contenders):
-        import llama_peer
-        piece["peer"] = llama_peer.version()
+             "began": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
+             "machine": suite_run.machine(), "hsd": suite_run.hsd_version(args),
+             "note": args.note, "peer": peers(args.contenders)}
+    others = {p["hsd"] for p in data["pieces"]} - {piece["hsd"]}
+    if others or any(p["machine"] != piece["machine"] for p in data["pieces"]):
+        sys.exit(f"suite.py: {args.results} is of another machine or build ({', '.join(others)})")
+    data["name"] = args.name or data.get("name", "")
+    args.until = args.seconds and time.monotonic() + args.seconds
+    args.cache = os.path.abspath(args.results) + ".cache"  # auto measures this machine once
+    number = len(data["pieces"])
 
     def save(rows):
-        piece["began"] = rows[0]["piece"] if rows else ""
-        text = json.dumps({"pieces": before["pieces"] + [piece], "rows": before["rows"] + rows})
-        Path(args.results + ".part").write_text(text)
-        os.replace(args.results + ".part", args.results)
+        if number == len(data["pieces"]):
+            data["pieces"].append(piece)
+        data["rows"] += [{"piece": number, **row} for row in rows]
+        store(args.results, data)
         print(".", end="", flush=True)
 
-    args.save = save
-    failures = suite_run.run(args)
-    print()
-    return 1 if failures else 0
+    failures, whole = suite_run.run(args, list(data["rows"]), save)
+    print(" all there" if whole else " not all there yet: run it again")
+    return 1 if failures else 0 if whole else 3
+
+
+def peers(contenders):
+    said = []
+    if any(suite_run.is_program(name) for name in contenders):
+        said += [f"{program} {llama_program.version(program)}" for program in llama_program.found()]
+    if any(name.startswith("llama") and not suite_run.is_program(name) for name in contenders):
+        import llama_peer
+        said.append(llama_peer.version())
+    return ", ".join(said)
 
 
 def agree(args):
     """For each prompt the number of tokens until the target's text leaves the shipped one's."""
+    args.cache = os.path.abspath(args.results) + ".cache"
     for size in args.sizes:
         for kind in args.types:
             counts = []
             pair = [suite_run.Hsd(args, suite_run.model_of(args, s, kind)) for s in ["shipped", size]]
             for family in args.families:
-                for _, text, _ in suite_run.fitting_prompts(args, pair[0], family, 512):
+                for _, text, _ in suite_run.fitting_prompts(args, pair[0], family, suite_run.N_CTX):
                     a, b = (h.run(text, "ar", args.tokens, 0, 0)["tokens"] for h in pair)
                     same = [x == y for x, y in zip(a, b)] + [False]
                     counts.append(same.index(False))
@@ -102,8 +133,8 @@ def agree(args):
 
 
 def render(args):
-    data = load(args.results)
-    if not data["rows"]:
+    data = [load(path) for path in args.results.split(",")]
+    if not any(one["rows"] for one in data):
         sys.exit(f"suite.py: {args.results} has no results")
     text = suite_report.markdown(data)
     if not args.docs:
@@ -111,7 +142,7 @@ def render(args):
         return 0
     docs = suite_run.ROOT / "docs"
     suite_report.insert(docs / "benchmarks.md", text)
-    (docs / "benchmarks.svg").write_text(suite_report.picture(data), encoding="utf-8")
+    (docs / "benchmarks.svg").write_text(suite_picture.picture(data), encoding="utf-8")
     return 0
 
 
@@ -149,6 +180,9 @@ def main():
             command.add_argument("--repeats", type=int, default=3)
             command.add_argument("--llama-draft-threads", type=int, default=1)
             command.add_argument("--note", default="", help="what else ran on the machine")
+            command.add_argument("--name", default="", help="what these results are called")
+            command.add_argument("--seconds", type=float, default=0,
+                                 help="begin no round after so many; exit code 3 where some are left")
     args = parser.parse_args()
     return args.what(args)
 

@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
+
+import llama_program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DRAFT = ROOT / "models" / "hsd-story-draft.gguf"
@@ -21,6 +22,8 @@ STORIES = ["Once upon a time there was a little girl who lived with her grandmot
            "There lived in that town a tailor who owned nothing in the world but a needle, a goose "
            "and a song; and"]
 HSD_MODES = ["ar", "serial", "mirror", "async", "auto"]
+SERVER, SIMPLE = "llama-server", "llama-simple"  # how contenders that are programs begin
+N_CTX = 512
 REST_S = 0.05  # between contenders: threads that still look for work fall asleep
 
 
@@ -46,12 +49,11 @@ class Hsd:
     """One `hsd batch`, one prompt at a time: the models are loaded once."""
 
     def __init__(self, args, target):
-        self.cache = tempfile.TemporaryDirectory()  # auto measures this machine itself
         command = [args.hsd, "batch", "--sessions", "1", "--ignore-eos", "--target", target,
                    "--draft", str(args.draft), "--threads", str(args.threads), *args.hsd_options]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, bufsize=1, env={**os.environ, "HSD_CACHE_DIR": self.cache.name})
+            text=True, bufsize=1, env={**os.environ, "HSD_CACHE_DIR": args.cache})
 
     def ask(self, line):
         """The result of a line, also of one that failed."""
@@ -70,7 +72,12 @@ class Hsd:
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
-        self.cache.cleanup()
+
+
+def setting_of(name):
+    """(drafted tokens at most, least probability) of llama-7, llama-server-16p75; 0: no draft."""
+    window, _, percent = name.rpartition("-")[2].partition("p")
+    return (int(window), int(percent or 0) / 100) if window.isdigit() else (0, 0.0)
 
 
 class Llama:
@@ -80,24 +87,94 @@ class Llama:
         import llama_peer
         self.peer = llama_peer
         llama_peer.begin()
-        self.target = llama_peer.LlamaCpp(target, args.threads, 512)
-        self.draft = llama_peer.LlamaCpp(str(args.draft), args.llama_draft_threads, 512)
+        self.target = llama_peer.LlamaCpp(target, args.threads, N_CTX)
+        self.draft = llama_peer.LlamaCpp(str(args.draft), args.llama_draft_threads, N_CTX)
 
-    def run(self, prompt_tokens, name, n_tokens, temperature, seed):
-        """Tokens, seconds, drafted, accepted. The name says the setting."""
-        window, _, percent = name.partition("-")[2].partition("p")
+    def run(self, name, prompt, n_tokens, temperature, seed):
+        window, least = setting_of(name)
         choice = self.peer.Choice(temperature, seed)
         if not window:
-            _, seconds = self.peer.plain(self.target, prompt_tokens, n_tokens, choice)
-            return n_tokens - 1, seconds, 0, 0
-        tokens, seconds, drafted, accepted = self.peer.speculative(
-            self.target, self.draft, prompt_tokens, n_tokens, int(window), choice,
-            int(percent or 0) / 100)
-        return len(tokens) - 1, seconds, drafted, accepted
+            _, seconds = self.peer.plain(self.target, prompt[2], n_tokens, choice)
+            return {"tokens_per_s": (n_tokens - 1) / seconds, "steps": n_tokens - 1}
+        tokens, seconds, drafted, accepted, passes = self.peer.speculative(
+            self.target, self.draft, prompt[2], n_tokens, window, choice, least)
+        return {"tokens_per_s": (len(tokens) - 1) / seconds, "drafted": drafted,
+                "accepted": accepted, "steps": passes}
 
     def close(self):
         self.target.close()
         self.draft.close()
+
+
+class Programs:
+    """llama.cpp's own programs, a process for each setting."""
+
+    def __init__(self, args, target, names):
+        self.running = {}
+        try:
+            for name in names:
+                window, least = setting_of(name)
+                draft = str(args.draft) if window else None
+                kind = llama_program.Simple if name.startswith(SIMPLE) else llama_program.Server
+                self.running[name] = kind(target, args.threads, N_CTX, draft, window, least,
+                                          args.llama_draft_threads)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, name, prompt, n_tokens, temperature, seed):
+        if name.startswith(SIMPLE):
+            return self.running[name].run(prompt[1], n_tokens)
+        result = self.running[name].run(prompt[2], n_tokens, temperature, seed)
+        del result["tokens"]
+        return result
+
+    def close(self):
+        for program in self.running.values():
+            program.close()
+
+
+class Contenders:
+    """All that run on one target."""
+
+    def __init__(self, args, target):
+        names = args.contenders
+        self.args = args
+        self.hsd = Hsd(args, target)
+        programs = [name for name in names if is_program(name)]
+        self.programs = self.llama = None
+        try:
+            self.programs = Programs(args, target, programs) if programs else None
+            if any(name.startswith("llama") and name not in programs for name in names):
+                self.llama = Llama(args, target)
+            for mode in [name for name in names if name in HSD_MODES]:
+                self.hsd.run(STORIES[0], mode, 8, 0, 0)  # what is made on first use
+            for name in programs:
+                if not name.startswith(SIMPLE):
+                    self.programs.run(name, (0, "", [1, 2, 3]), 8, 0, 0)
+        except BaseException:
+            self.close()
+            raise
+
+    def one(self, name, prompt, temperature, seed):
+        """One generation: what goes into the results, and hsd's tokens (None: not hsd)."""
+        n = self.args.tokens
+        if name in HSD_MODES:
+            result = self.hsd.run(prompt[1], name, n, temperature, seed)
+            stats = result["stats"]
+            kept = {key: stats[key] for key in ("tokens_per_s", "drafted", "accepted", "steps")}
+            return {**kept, "as": stats["mode"]}, result["tokens"]
+        peer = self.programs if is_program(name) else self.llama
+        return peer.run(name, prompt, n, temperature, seed), None
+
+    def close(self):
+        for one in (self.hsd, self.programs, self.llama):
+            if one:
+                one.close()
+
+
+def is_program(name):
+    return name.startswith((SERVER, SIMPLE))
 
 
 def fitting_prompts(args, hsd, family, n_ctx):
@@ -116,37 +193,23 @@ def fitting_prompts(args, hsd, family, n_ctx):
     return found
 
 
-def contend(name, hsd, llama, prompt, args, temperature, seed):
-    """One contender on one prompt: what goes into the results."""
-    _, text, tokens = prompt
-    if name in HSD_MODES:
-        result = hsd.run(text, name, args.tokens, temperature, seed)
-        stats = result["stats"]
-        return {"tokens_per_s": stats["tokens_per_s"], "drafted": stats["drafted"],
-                "accepted": stats["accepted"], "steps": stats["steps"], "as": stats["mode"],
-                "text": result["tokens"]}
-    n, seconds, drafted, accepted = llama.run(tokens, name, args.tokens, temperature, seed)
-    return {"tokens_per_s": n / seconds, "drafted": drafted, "accepted": accepted}
-
-
-def run_family(args, hsd, llama, prompts, family, temperature, where):
-    """All contenders in turn on each prompt, `repeats` times, another one first each time."""
-    results, failures = [], 0
-    for prompt in prompts:
-        for repeat in range(args.repeats):
-            texts = []
-            shift = repeat % len(args.contenders)
-            for name in args.contenders[shift:] + args.contenders[:shift]:
-                time.sleep(REST_S)
-                one = contend(name, hsd, llama, prompt, args, temperature, 1)
-                if "text" in one:
-                    texts.append(one.pop("text"))
-                results.append({**where, "family": family, "temp": temperature,
-                                "prompt": prompt[0], "repeat": repeat, "contender": name, **one})
-            if any(text != texts[0] for text in texts):
-                print(f"{family}: hsd's modes give different tokens", file=sys.stderr)
-                failures += 1
-    return results, failures
+def run_round(args, contenders, prompt, family, temperature, repeat):
+    """All contenders in turn on a prompt, another one first in each repeat. (rows, failed)"""
+    results, texts = [], []
+    shift = repeat % len(args.contenders)
+    for name in args.contenders[shift:] + args.contenders[:shift]:
+        if name.startswith(SIMPLE) and temperature > 0:
+            continue  # greedy only
+        time.sleep(REST_S)
+        one, text = contenders.one(name, prompt, temperature, 1)
+        texts += [text] if text else []
+        one["tokens_per_s"] = float(f"{one['tokens_per_s']:.5g}")
+        results.append({"family": family, "temp": temperature, "prompt": prompt[0],
+                        "repeat": repeat, "contender": name, "drafted": 0, "accepted": 0, **one})
+    failed = any(text != texts[0] for text in texts)
+    if failed:
+        print(f"{family}, prompt {prompt[0]}: hsd's modes give different tokens", file=sys.stderr)
+    return results, failed
 
 
 def pin(n_threads):
@@ -168,31 +231,57 @@ def machine():
     return f"{os.cpu_count()} processors of {name} ({', '.join(known)}), {memory:.0f} GiB"
 
 
-def run(args):
-    """The rows of all that was asked for, and how many texts differed."""
-    rows, failures = [], 0
-    piece = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+def hsd_version(args):
+    """What the program says, and the commit that lies here, where there is git."""
+    said = subprocess.run([args.hsd, "--version"], capture_output=True, text=True, check=True)
+    commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+                            capture_output=True, text=True, check=False)
+    return f"{said.stdout.split(chr(10))[0].strip()} {commit.stdout.strip()}".strip()
+
+
+def rounds(args, prompts, done):
+    """(temperature, repeat, family, prompt) that are not there yet: all families first, then
+    another prompt of each, then the next repeat."""
+    for temperature, repeat, i in itertools.product(args.temps, range(args.repeats),
+                                                    range(args.prompts)):
+        for family in args.families:
+            if i < len(prompts[family]):
+                prompt = prompts[family][i]
+                if (family, temperature, prompt[0], repeat) not in done:
+                    yield temperature, repeat, family, prompt
+
+
+def run_target(args, size, kind, prompts, known, save):
+    """What is missing of one target until the time is over. (failures, whether all is there)"""
+    done = {(row["family"], row["temp"], row["prompt"], row["repeat"]) for row in known
+            if (row["size"], row["type"]) == (size, kind)}
+    missing = list(rounds(args, prompts, done))
+    if not missing:
+        return 0, True
+    if args.until and time.monotonic() > args.until:
+        return 0, False
+    failures = 0
+    contenders = Contenders(args, model_of(args, size, kind))
+    try:
+        for temperature, repeat, family, prompt in missing:
+            if args.until and time.monotonic() > args.until:
+                return failures, False
+            rows, failed = run_round(args, contenders, prompt, family, temperature, repeat)
+            save([{"size": size, "type": kind, **row} for row in rows])
+            failures += failed
+    finally:
+        contenders.close()
+    return failures, True
+
+
+def run(args, known, save):
+    """All that was asked for and is not in `known`. (texts that differed, whether all is there)"""
     pin(args.threads)
-    needs_llama = any(name not in HSD_MODES for name in args.contenders)
     counter = Hsd(args, model_of(args, "shipped", None))
-    prompts = {family: fitting_prompts(args, counter, family, 512) for family in args.families}
+    prompts = {family: fitting_prompts(args, counter, family, N_CTX) for family in args.families}
     counter.close()
+    failures, whole = 0, True
     for size, kind in itertools.product(args.sizes, args.types):
-        target = model_of(args, size, kind)
-        hsd = Hsd(args, target)
-        llama = Llama(args, target) if needs_llama else None
-        where = {"piece": piece, "size": size, "type": kind}
-        try:
-            for mode in [name for name in args.contenders if name in HSD_MODES]:
-                hsd.run(STORIES[0], mode, 8, 0, 0)  # what is made on first use
-            for temperature, family in itertools.product(args.temps, args.families):
-                more, failed = run_family(args, hsd, llama, prompts[family], family,
-                                          temperature, where)
-                rows += more
-                failures += failed
-                args.save(rows)
-        finally:
-            hsd.close()
-            if llama:
-                llama.close()
-    return failures
+        failed, all_there = run_target(args, size, kind, prompts, known, save)
+        failures, whole = failures + failed, whole and all_there
+    return failures, whole
