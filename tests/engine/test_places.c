@@ -125,7 +125,7 @@ static hsd_session_options options_of(hsd_mode mode, float temperature)
 
 /// What drafts did in some generations.
 typedef struct tally {
-    int64_t accepted, late, lost;
+    int64_t drafted, accepted;
 } tally;
 
 static void generate(hsd_engine *engine, const hsd_session_options *options, text *out,
@@ -148,8 +148,7 @@ static void generate(hsd_engine *engine, const hsd_session_options *options, tex
     must(status == HSD_EEND ? HSD_OK : status, &err);
     hsd_session_stats(session, &stats);
     drafts->accepted += stats.accepted;
-    drafts->late += stats.late;
-    drafts->lost += stats.workers_lost;
+    drafts->drafted += stats.drafted;
     hsd_session_close(&session);
 }
 
@@ -160,8 +159,8 @@ static bool same(const text *a, const text *b)
 
 static int n_engines, n_accepted; ///< cases with drafts; of these, with a token that was accepted
 
-/// The text of mode ar, and that of the other modes with these settings, on one engine. Some token
-/// of a draft is accepted, unless windows came too late, as they may on a busy machine.
+/// The text of mode ar, and that of the other modes with these settings, on one engine. Of many
+/// tokens that are drafted some are accepted; on a busy machine windows may come too late.
 static void modes_agree(hsd_engine *engine, const hsd_session_options *others, const char *what,
                         text *ar)
 {
@@ -187,8 +186,8 @@ static void modes_agree(hsd_engine *engine, const hsd_session_options *others, c
     }
     n_engines++;
     n_accepted += drafts.accepted > 0;
-    if (drafts.accepted == 0 && drafts.late == 0 && drafts.lost == 0) {
-        fail_msg("%s: no token of the draft was accepted", what);
+    if (drafts.accepted == 0 && drafts.drafted >= 3 * 6) {
+        fail_msg("%s: none of %d drafted tokens was accepted", what, (int)drafts.drafted);
     }
 }
 
