@@ -98,6 +98,8 @@ bool cli_find_mode(const char *name, hsd_mode *out);
 bool cli_find_draft_kind(const char *name, hsd_draft_kind *out);
 #define CLI_MODE_NAMES "auto, ar, serial, mirror, async"
 #define CLI_DRAFT_KIND_NAMES "auto, model, ngram, early_exit"
+hsd_cache_layout cli_parse_cache_layout(const struct argp_state *state, const char *option,
+                                        const char *text);
 hsd_cache_type cli_parse_cache_type(const struct argp_state *state, const char *option,
                                     const char *text);
 hsd_mode cli_parse_mode(const struct argp_state *state, const char *option, const char *text);

@@ -143,17 +143,6 @@ error_t cli_parse_setting(int key, const char *arg, const struct argp_state *sta
     return 0;
 }
 
-static hsd_cache_layout parse_layout(const char *option, const char *arg, struct argp_state *state)
-{
-    for (int i = 0; i < HSD_N_CACHE_LAYOUTS; i++) {
-        if (strcmp(arg, hsd_cache_layout_name((hsd_cache_layout)i)) == 0) {
-            return (hsd_cache_layout)i;
-        }
-    }
-    argp_error(state, "%s: '%s' is none of auto, kv, el", option, arg);
-    return HSD_CACHE_LAYOUT_AUTO;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     cli_generation *g = state->input;
@@ -195,10 +184,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         g->engine.n_ctx = (int)cli_parse_int(state, "--ctx", arg, 0, INT_MAX);
         return 0;
     case KEY_CACHE:
-        g->engine.cache_layout = parse_layout("--cache", arg, state);
+        g->engine.cache_layout = cli_parse_cache_layout(state, "--cache", arg);
         return 0;
     case KEY_DRAFT_CACHE:
-        g->engine.draft_cache_layout = parse_layout("--draft-cache", arg, state);
+        g->engine.draft_cache_layout = cli_parse_cache_layout(state, "--draft-cache", arg);
         return 0;
     case KEY_CACHE_TYPE:
         g->engine.cache_type = cli_parse_cache_type(state, "--cache-type", arg);

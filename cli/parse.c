@@ -108,6 +108,18 @@ bool cli_find_draft_kind(const char *name, hsd_draft_kind *out)
     return false;
 }
 
+hsd_cache_layout cli_parse_cache_layout(const struct argp_state *state, const char *option,
+                                        const char *arg)
+{
+    for (int i = 0; i < HSD_N_CACHE_LAYOUTS; i++) {
+        if (strcmp(arg, hsd_cache_layout_name((hsd_cache_layout)i)) == 0) {
+            return (hsd_cache_layout)i;
+        }
+    }
+    argp_error(state, "%s: '%s' is none of auto, kv, el", option, arg);
+    return HSD_CACHE_LAYOUT_AUTO;
+}
+
 hsd_cache_type cli_parse_cache_type(const struct argp_state *state, const char *option,
                                     const char *arg)
 {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_JSON = 0x200, KEY_TRACE, KEY_PARK, KEY_RESUME };
+enum { KEY_JSON = 0x200, KEY_TRACE, KEY_PARK, KEY_PARK_AS, KEY_PARK_NO_DRAFT, KEY_RESUME };
 
 typedef struct run_options {
     cli_generation g;
@@ -15,6 +15,8 @@ typedef struct run_options {
     const char *prompt_file;
     const char *trace_file;
     const char *park_file, *resume_file;
+    const char *park_asked; ///< an option that says how; NULL: none
+    hsd_park_options park;
     bool json;
 } run_options;
 
@@ -38,6 +40,14 @@ static const struct argp_option options[] = {
      0},
     {"park", KEY_PARK, "FILE", 0,
      "write text, sampling and caches to FILE at the end, also of an interrupted generation", 0},
+    {"park-as", KEY_PARK_AS, "FORM", 0,
+     "with --park: kv (what the caches hold), h (what enters each layer, of which caches are made "
+     "again: half of f32 keys and values where heads share none, and about the time of the "
+     "prompt), "
+     "auto (h where the file gets a quarter smaller); default kv. The text goes on the same",
+     0},
+    {"park-no-draft", KEY_PARK_NO_DRAFT, 0, 0,
+     "with --park: leave out what the draft's caches hold; it reads the text again then", 0},
     {"resume", KEY_RESUME, "FILE", 0,
      "go on from a parked text, instead of from a prompt; sampling is the file's", 0},
     {"json", KEY_JSON, 0, 0, "print one JSON object instead of streaming text", 0},
@@ -82,11 +92,28 @@ static void check_source(const run_options *o, struct argp_state *state)
         argp_error(state, "--resume has a text: it excludes --prompt and --prompt-file");
     } else if (o->resume_file && has_sampling(&o->g)) {
         argp_error(state, "--resume goes on with the sampling of the file: no --temp and the like");
+    } else if (o->park_asked && !o->park_file) {
+        argp_error(state, "%s says what --park writes, and there is no --park", o->park_asked);
     } else if (o->prompt && o->prompt_file) {
         argp_error(state, "--prompt and --prompt-file exclude each other");
     } else if (!o->prompt && !o->prompt_file && !o->resume_file && isatty(STDIN_FILENO)) {
         argp_error(state, "a prompt is missing: give --prompt or --prompt-file");
     }
+}
+
+static void parse_form(run_options *o, const char *arg, struct argp_state *state)
+{
+    static const char *const names[HSD_N_PARK_AS] = {
+        [HSD_PARK_CELLS] = "kv", [HSD_PARK_INPUTS] = "h", [HSD_PARK_SMALLER] = "auto"};
+    int form = 0;
+    while (form < HSD_N_PARK_AS && strcmp(arg, names[form]) != 0) {
+        form++;
+    }
+    if (form == HSD_N_PARK_AS) {
+        argp_error(state, "--park-as: '%s' is none of auto, kv, h", arg);
+    }
+    o->park_asked = "--park-as";
+    o->park.as = (hsd_park_as)form;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -113,6 +140,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_PARK:
         o->park_file = arg;
+        return 0;
+    case KEY_PARK_AS:
+        parse_form(o, arg, state);
+        return 0;
+    case KEY_PARK_NO_DRAFT:
+        o->park_asked = "--park-no-draft";
+        o->park.with_draft = false;
         return 0;
     case KEY_RESUME:
         o->resume_file = arg;
@@ -219,7 +253,7 @@ static int generate(const run_options *o, hsd_session *session, const int32_t *p
     int code = status == HSD_OK ? finish(session, out) : cli_fail(status, &err);
     cli_signals_cancel_session(NULL);
     bool parks = o->park_file && (code == CLI_OK || code == CLI_INTERRUPTED);
-    status = parks ? hsd_session_park(session, o->park_file, &err) : HSD_OK;
+    status = parks ? hsd_session_park_with(session, o->park_file, &o->park, &err) : HSD_OK;
     if (out->progress && out->made.n_tokens > 0) {
         fputc('\r', stderr);
     }
@@ -331,6 +365,7 @@ int cli_run(int argc, char **argv)
     const struct argp argp = {options, parse, NULL, doc, children, NULL, NULL};
     run_options o = {0};
     cli_generation_init(&o.g);
+    hsd_park_options_init(&o.park);
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     cli_signals_init();
     int code = cli_generation_begin(&o.g);

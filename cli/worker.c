@@ -17,6 +17,9 @@ enum {
     KEY_CLIENTS,
     KEY_TRACE,
     KEY_CACHE_TYPE,
+    KEY_CACHE,
+    KEY_CACHE_MEMORY,
+    KEY_CTX,
 };
 
 typedef struct worker_options {
@@ -31,6 +34,15 @@ static const struct argp_option options[] = {
     {"draft", KEY_DRAFT, "FILE", 0, "GGUF file of the draft (default: the shipped one)", 0},
     {"device", KEY_DEVICE, "NAME", 0,
      "device of the draft: cpu (the default), cpu:0-3, opencl, level_zero (see `hsd devices')", 0},
+    {"ctx", KEY_CTX, "N", 0,
+     "tokens of a text that it drafts for at most (default: as trained, up to 4096)", 0},
+    {"cache", KEY_CACHE, "LAYOUT", 0,
+     "what the draft's layers keep of a token: kv, el or auto (the default), as for `hsd run'", 0},
+    {"cache-memory", KEY_CACHE_MEMORY, "SIZE", 0,
+     "most memory for caches, such as 512MiB; a session that might need more is refused until "
+     "there "
+     "is room (default: no limit)",
+     0},
     {"cache-type", KEY_CACHE_TYPE, "TYPE", 0, "of the draft's caches: f32 (default), f16, q8_0", 0},
     {"threads", KEY_THREADS, "N", 0, "threads on the CPU (0: chosen by the draft's size)", 0},
     {"key", KEY_KEY, "FILE", 0,
@@ -78,6 +90,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_CACHE_TYPE:
         o->worker.cache_type = cli_parse_cache_type(state, "--cache-type", arg);
+        return 0;
+    case KEY_CACHE:
+        o->worker.cache_layout = cli_parse_cache_layout(state, "--cache", arg);
+        return 0;
+    case KEY_CACHE_MEMORY:
+        o->worker.cache_memory_bytes = cli_parse_bytes(state, "--cache-memory", arg);
+        return 0;
+    case KEY_CTX:
+        o->worker.n_ctx = (int)cli_parse_int(state, "--ctx", arg, 2, INT_MAX);
         return 0;
     case KEY_KEY:
         o->worker.key_file = arg;

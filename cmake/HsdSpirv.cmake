@@ -32,7 +32,7 @@ function(hsd_spirv out)
   list(TRANSFORM files PREPEND "-include;" OUTPUT_VARIABLE before)
   # No pass of LLVM may run: the translator does not know all that they make.
   add_custom_command(OUTPUT ${out}
-    COMMAND ${HSD_SPIRV_CLANG} -c -x cl -cl-std=CL1.2 -target spir64 -O2 -ffp-contract=off
+    COMMAND ${HSD_SPIRV_CLANG} -c -x cl -cl-std=CL1.2 -target spir64 -O2 -ffp-contract=off -Wall -Werror -Wno-unused
             -Xclang -disable-llvm-passes -Xclang -finclude-default-header -fdiscard-value-names
             ${macros} ${before} -emit-llvm ${last} -o ${out}.bc
     COMMAND ${HSD_SPIRV_TRANSLATOR} --spirv-max-version=1.2 ${out}.bc -o ${out}

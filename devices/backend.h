@@ -106,6 +106,8 @@ struct hsdi_backend {
                              void *out, hsd_error *err);
     hsd_status (*cache_write)(hsdi_device *device, hsdi_cache *cache, int first, int n,
                               const void *bytes, hsd_error *err);
+    /// Optional: see hsdi_cache_discard. Any thread, the device's turn is not held.
+    void (*cache_discard)(hsdi_cache *cache, int first, int n);
     hsd_status (*buffer_create)(hsdi_device *device, const struct hsdi_buffer *shape,
                                 hsdi_buffer **out, hsd_error *err);
     void (*buffer_destroy)(hsdi_buffer *buffer);

@@ -252,6 +252,13 @@ hsd_status hsdi_cache_write(hsdi_device *device, hsdi_cache *cache, int first, i
     return status;
 }
 
+void hsdi_cache_discard(hsdi_cache *cache, int first, int n)
+{
+    if (cache->ops->cache_discard && first >= 0 && n >= 1 && first <= cache->n_cells - n) {
+        cache->ops->cache_discard(cache, first, n);
+    }
+}
+
 hsd_status hsdi_buffer_create(hsdi_device *device, int n_rows, int width, hsdi_buffer **out,
                               hsd_error *err)
 {

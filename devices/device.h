@@ -239,6 +239,12 @@ HSD_NODISCARD hsd_status hsdi_cache_read(hsdi_device *device, const hsdi_cache *
 HSD_NODISCARD hsd_status hsdi_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,
                                           const void *bytes, hsd_error *err);
 
+/// What cells [first, first + n) hold is not needed any more: their memory may go back to the
+/// system, as far as it is whole pages, until they are written again. Out of range: nothing.
+///
+/// Thread : any; no pass may read or write these cells meanwhile.
+void hsdi_cache_discard(hsdi_cache *cache, int first, int n);
+
 HSD_NODISCARD hsd_status hsdi_buffer_create(hsdi_device *device, int n_rows, int width,
                                             hsdi_buffer **out, hsd_error *err);
 void hsdi_buffer_destroy(hsdi_buffer **buffer);

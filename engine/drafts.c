@@ -4,14 +4,15 @@
 #include "base/error.h"
 #include "pipelines/draft.h"
 
-static hsd_status open_model(hsdi_runner *runner, int n_layers, const hsdi_draft_config *config,
-                             hsdi_draft_stage *out, hsd_error *err)
+static hsd_status open_model(hsdi_runner *runner, int n_layers, bool promises,
+                             const hsdi_draft_config *config, hsdi_draft_stage *out, hsd_error *err)
 {
     const hsdi_draft_stage_options options = {
         .n_layers = n_layers,
         .n_cells = hsdi_draft_cells_needed(config),
         .n_ctx = config->n_ctx,
         .is_pooled = true,
+        .promises = promises,
         .n_top = config->n_top,
         .sampling = {.temperature = config->temperature,
                      .top_k = config->top_k,
@@ -38,15 +39,15 @@ static hsd_status drafts_open(void *self, const hsdi_draft_config *config, hsdi_
         if (config->n_ctx > d->model->n_ctx) {
             sized.n_ctx = d->model->n_ctx; // the session drafts as far as this context reaches
         }
-        return open_model(d->model, hsdi_weights_model(d->model->weights)->n_layers, &sized, out,
-                          err);
+        return open_model(d->model, hsdi_weights_model(d->model->weights)->n_layers, d->promises,
+                          &sized, out, err);
     case HSD_DRAFT_EARLY_EXIT:
         if (!d->target) {
             return hsdi_fail(err, HSD_EUNSUPPORTED, "draft_kind",
                              "an early-exit draft needs the target's weights, which this worker "
                              "does not have");
         }
-        return open_model(d->target, config->exit_layer, &sized, out, err);
+        return open_model(d->target, config->exit_layer, d->promises, &sized, out, err);
     case HSD_DRAFT_NGRAM:
         return hsdi_ngram_stage_open(d->n_vocab, config->n_ctx, hsdi_draft_cells_needed(config),
                                      config->no_repeat_ngram, out, err);

@@ -13,6 +13,7 @@ typedef struct hsdi_drafts {
     int n_vocab;         ///< for HSD_DRAFT_NGRAM; 0: as the draft model
     const hsdi_tokenizer *tokenizer; ///< names what differs from another vocabulary; may be NULL
     uint64_t vocab_hash, fingerprint;
+    bool promises; ///< memory is promised here; else with the session, before its draft is opened
 } hsdi_drafts;
 
 /// The vocabulary as the handshake compares it. Borrows the tokenizer.

@@ -316,6 +316,21 @@ static hsd_status load_near(const hsdi_place *place, int cpu, hsdi_loaded *loade
     return status;
 }
 
+/// What a draft's caches would like to have of the memory that the target's must fit in. A file
+/// that cannot be read is named when the draft is loaded.
+static int64_t draft_share(const char *path, const hsd_engine_options *o)
+{
+    hsdi_model *draft = NULL;
+    int64_t n_bytes = 0;
+    if (o->cache_memory_bytes > 0 && o->cache_layout == HSD_CACHE_LAYOUT_AUTO &&
+        hsdi_model_load(path, &draft, NULL) == HSD_OK) {
+        const hsdi_caching how = {.layout = o->draft_cache_layout, .type = o->draft_cache_type};
+        n_bytes = hsdi_layouts_draft_bytes(draft, &how, context_of(draft, o->n_ctx));
+    }
+    hsdi_model_free(&draft);
+    return n_bytes;
+}
+
 static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_error *err)
 {
     char *target = malloc(2 * HSDI_PATH_MAX);
@@ -351,6 +366,7 @@ static hsd_status load_models(hsd_engine *e, const hsd_engine_options *o, hsd_er
         const hsdi_caching caching = {.layout = o->cache_layout,
                                       .type = o->cache_type,
                                       .memory_bytes = o->cache_memory_bytes,
+                                      .beside_bytes = has_draft ? draft_share(draft, o) : 0,
                                       .place = &e->target_place};
         status = load_near(&e->target_place, hsdi_first_cpu(e), &e->target, target,
                            e->target_device, &split, o->n_ctx, &caching, err);

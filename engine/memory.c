@@ -12,6 +12,9 @@
 /// Stages of a lazy slab, of the first one's size, and its most bytes: addresses, not memory.
 enum { STAGES_PER_SLAB = 16 };
 static const int64_t slab_bytes_most = INT64_C(1) << 36;
+/// Free memory that stays with a slab, at most: more would be missed elsewhere, less would go to
+/// and fro with every text.
+static const int64_t idle_bytes_most = INT64_C(32) << 20;
 
 void hsdi_memory_init(hsdi_memory *memory, int64_t limit_bytes, bool shares)
 {
@@ -156,6 +159,20 @@ static hsd_status create_caches(hsdi_slab *slab, int n_blocks, hsd_error *err)
     return status;
 }
 
+static void discard_blocks(void *user, int first, int n)
+{
+    const hsdi_slab *slab = user;
+    for (int i = 0; i < slab->n_places; i++) {
+        hsdi_cache_discard(slab->caches[i], first * HSDI_BLOCK_CELLS, n * HSDI_BLOCK_CELLS);
+    }
+}
+
+static int blocks_idle(const hsdi_slab *slab)
+{
+    int64_t n = idle_bytes_most / slab->block_bytes;
+    return n < 2 ? 2 : n < INT32_MAX ? (int)n : INT32_MAX;
+}
+
 static hsd_status slab_create(hsdi_memory *memory, const hsdi_runner *first, int n_layers,
                               int n_needed, int n_ctx, hsdi_slab **out, hsd_error *err)
 {
@@ -180,7 +197,10 @@ static hsd_status slab_create(hsdi_memory *memory, const hsdi_runner *first, int
                                            .shares = memory->shares,
                                            .n_kept_most = has_limit ? n_blocks : n_texts,
                                            .room_bytes = has_limit ? &memory->room_bytes : NULL,
-                                           .block_bytes = slab->block_bytes};
+                                           .block_bytes = slab->block_bytes,
+                                           .discard = slab->is_lazy ? discard_blocks : NULL,
+                                           .user = slab,
+                                           .n_idle_most = blocks_idle(slab)};
         status = hsdi_blocks_create(&config, &slab->blocks);
         if (status != HSD_OK) {
             (void)hsdi_fail(err, status, "cache", "%d blocks", n_blocks);
@@ -258,4 +278,75 @@ void hsdi_slab_leave(hsdi_memory *memory, hsdi_slab **slab_ptr, int n_cells, int
     }
     pthread_mutex_unlock(&memory->lock);
     *slab_ptr = NULL;
+}
+
+/// Look in one slab; what is longer takes the place of what was found elsewhere.
+static void find_in(hsdi_slab *slab, const int32_t *tokens, int n, hsdi_slab_text *spare,
+                    hsdi_slab_text *best)
+{
+    const hsdi_blocks_query query = {
+        .tokens = tokens, .n = n, .n_least = best->n + 1, .n_spare = n - n / HSDI_BLOCK_CELLS};
+    spare->n = hsdi_blocks_find(slab->blocks, &query, spare->cells, spare->held, &spare->n_held);
+    if (spare->n > 0) {
+        if (best->slab) {
+            hsdi_blocks_drop(best->slab->blocks, best->held, best->n_held);
+        }
+        spare->slab = slab;
+        const hsdi_slab_text found = *spare;
+        *spare = *best;
+        *best = found;
+    }
+}
+
+static hsd_status text_new(int n, hsdi_slab_text *out, hsd_error *err)
+{
+    *out = (hsdi_slab_text){.cells = calloc((size_t)n, sizeof *out->cells),
+                            .held = calloc((size_t)n, sizeof *out->held)};
+    return out->cells && out->held ? HSD_OK
+                                   : hsdi_fail(err, HSD_ENOMEM, "cells", "of %d tokens", n);
+}
+
+static void text_free(hsdi_slab_text *text)
+{
+    free(text->cells);
+    free(text->held);
+    *text = (hsdi_slab_text){0};
+}
+
+hsd_status hsdi_slab_find(hsdi_memory *memory, const hsdi_runner *first, int n_layers,
+                          const int32_t *tokens, int n, hsdi_slab_text *out, hsd_error *err)
+{
+    hsdi_slab_text spare = {0};
+    *out = spare;
+    if (n < 1) {
+        return HSD_OK;
+    }
+    hsd_status status = text_new(n, out, err);
+    status = status == HSD_OK ? text_new(n, &spare, err) : status;
+    pthread_mutex_lock(&memory->lock);
+    for (hsdi_slab *slab = memory->slabs; slab && status == HSD_OK; slab = slab->next) {
+        if (slab->first == first && slab->n_layers == n_layers) {
+            find_in(slab, tokens, n, &spare, out);
+        }
+    }
+    if (out->slab) {
+        out->slab->n_users++;
+    }
+    pthread_mutex_unlock(&memory->lock);
+    text_free(&spare);
+    if (!out->slab) {
+        text_free(out);
+    }
+    return status;
+}
+
+void hsdi_slab_text_drop(hsdi_memory *memory, hsdi_slab_text *text)
+{
+    if (text->slab) {
+        hsdi_blocks_drop(text->slab->blocks, text->held, text->n_held);
+        pthread_mutex_lock(&memory->lock);
+        text->slab->n_users--;
+        pthread_mutex_unlock(&memory->lock);
+    }
+    text_free(text);
 }

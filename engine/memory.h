@@ -65,4 +65,23 @@ HSD_NODISCARD hsd_status hsdi_slab_join(hsdi_memory *memory, const hsdi_runner *
 /// Sets *slab to NULL. NULL is allowed.
 void hsdi_slab_leave(hsdi_memory *memory, hsdi_slab **slab, int n_cells, int n_ctx);
 
+/// A text in a slab, whose blocks are held.
+typedef struct hsdi_slab_text {
+    hsdi_slab *slab; ///< NULL: none is
+    int n;           ///< tokens
+    int32_t *cells;  ///< [n], owned
+    int32_t *held;   ///< [n_held] blocks, owned
+    int n_held;
+} hsdi_slab_text;
+
+/// The longest beginning of a text that is kept for such stages, with no promise.
+///
+/// Owner  : out->slab stays until hsdi_slab_text_drop.
+/// Errors : HSD_ENOMEM. Nothing found is none.
+HSD_NODISCARD hsd_status hsdi_slab_find(hsdi_memory *memory, const hsdi_runner *first, int n_layers,
+                                        const int32_t *tokens, int n, hsdi_slab_text *out,
+                                        hsd_error *err);
+/// What was found is not needed any more. Nothing where nothing was found.
+void hsdi_slab_text_drop(hsdi_memory *memory, hsdi_slab_text *text);
+
 #endif

@@ -34,6 +34,11 @@ enum {
     AT_NO_REPEAT_NGRAM = 124,
     AT_RULE = 128,
     AT_FLAGS = 132,
+    AT_FORM = 136, ///< since version 2, as what follows up to the kind; 0 before
+    AT_DRAFT_CELLS = 140,
+    AT_DRAFT_CELL_BYTES = 144,
+    AT_DRAFT_KIND_SUM = 148,
+    AT_DRAFT_FINGERPRINT = 152,
     AT_KIND = 256,
     AT_CRC = 508,
     HEAD_BYTES = 512,
@@ -49,9 +54,10 @@ struct hsdi_parked_file {
     char name[128];
     hsdi_parked head;
     int32_t *tokens;
-    unsigned char *chunk; ///< bytes of the cells at hand and their sum
-    int n_read;           ///< cells so far
-    int64_t at;           ///< byte
+    unsigned char *chunk;  ///< bytes of the cells at hand and their sum
+    hsdi_parked_part part; ///< that is being read
+    int n_read;            ///< cells of it so far
+    int64_t at;            ///< byte
 };
 
 static void put32(unsigned char *at, uint32_t value)
@@ -97,21 +103,36 @@ static uint32_t sum_of(const void *bytes, size_t n_bytes)
     return (uint32_t)crc32_z(0, bytes, n_bytes);
 }
 
+uint32_t hsdi_parked_sum(const char *text)
+{
+    return sum_of(text, strlen(text));
+}
+
 /// Bytes of one cell over all places.
-static int64_t bytes_per_cell(const hsdi_parked *head)
+static int64_t bytes_per_cell(const hsdi_parked *head, hsdi_parked_part part)
 {
     int64_t n = 0;
     for (int i = 0; i < head->n_places; i++) {
         n += head->cell_bytes[i];
     }
-    return n;
+    return part == HSDI_PARKED_DRAFT ? head->draft.cell_bytes : n;
+}
+
+static int cells_of(const hsdi_parked *head, hsdi_parked_part part)
+{
+    return part == HSDI_PARKED_DRAFT ? head->draft.n_cells : head->n_cells;
+}
+
+static int64_t part_bytes(const hsdi_parked *head, hsdi_parked_part part)
+{
+    int n = cells_of(head, part), n_chunks = (n + HSDI_PARKED_CHUNK - 1) / HSDI_PARKED_CHUNK;
+    return n * bytes_per_cell(head, part) + (int64_t)n_chunks * CRC_BYTES;
 }
 
 static int64_t file_bytes(const hsdi_parked *head)
 {
-    int64_t n_chunks = (head->n_cells + HSDI_PARKED_CHUNK - 1) / HSDI_PARKED_CHUNK;
     return HEAD_BYTES + (int64_t)head->n_tokens * 4 + CRC_BYTES +
-           head->n_cells * bytes_per_cell(head) + n_chunks * CRC_BYTES;
+           part_bytes(head, HSDI_PARKED_TARGET) + part_bytes(head, HSDI_PARKED_DRAFT);
 }
 
 static void encode(const hsdi_parked *head, unsigned char *out)
@@ -142,6 +163,11 @@ static void encode(const hsdi_parked *head, unsigned char *out)
     put32(out + AT_NO_REPEAT_NGRAM, (uint32_t)s->no_repeat_ngram);
     put32(out + AT_RULE, (uint32_t)s->rule);
     put32(out + AT_FLAGS, head->ignore_eos ? FLAG_IGNORE_EOS : 0);
+    put32(out + AT_FORM, (uint32_t)head->form);
+    put32(out + AT_DRAFT_CELLS, (uint32_t)head->draft.n_cells);
+    put32(out + AT_DRAFT_CELL_BYTES, head->draft.cell_bytes);
+    put32(out + AT_DRAFT_KIND_SUM, head->draft.kind_sum);
+    put64(out + AT_DRAFT_FINGERPRINT, head->draft.fingerprint);
     memcpy(out + AT_KIND, head->kind, HSDI_PARKED_KIND);
     put32(out + AT_CRC, sum_of(out, AT_CRC));
 }
@@ -176,15 +202,17 @@ static hsd_status write_tokens(FILE *file, const char *path, const hsdi_parked *
 }
 
 static hsd_status write_cells(FILE *file, const char *path, const hsdi_parked *head,
-                              hsdi_parked_read read_cells, void *user, hsd_error *err)
+                              hsdi_parked_part part, hsdi_parked_read read_cells, void *user,
+                              hsd_error *err)
 {
-    size_t cell_bytes = (size_t)bytes_per_cell(head);
+    size_t cell_bytes = (size_t)bytes_per_cell(head, part);
+    int n_cells = cells_of(head, part);
     void *bytes = malloc(HSDI_PARKED_CHUNK * cell_bytes + 1);
     hsd_status status =
         bytes ? HSD_OK : hsdi_fail(err, HSD_ENOMEM, path, "%d cells", (int)HSDI_PARKED_CHUNK);
-    for (int first = 0; first < head->n_cells && status == HSD_OK; first += HSDI_PARKED_CHUNK) {
-        int left = head->n_cells - first, n = left < HSDI_PARKED_CHUNK ? left : HSDI_PARKED_CHUNK;
-        status = read_cells(user, first, n, bytes, err);
+    for (int first = 0; first < n_cells && status == HSD_OK; first += HSDI_PARKED_CHUNK) {
+        int left = n_cells - first, n = left < HSDI_PARKED_CHUNK ? left : HSDI_PARKED_CHUNK;
+        status = read_cells(user, part, first, n, bytes, err);
         if (status == HSD_OK && !put(file, bytes, (size_t)n * cell_bytes)) {
             status = fail_writing(path, err);
         }
@@ -204,8 +232,8 @@ static hsd_status write_all(FILE *file, const char *path, const hsdi_parked *hea
     if (status == HSD_OK) {
         status = write_tokens(file, path, head, tokens, err);
     }
-    if (status == HSD_OK) {
-        status = write_cells(file, path, head, read_cells, user, err);
+    for (int part = 0; part < HSDI_N_PARKED_PARTS && status == HSD_OK; part++) {
+        status = write_cells(file, path, head, (hsdi_parked_part)part, read_cells, user, err);
     }
     if (status == HSD_OK && (fflush(file) != 0 || fsync(fileno(file)) != 0)) {
         status = fail_writing(path, err);
@@ -267,6 +295,7 @@ static const char *what_is_wrong(const hsdi_parked *head, uint32_t chunk, int *a
             return "a cell of so many bytes";
         }
     }
+    const hsdi_parked_draft *draft = &head->draft;
     const struct {
         bool holds;
         int at;
@@ -279,6 +308,11 @@ static const char *what_is_wrong(const hsdi_parked *head, uint32_t chunk, int *a
         {chunk == HSDI_PARKED_CHUNK, AT_CHUNK, "chunks of another size"},
         {head->n_places >= 1 && head->n_places <= HSDI_PARKED_PLACES, AT_N_PLACES,
          "cells on so many devices"},
+        {head->form < HSDI_N_PARKED_FORMS, AT_FORM, "neither cells nor what they are made from"},
+        {draft->n_cells >= 0 && draft->n_cells < head->n_tokens, AT_DRAFT_CELLS,
+         "a draft's cells of tokens that are not there"},
+        {draft->cell_bytes <= CELL_BYTES_MOST, AT_DRAFT_CELL_BYTES,
+         "a draft's cell of so many bytes"},
         {memchr(head->kind, 0, HSDI_PARKED_KIND) != NULL, AT_KIND, "a kind of cells without end"},
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
@@ -312,6 +346,11 @@ static void decode(const unsigned char *in, hsdi_parked *head)
     s->no_repeat_ngram = (int)get32(in + AT_NO_REPEAT_NGRAM);
     s->rule = get32(in + AT_RULE) == HSD_RULE_RATIO ? HSD_RULE_RATIO : HSD_RULE_COUPLED;
     head->ignore_eos = (get32(in + AT_FLAGS) & FLAG_IGNORE_EOS) != 0;
+    head->form = (hsdi_parked_form)get32(in + AT_FORM);
+    head->draft = (hsdi_parked_draft){.n_cells = (int)get32(in + AT_DRAFT_CELLS),
+                                      .cell_bytes = get32(in + AT_DRAFT_CELL_BYTES),
+                                      .kind_sum = get32(in + AT_DRAFT_KIND_SUM),
+                                      .fingerprint = get64(in + AT_DRAFT_FINGERPRINT)};
     memcpy(head->kind, in + AT_KIND, HSDI_PARKED_KIND);
 }
 
@@ -352,10 +391,11 @@ static hsd_status read_head(hsdi_parked_file *f, int64_t size_bytes, hsd_error *
     if (memcmp(bytes, magic, sizeof magic) != 0) {
         return hsdi_fail_at(err, HSD_EFORMAT, f->name, 0, "it is no parked text");
     }
-    if (get32(bytes + AT_VERSION) != HSDI_PARKED_VERSION ||
+    uint32_t version = get32(bytes + AT_VERSION);
+    if (version < 1 || version > HSDI_PARKED_VERSION ||
         get32(bytes + AT_HEAD_BYTES) != HEAD_BYTES) {
         return hsdi_fail_at(err, HSD_EUNSUPPORTED, f->name, AT_VERSION,
-                            "version %u, and this build reads %d", get32(bytes + AT_VERSION),
+                            "version %u, and this build reads 1 to %d", version,
                             (int)HSDI_PARKED_VERSION);
     }
     status = check_sum(f, bytes, AT_CRC, bytes + AT_CRC, 0, "the bytes of the head", err);
@@ -380,13 +420,25 @@ static hsd_status read_head(hsdi_parked_file *f, int64_t size_bytes, hsd_error *
                                                  (long long)size_bytes, (long long)promised);
 }
 
+/// The longest chunk, without its sum.
+static size_t chunk_bytes(const hsdi_parked *head)
+{
+    int64_t most = 0;
+    for (int part = 0; part < HSDI_N_PARKED_PARTS; part++) {
+        int n = cells_of(head, (hsdi_parked_part)part);
+        int64_t bytes = bytes_per_cell(head, (hsdi_parked_part)part) *
+                        (n < HSDI_PARKED_CHUNK ? n : HSDI_PARKED_CHUNK);
+        most = bytes > most ? bytes : most;
+    }
+    return (size_t)most;
+}
+
 static hsd_status read_tokens(hsdi_parked_file *f, hsd_error *err)
 {
     size_t n = (size_t)f->head.n_tokens;
     unsigned char *bytes = malloc(4 * n + CRC_BYTES);
     f->tokens = calloc(n, sizeof *f->tokens);
-    int n_chunk = f->head.n_cells < HSDI_PARKED_CHUNK ? f->head.n_cells : HSDI_PARKED_CHUNK;
-    f->chunk = malloc((size_t)n_chunk * (size_t)bytes_per_cell(&f->head) + CRC_BYTES);
+    f->chunk = malloc(chunk_bytes(&f->head) + CRC_BYTES);
     int64_t begin = f->at;
     hsd_status status = bytes && f->tokens && f->chunk
                             ? get(f, bytes, 4 * n + CRC_BYTES, err)
@@ -456,17 +508,22 @@ const int32_t *hsdi_parked_tokens(const hsdi_parked_file *file)
     return file->tokens;
 }
 
-hsd_status hsdi_parked_next(hsdi_parked_file *f, int *first, int *n, const void **bytes,
-                            hsd_error *err)
+hsd_status hsdi_parked_next(hsdi_parked_file *f, hsdi_parked_part *part, int *first, int *n,
+                            const void **bytes, hsd_error *err)
 {
-    int left = f->head.n_cells - f->n_read;
+    if (f->part == HSDI_PARKED_TARGET && f->n_read == f->head.n_cells) {
+        f->part = HSDI_PARKED_DRAFT;
+        f->n_read = 0;
+    }
+    int left = cells_of(&f->head, f->part) - f->n_read;
     if (left == 0) {
         return HSD_EEND;
     }
+    *part = f->part;
     *first = f->n_read;
     *n = left < HSDI_PARKED_CHUNK ? left : HSDI_PARKED_CHUNK;
     *bytes = f->chunk;
-    size_t n_bytes = (size_t)*n * (size_t)bytes_per_cell(&f->head);
+    size_t n_bytes = (size_t)*n * (size_t)bytes_per_cell(&f->head, f->part);
     int64_t begin = f->at;
     hsd_status status = get(f, f->chunk, n_bytes + CRC_BYTES, err);
     if (status == HSD_OK) {

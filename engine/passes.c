@@ -342,6 +342,17 @@ int hsdi_passes_places(const hsdi_passes *p, size_t *cell_bytes)
     return p->n_places;
 }
 
+int hsdi_passes_n_places(const hsdi_passes *p)
+{
+    return p->n_places;
+}
+
+hsdi_passes_place hsdi_passes_place_at(const hsdi_passes *p, int i)
+{
+    const place *at = &p->places[i];
+    return (hsdi_passes_place){at->runner, at->seat, at->cache, at->n_alone};
+}
+
 void hsdi_passes_kind(const hsdi_passes *p, char *out, size_t cap)
 {
     size_t n = 0;

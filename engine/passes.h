@@ -41,6 +41,17 @@ void hsdi_passes_close(hsdi_passes **passes);
 /// cell_bytes [HSDI_SLAB_PLACES]; returns how many.
 int hsdi_passes_places(const hsdi_passes *passes, size_t *cell_bytes);
 
+/// A place, for who submits graphs of its own there.
+typedef struct hsdi_passes_place {
+    hsdi_runner *runner;
+    hsdi_seat *seat;
+    hsdi_cache *cache;
+    int n_threads; ///< where no draft computes beside
+} hsdi_passes_place;
+
+int hsdi_passes_n_places(const hsdi_passes *passes);
+hsdi_passes_place hsdi_passes_place_at(const hsdi_passes *passes, int i);
+
 /// Their kinds (hsdi_cache_kind), one after the other. Shapes: out [cap], NUL-terminated.
 void hsdi_passes_kind(const hsdi_passes *passes, char *out, size_t cap);
 

@@ -27,10 +27,10 @@ void hsdi_runner_fini(hsdi_runner *runner)
 
 static bool same(const hsdi_graph_range *a, const hsdi_graph_range *b)
 {
-    return a->begin == b->begin && a->end == b->end && a->from_tokens == b->from_tokens &&
-           a->head == b->head && a->n_list == b->n_list && a->with_sum == b->with_sum &&
-           a->drawn == b->drawn && a->fill_only == b->fill_only && a->n_rows_max == b->n_rows_max &&
-           a->n_ctx == b->n_ctx;
+    return a->what == b->what && a->begin == b->begin && a->end == b->end &&
+           a->from_tokens == b->from_tokens && a->head == b->head && a->n_list == b->n_list &&
+           a->with_sum == b->with_sum && a->drawn == b->drawn && a->fill_only == b->fill_only &&
+           a->n_rows_max == b->n_rows_max && a->n_ctx == b->n_ctx;
 }
 
 hsdi_cache_desc hsdi_runner_cells(const hsdi_runner *runner, int n_layers, int n_cells)

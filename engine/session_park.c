@@ -2,7 +2,8 @@
 #include "engine/session_internal.h"
 
 #include "base/error.h"
-#include "engine/parked.h"
+#include "engine/inputs.h"
+#include "engine/session_draft.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,66 +59,137 @@ hsd_status hsd_session_text(hsd_session *s, int32_t *out, int cap, int *n_out, h
                     : hsdi_fail(err, HSD_ETOOLONG, "session", "%d tokens, room for %d", n, cap);
 }
 
+/// What cells are here, and how many bytes a file has of each in a form.
+static void describe_cells(const hsd_session *s, hsdi_parked_form form, hsdi_parked *head)
+{
+    const hsdi_passes *passes = hsdi_target_stage_passes(&s->stage);
+    size_t n_bytes[HSDI_SLAB_PLACES];
+    head->form = form;
+    head->n_places = form == HSDI_PARKED_CELLS ? hsdi_passes_places(passes, n_bytes)
+                                               : hsdi_inputs_places(passes, n_bytes);
+    for (int i = 0; i < head->n_places; i++) {
+        head->cell_bytes[i] = (uint32_t)n_bytes[i];
+    }
+    hsdi_passes_kind(passes, head->kind, sizeof head->kind);
+}
+
+static int64_t cell_bytes(const hsdi_parked *head)
+{
+    int64_t n = 0;
+    for (int i = 0; i < head->n_places; i++) {
+        n += head->cell_bytes[i];
+    }
+    return n;
+}
+
+/// Making cells again costs a part of a pass: not for a file that gets little smaller.
+static void choose_form(const hsd_session *s, hsd_park_as as, hsdi_parked *head)
+{
+    hsdi_parked inputs = *head;
+    describe_cells(s, HSDI_PARKED_CELLS, head);
+    describe_cells(s, HSDI_PARKED_INPUTS, &inputs);
+    if (as == HSD_PARK_INPUTS ||
+        (as == HSD_PARK_SMALLER && 4 * cell_bytes(&inputs) <= 3 * cell_bytes(head))) {
+        *head = inputs;
+    }
+}
+
 static void describe_engine(const hsd_session *s, hsdi_parked *head)
 {
     const hsd_engine *e = s->engine;
-    size_t cell_bytes[HSDI_SLAB_PLACES];
     head->fingerprint = hsdi_gguf_fingerprint(e->target.model->gguf);
     head->vocab_hash = e->drafts.vocab_hash;
     head->n_vocab = e->target.model->n_vocab;
-    head->n_places = hsdi_target_stage_places(&s->stage, cell_bytes);
-    for (int i = 0; i < head->n_places; i++) {
-        head->cell_bytes[i] = (uint32_t)cell_bytes[i];
-    }
-    hsdi_target_stage_kind(&s->stage, head->kind, sizeof head->kind);
 }
 
 /// Cells of the text to be parked.
 typedef struct source {
-    hsd_session *session;
-    const int32_t *cells;
+    hsdi_passes *passes;
+    hsdi_inputs *inputs; ///< NULL: the cells themselves
+    const int32_t *tokens, *cells;
+    hsdi_draft_cells draft;
 } source;
 
-static hsd_status read_cells(void *user, int first, int n, void *out, hsd_error *err)
+static hsd_status read_cells(void *user, hsdi_parked_part part, int first, int n, void *out,
+                             hsd_error *err)
 {
     const source *from = user;
-    return hsdi_target_stage_read(&from->session->stage, from->cells + first, n, out, err);
+    const hsdi_inputs_text text = {from->tokens, from->cells, first, n};
+    return part == HSDI_PARKED_DRAFT ? hsdi_draft_cells_read(&from->draft, first, n, out, err)
+           : from->inputs            ? hsdi_inputs_read(from->inputs, &text, out, err)
+                          : hsdi_passes_read(from->passes, from->cells + first, n, out, err);
 }
 
-static hsd_status park(hsd_session *s, const char *path, hsd_error *err)
+/// Prompt and output [*n]. Owned by the caller.
+static int32_t *text_of(const hsd_session *s, int *n)
+{
+    *n = s->n_prompt + s->n_tokens;
+    int32_t *text = malloc((size_t)*n * sizeof *text);
+    if (text) {
+        memcpy(text, s->prompt, (size_t)s->n_prompt * sizeof *text);
+        memcpy(text + s->n_prompt, s->tokens, (size_t)s->n_tokens * sizeof *text);
+    }
+    return text;
+}
+
+static hsd_status park(hsd_session *s, const char *path, const hsd_park_options *how,
+                       hsd_error *err)
 {
     hsdi_parked head = {.sampling = s->options.sampling, .ignore_eos = s->options.ignore_eos};
-    const int32_t *tokens;
-    source from = {.session = s};
+    source from = {.passes = hsdi_target_stage_passes(&s->stage)};
     describe_engine(s, &head);
-    size_t n = (size_t)s->n_prompt + (size_t)s->n_tokens;
-    int32_t *text = malloc(n * sizeof *text);
+    choose_form(s, how->as, &head);
+    int32_t *text = text_of(s, &head.n_tokens);
     if (!text) {
-        return hsdi_fail(err, HSD_ENOMEM, "session", "%zu tokens", n);
+        return hsdi_fail(err, HSD_ENOMEM, "session", "%d tokens", head.n_tokens);
     }
-    memcpy(text, s->prompt, (size_t)s->n_prompt * sizeof *text);
-    memcpy(text + s->n_prompt, s->tokens, (size_t)s->n_tokens * sizeof *text);
-    head.n_tokens = (int)n;
-    int n_trunk = hsdi_target_trunk(s->target, &tokens, &from.cells);
+    int n_trunk = hsdi_target_trunk(s->target, &from.tokens, &from.cells);
     while (head.n_cells < n_trunk && head.n_cells < head.n_tokens - 1 &&
-           tokens[head.n_cells] == text[head.n_cells]) {
+           from.tokens[head.n_cells] == text[head.n_cells]) {
         head.n_cells++;
     }
-    hsd_status status = hsdi_parked_write(path, &head, text, read_cells, &from, err);
+    hsd_status status = head.form == HSDI_PARKED_INPUTS
+                            ? hsdi_inputs_open(from.passes, false, &from.inputs, err)
+                            : HSD_OK;
+    if (status == HSD_OK && how->with_draft) {
+        status = hsdi_draft_cells_find(s, text, head.n_tokens - 1, &from.draft, err);
+        hsdi_draft_cells_describe(&from.draft, &head.draft);
+    }
+    if (status == HSD_OK) {
+        status = hsdi_parked_write(path, &head, text, read_cells, &from, err);
+    }
+    hsdi_draft_cells_drop(&from.draft);
+    hsdi_inputs_close(&from.inputs);
     free(text);
     return status;
 }
 
-hsd_status hsd_session_park(hsd_session *s, const char *path, hsd_error *err)
+void hsd_park_options_init(hsd_park_options *options)
 {
-    if (!s || !path) {
-        return hsdi_fail(err, HSD_EINVAL, "path", "session and path are required");
+    *options = (hsd_park_options){.as = HSD_PARK_CELLS, .with_draft = true};
+}
+
+hsd_status hsd_session_park(hsd_session *session, const char *path, hsd_error *err)
+{
+    hsd_park_options options;
+    hsd_park_options_init(&options);
+    return hsd_session_park_with(session, path, &options, err);
+}
+
+hsd_status hsd_session_park_with(hsd_session *s, const char *path, const hsd_park_options *options,
+                                 hsd_error *err)
+{
+    if (!s || !path || !options) {
+        return hsdi_fail(err, HSD_EINVAL, "path", "session, path and options are required");
+    }
+    if ((unsigned)options->as >= HSD_N_PARK_AS) {
+        return hsdi_fail(err, HSD_EINVAL, "park_as", "%d", (int)options->as);
     }
     pthread_mutex_lock(&s->lock);
     hsdi_session_settle(s);
     hsd_status status = check_text(s, err);
     if (status == HSD_OK) {
-        status = park(s, path, err);
+        status = park(s, path, options, err);
     }
     pthread_mutex_unlock(&s->lock);
     return status;
@@ -141,7 +213,7 @@ static hsd_status check_cells(const hsd_session *s, const char *path, const hsdi
                               hsd_error *err)
 {
     hsdi_parked own = {0};
-    describe_engine(s, &own);
+    describe_cells(s, head->form, &own);
     if (strcmp(own.kind, head->kind) != 0 || own.n_places != head->n_places ||
         memcmp(own.cell_bytes, head->cell_bytes, sizeof own.cell_bytes) != 0) {
         return hsdi_fail(err, HSD_EUNSUPPORTED, path,
@@ -151,33 +223,93 @@ static hsd_status check_cells(const hsd_session *s, const char *path, const hsdi
     return HSD_OK;
 }
 
+/// Where the file's cells go.
+typedef struct sink {
+    hsdi_passes *passes;
+    hsdi_inputs *inputs; ///< NULL: the file has the cells themselves
+    hsdi_draft_cells draft;
+    const int32_t *tokens, *cells;
+} sink;
+
+static hsd_status write_cells(const sink *to, hsdi_parked_part part, int first, int n,
+                              const void *bytes, hsd_error *err)
+{
+    const hsdi_inputs_text text = {to->tokens, to->cells, first, n};
+    return part == HSDI_PARKED_DRAFT ? hsdi_draft_cells_write(&to->draft, first, n, bytes, err)
+           : to->inputs              ? hsdi_inputs_write(to->inputs, &text, bytes, err)
+                        : hsdi_passes_write(to->passes, to->cells + first, n, bytes, err);
+}
+
+static bool is_same_draft(const hsdi_parked_draft *a, const hsdi_parked_draft *b)
+{
+    return a->fingerprint == b->fingerprint && a->kind_sum == b->kind_sum &&
+           a->cell_bytes == b->cell_bytes && a->n_cells == b->n_cells;
+}
+
+/// Places for the draft's cells, where the file has some of this draft and of this kind.
+static hsd_status open_draft(hsd_session *s, const char *path, const hsdi_parked *head, sink *to,
+                             hsd_error *err)
+{
+    hsdi_parked_draft own;
+    hsd_status status = hsdi_draft_cells_make(s, head->draft.n_cells, &to->draft, err);
+    hsdi_draft_cells_describe(&to->draft, &own);
+    if (own.n_cells > 0 && !is_same_draft(&own, &head->draft)) {
+        hsdi_logf(&s->engine->log, HSDI_LOG_INFO,
+                  "%s: its draft's cells are those of another draft; this one reads the text anew",
+                  path);
+        hsdi_draft_cells_drop(&to->draft);
+    }
+    return status;
+}
+
+/// The file's cells, or those that are made from what it has, become those of a text.
+static hsd_status take_cells(hsd_session *s, const char *path, hsdi_parked_file *file, sink *to,
+                             hsd_error *err)
+{
+    hsd_status status = HSD_OK;
+    if (hsdi_parked_head(file)->form == HSDI_PARKED_INPUTS) {
+        status = hsdi_inputs_open(to->passes, true, &to->inputs, err);
+    }
+    if (status == HSD_OK) {
+        status = open_draft(s, path, hsdi_parked_head(file), to, err);
+    }
+    while (status == HSD_OK) {
+        const void *bytes;
+        hsdi_parked_part part;
+        int first, n;
+        status = hsdi_parked_next(file, &part, &first, &n, &bytes, err);
+        if (status == HSD_OK && (part == HSDI_PARKED_TARGET || to->draft.text.n > 0)) {
+            status = write_cells(to, part, first, n, bytes, err);
+        }
+    }
+    if (status == HSD_EEND && to->draft.text.n > 0) {
+        hsdi_draft_cells_keep(&to->draft, to->tokens);
+    }
+    hsdi_draft_cells_drop(&to->draft);
+    hsdi_inputs_close(&to->inputs);
+    return status == HSD_EEND ? HSD_OK : status;
+}
+
 /// Text and cells of the file become the session's, as if it had just generated them.
 static hsd_status take(hsd_session *s, const char *path, hsdi_parked_file *file, hsd_error *err)
 {
     const hsdi_parked *head = hsdi_parked_head(file);
-    const int32_t *tokens = hsdi_parked_tokens(file), *ignored, *cells;
+    const int32_t *ignored;
+    sink to = {.passes = hsdi_target_stage_passes(&s->stage), .tokens = hsdi_parked_tokens(file)};
     hsd_status status = check_cells(s, path, head, err);
     if (status == HSD_OK) {
-        status = hsdi_target_begin(s->target, tokens, head->n_cells, err);
+        status = hsdi_target_begin(s->target, to.tokens, head->n_cells, err);
     }
-    if (status != HSD_OK) {
-        return status;
+    if (status == HSD_OK) {
+        (void)hsdi_target_trunk(s->target, &ignored, &to.cells);
+        status = take_cells(s, path, file, &to, err);
     }
-    (void)hsdi_target_trunk(s->target, &ignored, &cells);
-    int first, n;
-    const void *bytes;
-    while ((status = hsdi_parked_next(file, &first, &n, &bytes, err)) == HSD_OK) {
-        status = hsdi_target_stage_write(&s->stage, cells + first, n, bytes, err);
-        if (status != HSD_OK) {
-            return status;
-        }
-    }
-    if (status == HSD_EEND) {
-        memcpy(s->prompt, tokens, (size_t)head->n_tokens * sizeof *tokens);
+    if (status == HSD_OK) {
+        memcpy(s->prompt, to.tokens, (size_t)head->n_tokens * sizeof *s->prompt);
         s->n_prompt = head->n_tokens;
         s->phase = PHASE_DONE;
     }
-    return status == HSD_EEND ? HSD_OK : status;
+    return status;
 }
 
 hsd_status hsd_session_resume(hsd_engine *engine, const char *path,

@@ -20,6 +20,7 @@ typedef struct pool {
     hsdi_memory *memory;
     hsdi_slab *slab; ///< NULL: its own
     int n_cells, n_ctx;
+    int64_t promised_bytes; ///< by its own wish, not by a session's
 } pool;
 
 typedef struct target {
@@ -188,8 +189,29 @@ static hsd_status pool_open(pool *p, const hsdi_runner *runner, int n_layers, bo
                : HSD_OK;
 }
 
+/// Have the pool's bytes promised where nobody has done that.
+static hsd_status pool_promise(pool *p, const hsdi_runner *runner, int n_layers, hsd_error *err)
+{
+    hsdi_memory *memory = runner->memory;
+    int64_t n = hsdi_slab_bytes(runner, n_layers, p->n_cells, p->n_ctx);
+    if (!memory || hsdi_memory_promise(memory, n)) {
+        p->promised_bytes = memory ? n : 0;
+        p->memory = memory;
+        return HSD_OK;
+    }
+    const double mib = 1048576.0;
+    return hsdi_fail(err, HSD_ENOMEM, "cache_memory",
+                     "a text of %d tokens needs %.2f MiB of caches, and of %.2f MiB %.2f are "
+                     "promised to others",
+                     p->n_ctx, (double)n / mib, (double)memory->limit_bytes / mib,
+                     (double)hsdi_memory_promised(memory) / mib);
+}
+
 static void pool_close(pool *p)
 {
+    if (p->promised_bytes > 0) { // what its texts leave behind may take it
+        hsdi_memory_release(p->memory, p->promised_bytes);
+    }
     hsdi_slab_leave(p->memory, &p->slab, p->n_cells, p->n_ctx);
 }
 
@@ -301,26 +323,9 @@ const float *hsdi_target_stage_logits(const hsdi_target_stage *stage)
     return from.listing.n > 0 ? NULL : from.rows;
 }
 
-int hsdi_target_stage_places(const hsdi_target_stage *stage, size_t *cell_bytes)
+hsdi_passes *hsdi_target_stage_passes(const hsdi_target_stage *stage)
 {
-    return hsdi_passes_places(((const target *)stage->self)->passes, cell_bytes);
-}
-
-void hsdi_target_stage_kind(const hsdi_target_stage *stage, char *out, size_t cap)
-{
-    hsdi_passes_kind(((const target *)stage->self)->passes, out, cap);
-}
-
-hsd_status hsdi_target_stage_read(hsdi_target_stage *stage, const int32_t *cells, int n, void *out,
-                                  hsd_error *err)
-{
-    return hsdi_passes_read(((target *)stage->self)->passes, cells, n, out, err);
-}
-
-hsd_status hsdi_target_stage_write(hsdi_target_stage *stage, const int32_t *cells, int n,
-                                   const void *bytes, hsd_error *err)
-{
-    return hsdi_passes_write(((target *)stage->self)->passes, cells, n, bytes, err);
+    return ((target *)stage->self)->passes;
 }
 
 typedef struct draft {
@@ -392,7 +397,10 @@ static hsd_status open_cells(draft *d, hsdi_runner *runner, const hsdi_draft_sta
 {
     d->pool.n_cells = o->n_cells;
     d->pool.n_ctx = o->n_ctx > 0 ? o->n_ctx : runner->n_ctx;
-    hsd_status status = pool_open(&d->pool, runner, o->n_layers, o->is_pooled, err);
+    hsd_status status = o->promises ? pool_promise(&d->pool, runner, o->n_layers, err) : HSD_OK;
+    if (status == HSD_OK) {
+        status = pool_open(&d->pool, runner, o->n_layers, o->is_pooled, err);
+    }
     if (status != HSD_OK || d->pool.slab) {
         d->cache = d->pool.slab ? d->pool.slab->caches[0] : NULL;
         return status;

@@ -37,25 +37,23 @@ size_t hsdi_target_stage_cache_bytes(const hsdi_target_stage *stage);
 /// the device has made lists of them, which `with_logits` prevents.
 const float *hsdi_target_stage_logits(const hsdi_target_stage *stage);
 
-/// Cells of a target stage: places and bytes as hsdi_passes_places, contents as hsdi_passes_read.
-/// Thread: as the stage.
-int hsdi_target_stage_places(const hsdi_target_stage *stage, size_t *cell_bytes);
-void hsdi_target_stage_kind(const hsdi_target_stage *stage, char *out, size_t cap);
-HSD_NODISCARD hsd_status hsdi_target_stage_read(hsdi_target_stage *stage, const int32_t *cells,
-                                                int n, void *out, hsd_error *err);
-HSD_NODISCARD hsd_status hsdi_target_stage_write(hsdi_target_stage *stage, const int32_t *cells,
-                                                 int n, const void *bytes, hsd_error *err);
+/// Its passes, for what cells hold. Borrowed until the stage is closed. Thread: as the stage.
+struct hsdi_passes;
+struct hsdi_passes *hsdi_target_stage_passes(const hsdi_target_stage *stage);
 
 typedef struct hsdi_draft_stage_options {
     int n_layers; ///< the model's first ones: all, or up to an early exit
     int n_cells;
     int n_ctx;      ///< tokens of a text at most; 0: the runner's
     bool is_pooled; ///< cells come from the runner's memory, n_cells at a time
+    bool promises;  ///< and that memory has not promised them to a session yet
     int n_top;      ///< candidates per row at most
     hsd_sampling sampling;
 } hsdi_draft_stage_options;
 
 /// A draft stage on a model. `out->self` is owned by the caller until hsdi_draft_stage_close.
+///
+/// Errors : HSD_ENOMEM, in "cache_memory" where it should promise and cannot; HSD_EINVAL.
 HSD_NODISCARD hsd_status hsdi_draft_stage_open(hsdi_runner *runner,
                                                const hsdi_draft_stage_options *options,
                                                hsdi_draft_stage *out, hsd_error *err);

@@ -25,8 +25,21 @@ int hsdi_weights_end(const hsdi_weights *weights);   ///< last one plus one
 /// [n_layers] of the model; borrowed until the weights are destroyed.
 const hsdi_layout *hsdi_weights_layouts(const hsdi_weights *weights);
 
+/// What a graph computes of its layers.
+typedef enum hsdi_graph_what {
+    HSDI_GRAPH_PASS = 0,   ///< rows through the layers, as the range says
+    HSDI_GRAPH_INPUTS = 1, ///< what enters each layer, [hsdi_graph_inputs, n_embd] into `out`, and
+                           ///< behind it the hidden row, unless the range ends with the model.
+                           ///< Rows attend to cells that are there; nothing is stored
+    HSDI_GRAPH_CELLS = 2,  ///< from such rows in `in` the cells; nothing else is computed
+} hsdi_graph_what;
+
+/// Layers whose input a token and its position do not tell: all but the model's first.
+int hsdi_graph_inputs(int begin, int end);
+
 /// Which part of a model a graph computes.
 typedef struct hsdi_graph_range {
+    hsdi_graph_what what;
     int begin, end;   ///< layers
     bool from_tokens; ///< starts with the embedding; else with hidden rows from the job's `in`
     bool head;        ///< ends with final norm and LM head into `out`; else with hidden rows

@@ -9,6 +9,7 @@
 
 struct hsd_worker {
     hsdi_log log;
+    hsdi_place place;
     hsdi_device *device;
     hsdi_loaded draft;
     hsdi_drafts drafts;
@@ -28,9 +29,9 @@ static hsd_status open_device(hsd_worker *w, const hsd_worker_options *o, int64_
                               hsd_error *err)
 {
     hsdi_cores *cores = malloc(sizeof *cores);
-    hsdi_place *place = malloc(sizeof *place);
-    hsd_status status = cores && place ? hsdi_place_parse(o->device, "device", place, err)
-                                       : hsdi_fail(err, HSD_ENOMEM, "worker", "core list");
+    hsdi_place *place = &w->place;
+    hsd_status status = cores ? hsdi_place_parse(o->device, "device", place, err)
+                              : hsdi_fail(err, HSD_ENOMEM, "worker", "core list");
     if (status == HSD_OK && (status = hsdi_cores_discover(cores, err)) == HSD_OK) {
         int n_there = place->n_cpus > 0 ? place->n_cpus : cores->n_cores;
         int n = o->n_threads > 0 ? o->n_threads : hsdi_threads_for(n_parameters, n_there);
@@ -38,7 +39,6 @@ static hsd_status open_device(hsd_worker *w, const hsd_worker_options *o, int64_
         w->cpu = place->n_cpus > 0 ? place->cpus[0] : cpus && cores->n_cores > 1 ? cpus[0] : -1;
         status = hsdi_place_open(place, cpus, n, &w->log, &w->device, err);
     }
-    free(place);
     free(cores);
     return status;
 }
@@ -72,6 +72,13 @@ static hsd_status load_draft(hsd_worker *w, const hsd_worker_options *o, hsd_err
     if ((unsigned)o->cache_type >= HSD_N_CACHE_TYPES) {
         return hsdi_fail(err, HSD_EINVAL, "cache_type", "type %d", (int)o->cache_type);
     }
+    if ((unsigned)o->cache_layout >= HSD_N_CACHE_LAYOUTS || o->cache_memory_bytes < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "cache_layout", "layout %d, %lld bytes",
+                         (int)o->cache_layout, (long long)o->cache_memory_bytes);
+    }
+    if (o->n_ctx < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "n_ctx", "%d tokens", o->n_ctx);
+    }
     char *path = malloc(HSDI_PATH_MAX);
     if (!path) {
         return hsdi_fail(err, HSD_ENOMEM, "worker", "path");
@@ -90,8 +97,15 @@ static hsd_status load_draft(hsd_worker *w, const hsd_worker_options *o, hsd_err
         status = open_device(w, o, n_parameters, err);
     }
     if (status == HSD_OK) {
-        const hsdi_caching caching = {.layout = HSD_CACHE_LAYOUT_KV, .type = o->cache_type};
-        status = hsdi_loaded_open(&w->draft, draft, w->device, NULL, 0, &caching, err);
+        const hsdi_caching caching = {.layout = o->cache_layout,
+                                      .type = o->cache_type,
+                                      .memory_bytes = o->cache_memory_bytes,
+                                      .place = &w->place};
+        status = hsdi_loaded_open(&w->draft, draft, w->device, NULL, o->n_ctx, &caching, err);
+    }
+    if (status == HSD_OK && w->draft.n_el > 0) {
+        hsdi_logf(&w->log, HSDI_LOG_INFO, "%d of %d layers cache their input (el), the last ones",
+                  w->draft.n_el, w->draft.model->n_layers);
     }
     free(path);
     return status;
@@ -104,7 +118,9 @@ static hsd_status open_all(hsd_worker *w, const hsd_worker_options *o, hsd_error
         return status;
     }
     w->draft.runner.memory = &w->memory;
+    w->memory.token_bytes = hsdi_cell_bytes(&w->draft.runner, w->draft.model->n_layers);
     w->drafts = (hsdi_drafts){.model = &w->draft.runner,
+                              .promises = true,
                               .n_vocab = w->draft.model->n_vocab,
                               .tokenizer = w->draft.tokenizer,
                               .vocab_hash = hsdi_tokenizer_hash(w->draft.tokenizer),
@@ -129,7 +145,7 @@ hsd_status hsd_worker_open(const hsd_worker_options *options, hsd_worker **out, 
     }
     w->log = (hsdi_log){options->log, options->log_user};
     w->cpu = -1;
-    hsdi_memory_init(&w->memory, 0, true);
+    hsdi_memory_init(&w->memory, options->cache_memory_bytes, true);
     hsd_status status = open_all(w, options, err);
     if (status != HSD_OK) {
         hsd_worker_close(&w);

@@ -19,12 +19,15 @@ typedef struct kept {
 
 typedef struct block {
     int32_t n_holders, n_texts;
+    bool is_filled; ///< it was taken, and what it held was not discarded since
+    bool stays;     ///< while others are discarded
 } block;
 
 struct hsdi_blocks {
     hsdi_blocks_config config;
     pthread_mutex_t lock; ///< guards what follows
     int n_promised, n_free, n_kept, n_texts;
+    int n_idle;    ///< free and filled
     int32_t *free; ///< [n_free] stack
     block *blocks; ///< [n_blocks]
     kept *latest;
@@ -86,6 +89,44 @@ static void hold(hsdi_blocks *b, int32_t i)
     }
 }
 
+/// Nobody needs the block any more.
+static void put_free(hsdi_blocks *b, int32_t i)
+{
+    b->free[b->n_free++] = i;
+    b->n_idle += b->blocks[i].is_filled;
+}
+
+static bool may_go(const block *at)
+{
+    return at->n_holders == 0 && at->n_texts == 0 && !at->stays;
+}
+
+/// Where many blocks are free and filled, discard all but those that are taken next. Neighbours go
+/// together: their parts of pages may be whole pages then.
+static void discard_idle(hsdi_blocks *b)
+{
+    if (!b->config.discard || b->n_idle <= b->config.n_idle_most) {
+        return;
+    }
+    int n_left = b->config.n_idle_most / 2;
+    for (int i = b->n_free - 1; i >= 0; i--) {
+        block *at = &b->blocks[b->free[i]];
+        at->stays = at->is_filled && n_left > 0;
+        n_left -= at->stays;
+    }
+    for (int i = 0, end; i < b->config.n_blocks; i = end + 1) {
+        int n_filled = 0;
+        for (end = i; end < b->config.n_blocks && may_go(&b->blocks[end]); end++) {
+            n_filled += b->blocks[end].is_filled;
+            b->blocks[end].is_filled = false;
+        }
+        if (n_filled > 0) {
+            b->config.discard(b->config.user, i, end - i);
+        }
+        b->n_idle -= n_filled;
+    }
+}
+
 static void drop(hsdi_blocks *b, int32_t i)
 {
     block *at = &b->blocks[i];
@@ -96,7 +137,7 @@ static void drop(hsdi_blocks *b, int32_t i)
     if (at->n_texts > 0) {
         count_kept(b, 1);
     } else {
-        b->free[b->n_free++] = i;
+        put_free(b, i);
     }
 }
 
@@ -106,7 +147,7 @@ static void leave(hsdi_blocks *b, int32_t i)
     block *at = &b->blocks[i];
     if (--at->n_texts == 0 && at->n_holders == 0) {
         count_kept(b, -1);
-        b->free[b->n_free++] = i;
+        put_free(b, i);
     }
 }
 
@@ -161,6 +202,7 @@ void hsdi_blocks_trim(hsdi_blocks *b)
 {
     pthread_mutex_lock(&b->lock);
     trim(b);
+    discard_idle(b);
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -170,6 +212,7 @@ void hsdi_blocks_forget(hsdi_blocks *b)
     while (b->latest) {
         forget(b, &b->latest);
     }
+    discard_idle(b);
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -219,6 +262,8 @@ int hsdi_blocks_take(hsdi_blocks *b)
     }
     int i = b->n_free > 0 ? b->free[--b->n_free] : -1;
     if (i >= 0) {
+        b->n_idle -= b->blocks[i].is_filled;
+        b->blocks[i].is_filled = true;
         hold(b, i);
     }
     pthread_mutex_unlock(&b->lock);
@@ -232,6 +277,7 @@ void hsdi_blocks_drop(hsdi_blocks *b, const int32_t *held, int n)
         drop(b, held[i]);
     }
     trim(b);
+    discard_idle(b);
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -344,6 +390,7 @@ void hsdi_blocks_keep(hsdi_blocks *b, const int32_t *tokens, const int32_t *cell
         }
         forget_shorter(b);
         trim(b);
+        discard_idle(b);
     }
     pthread_mutex_unlock(&b->lock);
 }
@@ -387,6 +434,7 @@ int hsdi_blocks_find(hsdi_blocks *b, const hsdi_blocks_query *q, int32_t *cells,
             drop(b, q->had[i]);
         }
         trim(b);
+        discard_idle(b);
     }
     pthread_mutex_unlock(&b->lock);
     return n_found;
@@ -399,6 +447,7 @@ void hsdi_blocks_count(hsdi_blocks *b, hsdi_blocks_counts *out)
                                 .n_free = b->n_free,
                                 .n_promised = b->n_promised,
                                 .n_kept = b->n_kept,
+                                .n_idle = b->n_idle,
                                 .n_texts = b->n_texts};
     pthread_mutex_unlock(&b->lock);
 }

@@ -33,6 +33,11 @@ typedef struct hsdi_blocks_config {
     /// forgotten. NULL: no such bound. Borrowed.
     _Atomic int64_t *room_bytes;
     int64_t block_bytes; ///< what a block takes away from it
+    /// What blocks [first, first + n) hold may go: they are free, and were not when somebody wrote
+    /// in them. Called with the set locked: it must not call back. NULL: it stays
+    void (*discard)(void *user, int first, int n);
+    void *user;
+    int n_idle_most; ///< more such blocks than that, and all but half as many are discarded
 } hsdi_blocks_config;
 
 /// Errors: HSD_EINVAL for counts out of range, HSD_ENOMEM. Owner: *out is owned by the caller.
@@ -92,6 +97,7 @@ void hsdi_blocks_forget(hsdi_blocks *blocks);
 typedef struct hsdi_blocks_counts {
     int n_blocks, n_free, n_promised;
     int n_kept; ///< needed by kept texts alone
+    int n_idle; ///< free and not discarded since they were taken
     int n_texts;
 } hsdi_blocks_counts;
 

@@ -110,6 +110,11 @@ hsd_status hsdi_draft_create(const hsdi_draft_stage *stage, const hsdi_draft_con
     return HSD_OK;
 }
 
+void hsdi_draft_keep(hsdi_draft *draft)
+{
+    hsdi_cells_keep(&draft->cells, draft->text);
+}
+
 void hsdi_draft_destroy(hsdi_draft **draft)
 {
     if (*draft) {

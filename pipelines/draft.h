@@ -67,6 +67,9 @@ void hsdi_draft_calibrate(hsdi_draft *draft, const struct hsdi_calibration *cali
 /// Record what it computes into `track` (may be NULL), which must outlive it.
 void hsdi_draft_trace(hsdi_draft *draft, hsdi_track *track, uint32_t session);
 
+/// Others on the same blocks may begin with its text (hsdi_cells_keep).
+void hsdi_draft_keep(hsdi_draft *draft);
+
 /// Sets *draft to NULL. NULL is allowed.
 void hsdi_draft_destroy(hsdi_draft **draft);
 

@@ -110,9 +110,12 @@ static void ask_spans(hsdi_target *target, hsdi_helper *helper)
     helper->is_giving = hsdi_helper_send(target, helper, &frame) == HSD_OK;
 }
 
+/// An answer of another epoch may be older than what the worker records now, under the same
+/// numbers.
 void hsdi_helper_on_spans(hsdi_target *target, hsdi_helper *helper, const hsdi_frame *frame)
 {
-    if (!helper->is_giving || frame->spans.from != helper->spans_next) {
+    if (!helper->is_giving || frame->epoch != helper->epoch ||
+        frame->spans.from != helper->spans_next) {
         target->stats.ignored++;
         return;
     }

@@ -9,10 +9,12 @@
 #include <pipelines/spans.h>
 #include <pipelines/transport/link.h>
 #include <pipelines/worker_trace.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const int MESSAGES_PER_TURN = 64;
 static const int64_t SWEEP_NS = 1000000000;
@@ -50,7 +52,10 @@ struct hsdi_worker {
     hsdi_worker_config config;
     hsdi_worker_trace trace; ///< trace.track NULL: nothing is recorded
     atomic_bool is_stopped;
-    int i_next; ///< session that computes next
+    pthread_mutex_t lock; ///< guards the two
+    pthread_cond_t kept;
+    unsigned n_keeps_asked, n_keeps_done; ///< see hsdi_worker_keep
+    int i_next;                           ///< session that computes next
     int n_sessions;
     served *sessions; ///< [config.n_sessions_max]
     int32_t *tokens;  ///< [n_tokens_cap] of the frame at hand
@@ -78,6 +83,12 @@ hsd_status hsdi_worker_create(hsdi_context *context, const char *endpoint,
     }
     worker->factory = *factory;
     worker->config = *config;
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&worker->kept, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&worker->lock, NULL);
     worker->sessions = calloc((size_t)config->n_sessions_max, sizeof *worker->sessions);
     hsd_status status = worker->sessions
                             ? hsdi_listener_bind(context, endpoint, &worker->listener, err)
@@ -149,6 +160,8 @@ void hsdi_worker_destroy(hsdi_worker **worker)
         }
         hsdi_listener_close(&(*worker)->listener);
         hsdi_worker_trace_fini(&(*worker)->trace);
+        pthread_cond_destroy(&(*worker)->kept);
+        pthread_mutex_destroy(&(*worker)->lock);
         free((*worker)->sessions);
         free((*worker)->tokens);
         free(*worker);
@@ -376,7 +389,10 @@ static void on_open(hsdi_worker *worker, const hsdi_peer *from, const hsdi_frame
     }
     if (status != HSD_OK) {
         fail_session(worker, session,
-                     status == HSD_EVOCAB ? HSDI_ERROR_VOCABULARY : HSDI_ERROR_STAGE, &err);
+                     status == HSD_EVOCAB   ? HSDI_ERROR_VOCABULARY
+                     : status == HSD_ENOMEM ? HSDI_ERROR_FULL
+                                            : HSDI_ERROR_STAGE,
+                     &err);
         return;
     }
     hsdi_frame answer = {.type = HSDI_FRAME_OPENED,
@@ -629,12 +645,50 @@ static int64_t spin_ns(const hsdi_worker *worker)
     return any ? worker->config.spin_us * INT64_C(1000) : 0;
 }
 
+bool hsdi_worker_keep(hsdi_worker *worker, int timeout_ms)
+{
+    int64_t end_ns = hsdi_now_ns() + timeout_ms * INT64_C(1000000);
+    const struct timespec end = {.tv_sec = (time_t)(end_ns / 1000000000),
+                                 .tv_nsec = (long)(end_ns % 1000000000)};
+    pthread_mutex_lock(&worker->lock);
+    unsigned mine = ++worker->n_keeps_asked;
+    hsdi_listener_wake(worker->listener);
+    int rc = 0;
+    while (rc == 0 && (int)(worker->n_keeps_done - mine) < 0) {
+        rc = pthread_cond_timedwait(&worker->kept, &worker->lock, &end);
+    }
+    bool is_done = (int)(worker->n_keeps_done - mine) >= 0;
+    pthread_mutex_unlock(&worker->lock);
+    return is_done;
+}
+
+static void keep_if_asked(hsdi_worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    unsigned asked = worker->n_keeps_asked;
+    bool is_asked = asked != worker->n_keeps_done;
+    pthread_mutex_unlock(&worker->lock);
+    if (!is_asked) {
+        return;
+    }
+    for (int i = 0; i < worker->config.n_sessions_max; i++) {
+        if (worker->sessions[i].is_used && worker->sessions[i].draft) {
+            hsdi_draft_keep(worker->sessions[i].draft);
+        }
+    }
+    pthread_mutex_lock(&worker->lock);
+    worker->n_keeps_done = asked;
+    pthread_cond_broadcast(&worker->kept);
+    pthread_mutex_unlock(&worker->lock);
+}
+
 hsd_status hsdi_worker_run(hsdi_worker *worker, hsd_error *err)
 {
     (void)err;
     int64_t busy_ns = hsdi_now_ns(), swept_ns = busy_ns;
     while (!atomic_load_explicit(&worker->is_stopped, memory_order_acquire)) {
         bool is_busy = take_messages(worker) > 0;
+        keep_if_asked(worker);
         is_busy |= take_turn(worker);
         int64_t now_ns = hsdi_now_ns();
         if (now_ns - swept_ns > SWEEP_NS) {

@@ -10,7 +10,7 @@
 #include <pipelines/stage.h>
 #include <pipelines/transport/context.h>
 
-/// Thread: all calls from one thread, except hsdi_worker_stop.
+/// Thread: all calls from one thread, except hsdi_worker_stop and hsdi_worker_keep.
 typedef struct hsdi_worker hsdi_worker;
 
 /// Fill with hsdi_worker_config_init, then change fields.
@@ -40,6 +40,12 @@ HSD_NODISCARD hsd_status hsdi_worker_run(hsdi_worker *worker, hsd_error *err);
 
 /// Ask hsdi_worker_run to return; it then frees its sessions. Any thread; async-signal-safe.
 void hsdi_worker_stop(hsdi_worker *worker);
+
+/// Have the texts of all sessions kept as they are now (hsdi_cells_keep), so that others on the
+/// same blocks find them. Any thread; waits for the worker to get there, at most so long.
+///
+/// Result : false: it did not.
+bool hsdi_worker_keep(hsdi_worker *worker, int timeout_ms);
 
 /// Sets *worker to NULL. NULL is allowed. hsdi_worker_run must have returned.
 void hsdi_worker_destroy(hsdi_worker **worker);

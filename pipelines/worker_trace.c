@@ -58,11 +58,34 @@ void hsdi_worker_trace_turn(hsdi_worker_trace *t)
     t->n_scan = SPANS_OF_A_TURN;
 }
 
+static void forget(hsdi_worker_trace *t, hsdi_trace_asker *asker)
+{
+    *asker = t->askers[--t->n_askers];
+}
+
+/// A place for one more. Who only asks for places, and opens no session, cannot keep one for long.
+static bool make_place(hsdi_worker_trace *t, int64_t now_ns)
+{
+    if (t->n_askers < HSDI_TRACE_ASKERS) {
+        return true;
+    }
+    hsdi_trace_asker *oldest = t->askers;
+    for (int i = 1; i < t->n_askers; i++) {
+        oldest = t->askers[i].used_ns < oldest->used_ns ? &t->askers[i] : oldest;
+    }
+    bool is_old = now_ns - oldest->used_ns >= HSDI_TRACE_HELD_S * INT64_C(1000000000);
+    if (is_old) {
+        forget(t, oldest);
+    }
+    return is_old;
+}
+
 void hsdi_worker_trace_record(hsdi_worker_trace *t, uint64_t session, uint64_t first,
                               const hsdi_log *log)
 {
     hsdi_trace_asker *asker = find(t, session);
-    if (!asker && t->n_askers == HSDI_TRACE_ASKERS) {
+    int64_t now_ns = hsdi_now_ns();
+    if (!asker && !make_place(t, now_ns)) {
         return;
     }
     if (t->own && t->n_askers == 0 && hsdi_track_n_spans(t->track) > SPANS_OF_A_TURN) {
@@ -75,10 +98,10 @@ void hsdi_worker_trace_record(hsdi_worker_trace *t, uint64_t session, uint64_t f
         return;
     }
     if (asker) { // its target lost us for a while, and counts on
-        asker->heard_ns = hsdi_now_ns();
+        asker->heard_ns = now_ns;
     } else {
         t->askers[t->n_askers++] =
-            (hsdi_trace_asker){session, hsdi_track_n_spans(t->track), first, hsdi_now_ns()};
+            (hsdi_trace_asker){session, hsdi_track_n_spans(t->track), first, now_ns, now_ns};
     }
 }
 
@@ -112,11 +135,6 @@ void hsdi_worker_trace_give(hsdi_worker_trace *t, const hsdi_frame *give, hsdi_f
     out->spans.n_dropped = (uint64_t)hsdi_track_n_dropped(t->track);
 }
 
-static void forget(hsdi_worker_trace *t, hsdi_trace_asker *asker)
-{
-    *asker = t->askers[--t->n_askers];
-}
-
 void hsdi_worker_trace_end(hsdi_worker_trace *t, uint64_t session)
 {
     hsdi_trace_asker *asker = find(t, session);
@@ -130,6 +148,9 @@ void hsdi_worker_trace_hear(hsdi_worker_trace *t, uint64_t session, int64_t hear
     hsdi_trace_asker *asker = find(t, session);
     if (asker && asker->heard_ns < heard_ns) {
         asker->heard_ns = heard_ns;
+    }
+    if (asker && asker->used_ns < heard_ns) {
+        asker->used_ns = heard_ns;
     }
 }
 

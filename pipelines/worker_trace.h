@@ -10,7 +10,7 @@
 #include <pipelines/protocol.h>
 #include <pipelines/worker.h>
 
-enum { HSDI_TRACE_ASKERS = 16 };
+enum { HSDI_TRACE_ASKERS = 16, HSDI_TRACE_HELD_S = 30 };
 
 /// A session whose target wants spans.
 typedef struct hsdi_trace_asker {
@@ -18,6 +18,8 @@ typedef struct hsdi_trace_asker {
     int begin;      ///< the first span of the track that is its own
     uint64_t first; ///< and that one's number
     int64_t heard_ns;
+    int64_t used_ns; ///< when it was last heard of as a session that is open here; before: when it
+                     ///< first asked. Orders for the trace do not renew it
 } hsdi_trace_asker;
 
 /// Thread: the worker's.
@@ -39,8 +41,9 @@ void hsdi_worker_trace_fini(hsdi_worker_trace *t);
 /// A turn of the worker begins: targets may be given something again.
 void hsdi_worker_trace_turn(hsdi_worker_trace *t);
 
-/// RECORD, or once more; more than HSDI_TRACE_ASKERS at a time get no spans. Of a session that is
-/// not recorded yet the next span has the number `first`.
+/// RECORD, or once more. Of a session that is not recorded yet the next span has the number
+/// `first`. Where HSDI_TRACE_ASKERS are recorded it takes the place of the one used longest ago, if
+/// that was HSDI_TRACE_HELD_S ago; else it gets no spans.
 void hsdi_worker_trace_record(hsdi_worker_trace *t, uint64_t session, uint64_t first,
                               const hsdi_log *log);
 /// The SPANS that answers a GIVE; it borrows from `t`. Where this turn has looked at enough spans:

@@ -187,7 +187,9 @@ static hsd_status fail_impossible(const hsdi_search *s, hsd_error *err)
         const char *why = hsdi_search_target_bar(s, d);
         if (why && s->machine->n_devices > 0 && !has_any_table(s)) {
             return hsdi_fail(err, HSD_EUNSUPPORTED, s->machine->devices[d].name,
-                             "%s: measure the machine, or describe its rates", why);
+                             "%s: measure this machine (hsd topo --measure), or describe "
+                             "its rates",
+                             why);
         }
     }
     return hsdi_fail(err, HSD_EUNSUPPORTED, "plan",

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { HUGE_PAGE_BYTES = 2 << 20 };
 
@@ -196,4 +197,28 @@ hsd_status hsdi_cpu_cache_write(hsdi_device *device, hsdi_cache *cache, int firs
     (void)err;
     copy_cells((const hsdi_cpu_cache *)cache, first, n, (char *)(uintptr_t)bytes, false);
     return HSD_OK;
+}
+
+/// Whole pages in [from, from + size). Their addresses stay ours, and read as zeros.
+static void discard_pages(const char *from, size_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)from + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)from + size) / page * page;
+    if (begin < end) {
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
+}
+
+void hsdi_cpu_cache_discard(hsdi_cache *cache, int first, int n)
+{
+    const hsdi_cpu_cache *c = (const hsdi_cpu_cache *)cache;
+    for (int layer = 0; layer < cache->n_layers; layer++) {
+        size_t size = hsdi_cache_cell_bytes(cache, layer);
+        int n_planes = cache->layers[layer].layout == HSDI_LAYOUT_EL ? 1 : 2;
+        for (int which = 0; which < n_planes; which++) {
+            discard_pages(hsdi_cpu_cache_plane(c, layer, which) + (size_t)first * size,
+                          (size_t)n * size);
+        }
+    }
 }

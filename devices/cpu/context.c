@@ -31,6 +31,7 @@ static const hsdi_backend cpu_backend = {
     .cache_destroy = hsdi_cpu_cache_destroy,
     .cache_read = hsdi_cpu_cache_read,
     .cache_write = hsdi_cpu_cache_write,
+    .cache_discard = hsdi_cpu_cache_discard,
     .buffer_create = hsdi_host_buffer_create,
     .buffer_destroy = hsdi_host_buffer_destroy,
     .buffer_map = hsdi_host_buffer_map,

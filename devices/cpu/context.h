@@ -45,6 +45,7 @@ hsd_status hsdi_cpu_weight_read(hsdi_device *device, const hsdi_weight *weight, 
 hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
                                  hsdi_cache **out, hsd_error *err);
 void hsdi_cpu_cache_destroy(hsdi_cache *cache);
+void hsdi_cpu_cache_discard(hsdi_cache *cache, int first, int n);
 hsd_status hsdi_cpu_cache_read(hsdi_device *device, const hsdi_cache *cache, int first, int n,
                                void *out, hsd_error *err);
 hsd_status hsdi_cpu_cache_write(hsdi_device *device, hsdi_cache *cache, int first, int n,

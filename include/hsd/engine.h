@@ -317,7 +317,8 @@ HSD_API HSD_NODISCARD hsd_status hsd_session_continue(hsd_session *session, hsd_
 HSD_API HSD_NODISCARD hsd_status hsd_session_text(hsd_session *session, int32_t *out, int cap,
                                                   int *n_out, hsd_error *err);
 
-/// Write text, sampling settings and the target's caches to a file, from which hsd_session_resume
+/// Write text, sampling settings, the target's caches and those of a model draft in this process to
+/// a file, from which hsd_session_resume
 /// goes on without computing them again. A generation still running is stopped first. The session
 /// stays as it is: it may go on, or be closed. A file that is there is replaced when the new one is
 /// whole and on the disk.
@@ -328,6 +329,35 @@ HSD_API HSD_NODISCARD hsd_status hsd_session_text(hsd_session *session, int32_t 
 /// Proof  : tests/engine/test_park.c
 HSD_API HSD_NODISCARD hsd_status hsd_session_park(hsd_session *session, const char *path,
                                                   hsd_error *err);
+
+/// What a parked file has of each token.
+typedef enum hsd_park_as {
+    HSD_PARK_CELLS = 0,   ///< what the caches hold: quick to write and to read
+    HSD_PARK_INPUTS = 1,  ///< what enters each layer in f32, from which caches are made again:
+                          ///< half of the bytes of an f32 cache where no heads share keys. Writing
+                          ///< costs about what the text's prompt phase cost, reading a part of it
+    HSD_PARK_SMALLER = 2, ///< inputs where they make the file at least a quarter smaller
+    HSD_N_PARK_AS = 3,
+} hsd_park_as;
+
+/// How a text is parked. Fill with hsd_park_options_init, then change fields.
+typedef struct hsd_park_options {
+    hsd_park_as as;
+    bool with_draft; ///< what a model draft in this process has in its caches is parked too, so
+                     ///< that it need not read the text again either. Needs share_prefixes, here
+                     ///< and there. Another draft leaves it alone. On by hsd_park_options_init
+} hsd_park_options;
+
+HSD_API void hsd_park_options_init(hsd_park_options *options);
+
+/// hsd_session_park, which does so with options as they are by hsd_park_options_init. The tokens
+/// after resuming are the same in any form: cells that are made again have the old bits.
+///
+/// Errors : as hsd_session_park; HSD_EINVAL for another form.
+/// Proof  : tests/engine/test_inputs.c
+HSD_API HSD_NODISCARD hsd_status hsd_session_park_with(hsd_session *session, const char *path,
+                                                       const hsd_park_options *options,
+                                                       hsd_error *err);
 
 /// Open a session with a parked text; nothing runs before hsd_session_continue. Sampling settings
 /// and ignore_eos are the file's; all else is as in `options`, mode and draft too. The tokens that
@@ -381,7 +411,14 @@ typedef struct hsd_worker_options {
     const char *device;     ///< as target_device of hsd_engine_options; NULL: "cpu"
     int n_threads;          ///< threads on the CPU; 0: as many as help, at most one per core of the
                             ///< process's affinity
-    hsd_cache_type cache_type; ///< of the draft's caches
+    int n_ctx; ///< tokens of a text that it drafts for at most; 0: what the draft was trained on,
+               ///< up to 4096
+    hsd_cache_layout cache_layout; ///< of the draft's caches, as in hsd_engine_options
+    hsd_cache_type cache_type;     ///< likewise
+    /// Bytes that the caches of all its sessions may take; 0: no limit. A draft whose cache of
+    /// n_ctx tokens does not fit is refused before it is loaded. A session for whose draft there is
+    /// no room is refused while that is so; its engine goes on without this worker and asks again
+    int64_t cache_memory_bytes;
     const char *key_file; ///< our own keys, "NAME.key" of hsd_key_create; NULL: none. Needed beyond
                           ///< loopback addresses, and only together with clients_file
     const char *clients_file; ///< who may connect: lines as in "NAME.pub", `#` begins a comment;

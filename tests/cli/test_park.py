@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Proves: `hsd run --park` and `--resume` give the tokens of one run in one piece, also where the
         first was interrupted; what was parked is not computed again; damaged files, other models and
-        options that do not go together are refused with one line; `--cache-memory` and
+        options that do not go together are refused with one line; `--park-as` makes files of other lengths and the same tokens; `--cache-memory` and
         `--no-prefix-reuse` do what they say.
 Does not prove: every mode and every stop, see tests/engine/test_park.c.
 """
@@ -39,6 +39,21 @@ class Park(CliCase):
             self.assertEqual(tokens, whole["tokens"])
             self.assertEqual(text, whole["text"])
             self.assertEqual(os.listdir(self.folder.name), ["tale.hsd"])
+
+    def test_a_text_parked_in_any_form_goes_on_the_same(self):
+        whole = self.json("run", "--prompt", PROMPT, "--tokens", 30, "--mode", "ar", "--ignore-eos", "--cache", "kv")
+        sizes = {}
+        for form in ("kv", "h", "auto"):
+            first = self.json("run", "--prompt", PROMPT, "--tokens", 10, "--mode", "ar", "--ignore-eos", "--cache", "kv",
+                              "--park", self.file, "--park-as", form)
+            sizes[form] = os.path.getsize(self.file)
+            more = self.json("run", "--resume", self.file, "--tokens", 20, "--mode", "serial", "--cache", "kv")
+            self.assertEqual(first["tokens"] + more["tokens"], whole["tokens"])
+            self.assertEqual(more["stats"]["prompt_tokens_reused"], len(more["prompt_tokens"]) - 1)
+        self.assertLess(sizes["h"], 0.5 * sizes["kv"])
+        self.assertEqual(sizes["auto"], sizes["h"])
+        self.assertIn("none of auto, kv, h", self.usage_error("run", "--prompt", "x", "--park", self.file, "--park-as", "el"))
+        self.assertIn("--park", self.usage_error("run", "--prompt", "x", "--park-as", "h"))
 
     def test_an_interrupted_run_is_parked(self):
         run = subprocess.Popen([HSD, "run", "--prompt", PROMPT, "--tokens", "0", "--ignore-eos", "--mode", "ar",

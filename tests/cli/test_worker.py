@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Proves: a draft in a process of its own (`hsd worker`, ipc://) changes no token, greedy or
         sampled, alive, killed, stopped, absent or of another vocabulary; a worker serves one
-        engine after the other and ends cleanly on SIGTERM and SIGINT.
+        engine after the other and ends cleanly on SIGTERM and SIGINT. Its caches have the layout,
+        type, length and limit that it is told; what does not fit is refused, at its start or for as
+        long as a session needs too much, and an engine goes on without it.
 Does not prove: keys (test_keys.py); damaged messages (tests/pipelines, tests/fuzz).
 """
 import json
@@ -13,7 +15,7 @@ import subprocess
 import tempfile
 import unittest
 
-from cli_case import HSD, OTHER, PROMPT, TARGET, TIMEOUT_S, CliCase, Worker, hsd
+from cli_case import HSD, OTHER, PROMPT, ROOT, TARGET, TIMEOUT_S, CliCase, Worker, hsd
 
 # An adapting window may pause, and then nothing is asked of a worker.
 ARGS = ["run", "--prompt", PROMPT, "--ignore-eos", "--window", "4"]
@@ -111,6 +113,45 @@ class WorkerProcess(CliCase):
                 code, said = worker.stop(number)
                 self.assertEqual(code, 0, said)
                 self.assertIn(f"hsd: listening on {worker.endpoint}\n", said)
+
+    def test_caches_of_a_worker_change_no_token(self):
+        expected = self.expected("--tokens", 32)
+        for caches in (["--cache", "el"], ["--cache", "kv", "--cache-type", "f16"],
+                       ["--cache", "el", "--cache-type", "q8_0"], ["--cache-memory", "64MiB"],
+                       ["--ctx", 40]):
+            with Worker(*map(str, caches)) as worker:
+                self.helped(expected, *ARGS, "--tokens", 32, "--mode", "mirror", "--worker", worker.endpoint)
+
+    def test_auto_of_a_worker_makes_caches_as_small_as_its_memory_wants(self):
+        small, plain = "0.7MiB", ["--listen", "ipc:///nowhere/x", "--ctx", 256]
+        line = self.failure("worker", *plain, "--cache", "kv", "--cache-memory", small)
+        self.assertRegex(line, r"cache_memory: a context of 256 takes .* would fit \(ENOMEM\)")
+        with Worker("--ctx", "256", "--cache-memory", small, "--verbose") as worker:
+            code, said = worker.stop()
+        self.assertEqual(code, 0)
+        self.assertRegex(said, r"[1-9]\d* of \d+ layers cache their input")
+        self.assertIn("(ENOMEM)", self.failure("worker", *plain, "--cache-memory", "10kB"))
+
+    def test_a_worker_refuses_a_session_that_needs_too_much_and_the_engine_goes_on(self):
+        with Worker("--cache-memory", "2.6MiB", "--cache", "kv", "--verbose") as worker:
+            wide = self.json("run", "--prompt", PROMPT, "--ignore-eos", "--tokens", 24, "--mode", "mirror", "--window", 16,
+                             "--roots", 64, "--worker", worker.endpoint)
+            self.assertEqual(wide["tokens"], self.expected("--tokens", 24))
+            self.assertEqual(wide["stats"]["accepted"], 0)
+            self.helped(self.expected("--tokens", 24), *ARGS, "--roots", 4, "--tokens", 24, "--mode", "mirror", "--worker",
+                        worker.endpoint)  # a smaller one fits, and nothing is left of the other
+            _, said = worker.stop()
+        self.assertRegex(said, r"a text of 512 tokens needs .* MiB of caches, and of 2\.60 MiB 0\.00 are promised")
+
+    def test_wrong_caches_of_a_worker_are_refused_like_those_of_a_run(self):
+        here = ["worker", "--listen", "ipc:///nowhere/x"]
+        self.assertIn("--cache: 'x' is none of auto, kv, el", self.usage_error(*here, "--cache", "x"))
+        self.assertIn("--cache-type", self.usage_error(*here, "--cache-type", "q4"))
+        for size in ("12x", "-3MiB", ""):
+            self.assertIn("--cache-memory", self.usage_error(*here, "--cache-memory", size))
+        self.assertIn("--ctx", self.usage_error(*here, "--ctx", "1"))
+        rotary = os.path.join(ROOT, "tests", "reference", "fixtures", "llama-gqa.gguf")
+        self.assertRegex(self.failure(*here, "--draft", rotary, "--cache", "el"), r"rotary positions.*\(EUNSUPPORTED\)")
 
     def test_bad_endpoints_and_files_are_named(self):
         self.assertIn("nonsense", self.failure("worker", "--listen", "nonsense"))

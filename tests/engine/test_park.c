@@ -331,10 +331,11 @@ static hsd_status read_parked(hsd_error *err)
     hsdi_parked_file *f = NULL;
     *err = (hsd_error){.byte_offset = -1};
     hsd_status status = hsdi_parked_open(file, &f, err);
+    hsdi_parked_part part;
     int first, n;
     const void *bytes;
     while (status == HSD_OK) {
-        status = hsdi_parked_next(f, &first, &n, &bytes, err);
+        status = hsdi_parked_next(f, &part, &first, &n, &bytes, err);
     }
     hsdi_parked_close(&f);
     return status;
@@ -379,10 +380,10 @@ static void files_that_are_cut_or_changed_are_refused_with_the_place(void **stat
     write_file(longer, n + 3);
     assert_int_equal(read_parked(&err), HSD_EFORMAT);
     assert_int_equal(err.byte_offset, n);
-    bytes[8] = 2; // the version; its sum does not matter then
+    bytes[8] = 3; // the version; its sum does not matter then
     write_file(bytes, n);
     assert_int_equal(read_parked(&err), HSD_EUNSUPPORTED);
-    assert_non_null(strstr(err.message, "version 2"));
+    assert_non_null(strstr(err.message, "version 3"));
     assert_int_equal(hsd_session_resume(engine, folder, &o, &session, &err), HSD_EIO);
     assert_int_equal(unlink(file), 0);
     assert_int_equal(hsd_session_resume(engine, file, &o, &session, &err), HSD_EIO);

@@ -32,7 +32,22 @@ static uint32_t get32(const uint8_t *at)
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
-/// Head and tokens get their sums, and the length is the input's.
+/// Chunks of n_cells cells from byte `at` on get their sums, as far as the input goes.
+static size_t mend_chunks(uint8_t *bytes, size_t size, size_t at, uint32_t n_cells,
+                          uint64_t cell_bytes)
+{
+    for (uint32_t n, left = n_cells; left > 0; left -= n) {
+        n = left < HSDI_PARKED_CHUNK ? left : HSDI_PARKED_CHUNK;
+        if (cell_bytes > size || size - at < n * cell_bytes + SUM_BYTES) {
+            return size;
+        }
+        put_sum(bytes + at, (size_t)(n * cell_bytes));
+        at += (size_t)(n * cell_bytes) + SUM_BYTES;
+    }
+    return at;
+}
+
+/// Head, tokens and cells get their sums, and the length is the input's.
 static void mend(uint8_t *bytes, size_t size)
 {
     if (size < HEAD_BYTES) {
@@ -43,8 +58,17 @@ static void mend(uint8_t *bytes, size_t size)
     }
     put_sum(bytes, HEAD_BYTES - SUM_BYTES);
     size_t n = 4 * (size_t)get32(bytes + 44);
-    if (n <= size - HEAD_BYTES && size - HEAD_BYTES - n >= SUM_BYTES) {
-        put_sum(bytes + HEAD_BYTES, n);
+    if (n > size - HEAD_BYTES || size - HEAD_BYTES - n < SUM_BYTES) {
+        return;
+    }
+    put_sum(bytes + HEAD_BYTES, n);
+    uint64_t cell_bytes = 0;
+    for (uint32_t i = 0; i < get32(bytes + 56) && i < HSDI_PARKED_PLACES; i++) {
+        cell_bytes += get32(bytes + 60 + 4 * i);
+    }
+    size_t at = mend_chunks(bytes, size, HEAD_BYTES + n + SUM_BYTES, get32(bytes + 48), cell_bytes);
+    if (get32(bytes + 8) > 1) {
+        (void)mend_chunks(bytes, size, at, get32(bytes + 140), get32(bytes + 144));
     }
 }
 
@@ -58,17 +82,21 @@ static void read_all(const uint8_t *bytes, size_t size)
     if (status == HSD_OK) {
         const hsdi_parked *head = hsdi_parked_head(file);
         const int32_t *tokens = hsdi_parked_tokens(file);
-        int first, n, n_read = 0;
+        hsdi_parked_part part;
+        int first, n, n_read[HSDI_N_PARKED_PARTS] = {0};
         const void *cells;
         for (int i = 0; i < head->n_tokens; i++) {
             must(tokens[i] >= 0 && tokens[i] < head->n_vocab);
         }
         must(head->n_cells < head->n_tokens && strlen(head->kind) < HSDI_PARKED_KIND);
-        while ((status = hsdi_parked_next(file, &first, &n, &cells, &err)) == HSD_OK) {
-            must(first == n_read && n >= 1 && n <= HSDI_PARKED_CHUNK);
-            n_read += n;
+        must(head->draft.n_cells < head->n_tokens && head->form < HSDI_N_PARKED_FORMS);
+        while ((status = hsdi_parked_next(file, &part, &first, &n, &cells, &err)) == HSD_OK) {
+            must(part == HSDI_PARKED_DRAFT || n_read[HSDI_PARKED_DRAFT] == 0);
+            must(first == n_read[part] && n >= 1 && n <= HSDI_PARKED_CHUNK);
+            n_read[part] += n;
         }
-        must(status != HSD_EEND || n_read == head->n_cells);
+        must(status != HSD_EEND || (n_read[HSDI_PARKED_TARGET] == head->n_cells &&
+                                    n_read[HSDI_PARKED_DRAFT] == head->draft.n_cells));
     }
     hsdi_parked_close(&file);
     must(status == HSD_EEND || (err.where[0] && err.message[0]));

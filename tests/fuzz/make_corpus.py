@@ -130,22 +130,28 @@ def tile_seeds():
 
 def parked_seeds():
     """Parked texts; the last byte says whether the fuzzer mends the sums."""
-    def text(n_tokens, n_cells, cell_bytes, version=1, kind=b"keys and values in f32, 1 layers of 2"):
+    def text(n_tokens, n_cells, cell_bytes, version=1, kind=b"keys and values in f32, 1 layers of 2",
+             form=0, n_draft=0):
         tokens = b"".join(struct.pack("<i", i % 7) for i in range(n_tokens))
         body = tokens + struct.pack("<I", zlib.crc32(tokens))
-        for first in range(0, n_cells, 64):
-            cells = bytes(range(min(64, n_cells - first) % 251 + 1))[:1] * (min(64, n_cells - first) * sum(cell_bytes))
-            body += cells + struct.pack("<I", zlib.crc32(cells))
+        for count, size in ((n_cells, sum(cell_bytes)), (n_draft, 12)):
+            for first in range(0, count, 64):
+                cells = bytes(1) * (min(64, count - first) * size)
+                body += cells + struct.pack("<I", zlib.crc32(cells))
         head = struct.pack("<8sIIQQQIIIII", b"hsd-park", version, 512, 512 + len(body), 11, 12, 9, n_tokens, n_cells, 64,
                            len(cell_bytes))
         head += b"".join(struct.pack("<I", n) for n in cell_bytes).ljust(32, b"\0")
         head += struct.pack("<fiffQfiiII", 1.0, 40, 0.9, 0.0, 5, 1.1, -1, 3, 0, 1)
+        if version > 1:
+            head += struct.pack("<IIIIQ", form, n_draft, 12 if n_draft else 0, 13, 14)
         head = (head.ljust(256, b"\0") + kind).ljust(508, b"\0")
         return head + struct.pack("<I", zlib.crc32(head)) + body
 
     whole = text(70, 69, [16])
     return {"whole": whole + b"\0", "two-places": text(5, 4, [16, 8]) + b"\0", "no-cells": text(1, 0, [16]) + b"\1",
-            "cut": whole[:900] + b"\0", "mended-cut": whole[:900] + b"\1", "version": text(3, 2, [4], version=2) + b"\0",
+            "cut": whole[:900] + b"\0", "mended-cut": whole[:900] + b"\1", "version": text(3, 2, [4], version=3) + b"\0",
+            "inputs": text(70, 69, [8], version=2, form=1) + b"\0", "only-tokens": text(3, 2, [0], version=2, form=1) + b"\1",
+            "draft": text(70, 69, [16], version=2, n_draft=66) + b"\1", "form": text(3, 2, [4], version=2, form=2) + b"\1",
             "huge": text(2, 0, [0xffffffff]) + b"\1", "endless": text(3, 2, [4], kind=b"x" * 192) + b"\1",
             "head": whole[:512] + b"\1", "empty": b""}
 

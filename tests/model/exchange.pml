@@ -57,7 +57,8 @@
 #define VERIFY 6        /* the target accepts whole windows */
 #define LOSS_COUNTS 7   /* a worker that was started again counts as one that failed */
 #define REFUSED_OFFER 8 /* the last window of a refused worker is kept */
-#define SPAN_NUMBER 9   /* the target takes spans that begin where it did not ask */
+#define SPAN_NUMBER 9   /* the target takes spans for which it did not ask, whatever they begin with */
+#define SPAN_EPOCH 10   /* it takes spans that begin where it asks, of any epoch */
 #ifndef WITHOUT
 #define WITHOUT NOTHING
 #endif
@@ -172,11 +173,11 @@ inline tell(i, type, what, n, ghost)
 }
 
 #if TRACES
-/* Frames for the trace: no session, no epoch; a full queue is as good as a loss. */
+/* Frames for the trace: a full queue is as good as a loss. */
 inline tell_trace(i, type, what)
 {
     if
-    :: nfull(to_worker[i]) -> to_worker[i]!type(0, 0, what, 0, 0)
+    :: nfull(to_worker[i]) -> to_worker[i]!type(peers[i].epoch, 0, what, 0, 0)
     :: full(to_worker[i])
     :: n_faults < FAULTS && !is_calm -> n_faults++
     fi
@@ -192,15 +193,16 @@ inline on_time(what)
 
 /* from, next, is_last, and as a ghost how many spans the worker had recorded in all by then, as
  * the number that the last of them would have. */
-inline on_spans(from, what, last, ghost)
+inline on_spans(asked_epoch, from, what, last, ghost)
 {
     if
-    :: is_giving && (from == spans_next || WITHOUT == SPAN_NUMBER) ->
+    :: is_giving && (from == spans_next || WITHOUT == SPAN_NUMBER) &&
+       (asked_epoch == peers[0].epoch || WITHOUT >= SPAN_NUMBER) ->
         assert(from == spans_next); /* nothing twice, and nothing left out */
         spans_next = what;
         is_giving = 0;
-        /* All there was is given. A worker that forgets between two answers may cost some. */
-        assert(!last || n_faults > 0 || ghost == spans_next);
+        /* All there was is given, in an order of its recording. */
+        assert(!last || ghost == spans_next);
         if
         :: !last -> is_giving = 1; tell_trace(0, GIVE, spans_next)
         :: else
@@ -291,7 +293,7 @@ inline receive(i)
             open_session(i, 0)
 #if TRACES
         :: type == TIME -> on_time(f_what)
-        :: type == SPANS -> on_spans(f_step, f_what, f_n, f_text)
+        :: type == SPANS -> on_spans(f_epoch, f_step, f_what, f_n, f_text)
 #endif
         :: type == WINDOW && is_current -> on_window(i, f_step, f_what, f_n, f_text)
         :: type == UNKNOWN && is_current -> on_error(i, UNKNOWN)
@@ -694,13 +696,13 @@ inline on_record(what)
 inline on_give(from)
 {
     if
-    :: !is_recording -> answer(SPANS, 0, from, from, 1, from)
+    :: !is_recording -> answer(SPANS, f_epoch, from, from, 1, from)
     :: else ->
         n_given = (n_spans > from -> n_spans : from);
         if
-        :: answer(SPANS, 0, from, n_given, 1, n_ghost)
-        :: n_spans > from + 1 -> answer(SPANS, 0, from, from + 1, 0, n_ghost)
-        :: answer(SPANS, 0, from, from, 0, n_ghost) /* looked at enough in this turn */
+        :: answer(SPANS, f_epoch, from, n_given, 1, n_ghost)
+        :: n_spans > from + 1 -> answer(SPANS, f_epoch, from, from + 1, 0, n_ghost)
+        :: answer(SPANS, f_epoch, from, from, 0, n_ghost) /* looked at enough in this turn */
         fi;
         n_given = 0
     fi

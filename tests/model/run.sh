@@ -59,6 +59,7 @@ check() {
 
 if [ "${1:-}" = --deep ]; then
     check "two workers, two generations" holds safety -DWORKERS=2 -DTOKENS=2 -DLENGTH=1 -DFAULTS=0 -DQUEUE=2
+    check "traces and faults, two generations" holds safety -DTRACES=1 -DTOKENS=2 -DLENGTH=1 -DFAULTS=1 -DQUEUE=2
     check "a worker that lives is used again" holds safety -DGENERATIONS=1 -DTOKENS=9 -DLENGTH=1 -DQUEUE=3 \
         -DFAULTS=2 -DFAILURES=2 -DCALM=4 -DRETURN=2
     exit $failed
@@ -90,5 +91,7 @@ check "mutant: restarts are failures" 'assertion violated (peers.*n_ghost>' smal
     -DTOKENS=4 -DLENGTH=1 -DQUEUE=2 -DFAILURES=0
 check "mutant: spans that were not asked for" 'assertion violated (f_step==spans_next)' small -DTRACES=1 -DWITHOUT=9 \
     -DTOKENS=2 -DLENGTH=1 -DFAULTS=0 -DQUEUE=2
+check "mutant: spans of another epoch" 'assertion violated .*f_text==spans_next' small -DTRACES=1 -DWITHOUT=10 \
+    -DTOKENS=2 -DLENGTH=1 -DQUEUE=2 -DFAULTS=1
 check "mutant: a refused worker's window is kept" "$window" small -DWITHOUT=8 -DTOKENS=2 -DQUEUE=2 -DFAULTS=1
 exit $failed

@@ -3,7 +3,8 @@
 ///           begun again, one by one and on threads; what is promised can be taken, whatever is
 ///           kept; texts used longest ago are forgotten for it, or where the room for them gets
 ///           smaller; scattered beginnings are taken as far as the promise allows; everything is
-///           given back.
+///           given back. What is discarded, meanwhile, is needed by nobody, and no more than was
+///           said stays idle.
 /// Does not prove: what stages store in cells.
 ///
 /// HSD_TEST_SEED draws other texts.
@@ -29,6 +30,7 @@ static uint64_t seed;
 /// others read are seen by ThreadSanitizer.
 typedef struct memory {
     uint64_t *hash;
+    int n_discarded; ///< blocks; guarded by the set
 } memory;
 
 typedef struct user {
@@ -148,14 +150,28 @@ static void *act(void *arg)
     return NULL;
 }
 
-static hsdi_blocks *blocks_new(int n_blocks, int n_kept_most, _Atomic int64_t *room)
+enum { N_IDLE_MOST = 6 };
+
+static void discard(void *arg, int first, int n)
+{
+    memory *m = arg;
+    m->n_discarded += n;
+    for (int i = first * HSDI_BLOCK_CELLS; i < (first + n) * HSDI_BLOCK_CELLS; i++) {
+        m->hash[i] = UINT64_MAX;
+    }
+}
+
+static hsdi_blocks *blocks_new(int n_blocks, int n_kept_most, _Atomic int64_t *room, memory *m)
 {
     hsdi_blocks *blocks = NULL;
     const hsdi_blocks_config config = {.n_blocks = n_blocks,
                                        .shares = true,
                                        .n_kept_most = n_kept_most,
                                        .room_bytes = room,
-                                       .block_bytes = 10};
+                                       .block_bytes = 10,
+                                       .discard = m ? discard : NULL,
+                                       .user = m,
+                                       .n_idle_most = N_IDLE_MOST};
     assert_int_equal(hsdi_blocks_create(&config, &blocks), HSD_OK);
     return blocks;
 }
@@ -186,9 +202,12 @@ static void users_close(user *users, int n, hsdi_blocks *blocks)
     hsdi_blocks_count(blocks, &counts);
     assert_int_equal(counts.n_free + counts.n_kept, counts.n_blocks);
     assert_int_equal(counts.n_promised, 0);
+    bool discards = users[0].memory->n_discarded > 0;
+    assert_true(!discards || counts.n_idle <= N_IDLE_MOST);
     hsdi_blocks_forget(blocks);
     hsdi_blocks_count(blocks, &counts);
     assert_int_equal(counts.n_free, counts.n_blocks);
+    assert_true(!discards || counts.n_idle <= N_IDLE_MOST);
     assert_int_equal(counts.n_texts, 0);
 }
 
@@ -197,10 +216,10 @@ static void random_texts_share_cells_and_never_lose_one(void **state)
 {
     (void)state;
     int n_blocks = N_USERS * hsdi_blocks_needed(N_CELLS, N_CTX);
-    memory m = {calloc((size_t)n_blocks * HSDI_BLOCK_CELLS, sizeof *m.hash)};
+    memory m = {.hash = calloc((size_t)n_blocks * HSDI_BLOCK_CELLS, sizeof *m.hash)};
     for (int round = 0; round < 20; round++) {
         _Atomic int64_t room = round % 2 == 0 ? INT64_MAX / 2 : 200;
-        hsdi_blocks *blocks = blocks_new(n_blocks, round % 3 == 0 ? 5 : n_blocks, &room);
+        hsdi_blocks *blocks = blocks_new(n_blocks, round % 3 == 0 ? 5 : n_blocks, &room, &m);
         user users[N_USERS];
         users_open(users, N_USERS, blocks, &m);
         for (int i = 0; i < N_USERS; i++) {
@@ -214,6 +233,8 @@ static void random_texts_share_cells_and_never_lose_one(void **state)
         users_close(users, N_USERS, blocks);
         assert_true(atomic_load(&room) == (round % 2 == 0 ? INT64_MAX / 2 : 200));
         hsdi_blocks_destroy(&blocks);
+        assert_true(m.n_discarded > 0);
+        m.n_discarded = 0;
     }
     free(m.hash);
 }
@@ -222,8 +243,8 @@ static void the_same_holds_on_threads(void **state)
 {
     (void)state;
     int n_blocks = N_USERS * hsdi_blocks_needed(N_CELLS, N_CTX);
-    memory m = {calloc((size_t)n_blocks * HSDI_BLOCK_CELLS, sizeof *m.hash)};
-    hsdi_blocks *blocks = blocks_new(n_blocks, n_blocks, NULL);
+    memory m = {.hash = calloc((size_t)n_blocks * HSDI_BLOCK_CELLS, sizeof *m.hash)};
+    hsdi_blocks *blocks = blocks_new(n_blocks, n_blocks, NULL, &m);
     user users[N_USERS];
     pthread_t threads[N_USERS];
     users_open(users, N_USERS, blocks, &m);
@@ -261,8 +282,8 @@ static void write_text(user *u, int n, int step)
 static void a_found_block_is_not_written_and_its_owner_goes_on_behind_it(void **state)
 {
     (void)state;
-    memory m = {calloc(4096, sizeof *m.hash)};
-    hsdi_blocks *blocks = blocks_new(100, 100, NULL);
+    memory m = {.hash = calloc(4096, sizeof *m.hash)};
+    hsdi_blocks *blocks = blocks_new(100, 100, NULL, NULL);
     user users[2];
     bool is_found;
     users_open(users, 2, blocks, &m);
@@ -297,9 +318,9 @@ static void a_found_block_is_not_written_and_its_owner_goes_on_behind_it(void **
 static void the_text_used_longest_ago_is_forgotten(void **state)
 {
     (void)state;
-    memory m = {calloc(4096, sizeof *m.hash)};
+    memory m = {.hash = calloc(4096, sizeof *m.hash)};
     _Atomic int64_t room = 60; // six blocks
-    hsdi_blocks *blocks = blocks_new(100, 100, &room);
+    hsdi_blocks *blocks = blocks_new(100, 100, &room, NULL);
     hsdi_blocks_counts counts;
     user u[1];
     int32_t held[16], cells[N_CTX], first[3];
@@ -346,8 +367,8 @@ static void the_text_used_longest_ago_is_forgotten(void **state)
 static void of_a_scattered_text_so_much_is_taken_as_the_promise_allows(void **state)
 {
     (void)state;
-    memory m = {calloc(4096, sizeof *m.hash)};
-    hsdi_blocks *blocks = blocks_new(100, 100, NULL);
+    memory m = {.hash = calloc(4096, sizeof *m.hash)};
+    hsdi_blocks *blocks = blocks_new(100, 100, NULL, NULL);
     user users[2];
     bool is_found;
     users_open(users, 2, blocks, &m);
@@ -382,7 +403,7 @@ static void a_set_that_does_not_share_keeps_nothing(void **state)
     hsdi_blocks *blocks = NULL;
     const hsdi_blocks_config config = {.n_blocks = 50};
     hsdi_blocks_counts counts;
-    memory m = {calloc(4096, sizeof *m.hash)};
+    memory m = {.hash = calloc(4096, sizeof *m.hash)};
     user u[1];
     assert_int_equal(hsdi_blocks_create(&config, &blocks), HSD_OK);
     users_open(u, 1, blocks, &m);

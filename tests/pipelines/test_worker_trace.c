@@ -4,7 +4,8 @@
 ///           first target asks for one and frees it after the last one, or after its silence;
 ///           numbers begin where the target says; orders without end make one track and look at
 ///           a bounded number of spans a turn; a worker's own trace stays; more targets than there
-///           is room for get none, and are told.
+///           is room for get none, and are told; places of those that open no session, or are
+///           silent, go to others after a time, however often they ask.
 /// Does not prove: that clocks are compared rightly (tests/cli/test_trace.py, with real clocks).
 #include <base/clock.h>
 #include <pipelines/spans.h>
@@ -172,6 +173,42 @@ static void a_session_that_is_used_is_not_forgotten(void **state)
     free(t);
 }
 
+/// As if that much time had passed.
+static void grow_older(hsdi_worker_trace *t, int64_t s)
+{
+    for (int i = 0; i < t->n_askers; i++) {
+        t->askers[i].used_ns -= s * INT64_C(1000000000);
+    }
+}
+
+static void who_only_asks_for_places_loses_them(void **state)
+{
+    (void)state;
+    enum { N = HSDI_TRACE_ASKERS, OTHER = 1000 };
+    hsdi_worker_trace *t = make(NULL);
+    for (uint64_t i = 0; i < N; i++) {
+        hsdi_worker_trace_record(t, i, 0, NULL);
+    }
+    grow_older(t, HSDI_TRACE_HELD_S - 1);
+    hsdi_worker_trace_hear(t, 3, hsdi_now_ns()); // an open session
+    hsdi_worker_trace_record(t, OTHER, 0, NULL);
+    assert_true(give(t, OTHER, 0).spans.n_dropped == HSDI_SPANS_NONE);
+    grow_older(t, 2);
+    for (uint64_t i = 0; i < N; i++) { // asking again does not help
+        hsdi_worker_trace_record(t, i, 0, NULL);
+        (void)give(t, i, 0);
+    }
+    for (uint64_t i = 0; i < N + 4; i++) { // all but the open one go, and no more than those
+        hsdi_worker_trace_record(t, OTHER + i, 0, NULL);
+        bool has_place = give(t, OTHER + i, 0).spans.n_dropped != HSDI_SPANS_NONE;
+        assert_int_equal(has_place, i < N - 1);
+    }
+    assert_int_equal(t->n_askers, N);
+    assert_true(give(t, 3, 0).spans.n_dropped != HSDI_SPANS_NONE);
+    hsdi_worker_trace_fini(t);
+    free(t);
+}
+
 static void a_flood_of_orders_costs_little(void **state)
 {
     (void)state;
@@ -237,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_track_lives_as_long_as_somebody_wants_it),
         cmocka_unit_test(numbers_begin_where_the_target_says),
         cmocka_unit_test(a_session_that_is_used_is_not_forgotten),
+        cmocka_unit_test(who_only_asks_for_places_loses_them),
         cmocka_unit_test(a_flood_of_orders_costs_little),
         cmocka_unit_test(a_trace_of_the_workers_own_stays),
     };
