@@ -60,6 +60,7 @@ typedef struct hsdi_plan {
     int n_reasons;     ///< sentences, one per device that is not used and per mode that lost
     char reasons[HSDI_PLAN_REASONS][200];
     int64_t n_tried, n_pruned;             ///< settings
+    int64_t n_told;                        ///< and those tried for the reasons
     hsdi_cache_choice cache, cache_wanted; ///< of the target: what it gets, what the table says
 } hsdi_plan;
 

@@ -54,27 +54,45 @@ static const char *name_of(const teller *t, int i_device)
     return t->done->machine->devices[i_device].name;
 }
 
-/// The best with a mode, a draft device, or both (AUTO and -1: free) and the plan's target.
-static const hsdi_plan_candidate *ask(teller *t, hsd_mode mode, int i_draft)
+/// Search again with the plan's target: the best of each of some modes (bits), and of all, with a
+/// draft device (-1: any). They are in again->of_mode.
+static void ask(teller *t, unsigned modes, unsigned forbidden, int i_draft)
 {
     hsdi_search *s = t->again;
-    hsdi_search_init(s, t->done->machine, t->done->costs, t->done->options);
+    hsdi_search_reset(s);
     const hsdi_plan_setting *best = &t->plan->best.setting;
     s->choices.i_target = best->i_target;
     s->choices.i_suffix = best->i_suffix;
     s->choices.split_layer = best->i_suffix >= 0 ? best->split_layer : s->choices.split_layer;
-    s->choices.mode = mode;
-    s->n_wanted = 1;
+    s->choices.mode = HSD_MODE_AUTO;
+    s->asked = modes;
     if (i_draft >= 0) {
         s->choices.i_draft = i_draft;
         s->choices.n_workers = s->choices.n_workers >= 0 ? s->choices.n_workers : 1;
         s->choices.n_draft_threads = -1;
     }
-    if (mode == HSD_MODE_AUTO) {
-        s->choices.forbidden_modes |= 1u << HSD_MODE_AR;
+    s->choices.forbidden_modes |= forbidden | 1u << HSD_MODE_AR;
+    hsd_status status = hsdi_search_run(s, NULL);
+    t->plan->n_told += s->n_tried;
+    if (status != HSD_OK) {
+        hsdi_search_reset(s);
     }
-    bool ok = hsdi_search_run(s, NULL) == HSD_OK && s->n_kept > 0;
-    return ok ? &s->kept[0].candidate : NULL;
+}
+
+static const hsdi_plan_candidate *answer(const teller *t, hsd_mode mode)
+{
+    const hsdi_kept *one = &t->again->of_mode[mode];
+    return one->value > 0.0 ? &one->candidate : NULL;
+}
+
+static const hsdi_plan_candidate *best_answer(const teller *t)
+{
+    const hsdi_kept *best = &t->again->of_mode[HSD_MODE_SERIAL];
+    for (int mode = HSD_MODE_MIRROR; mode <= HSD_MODE_ASYNC; mode++) {
+        const hsdi_kept *one = &t->again->of_mode[mode];
+        best = one->value > best->value ? one : best;
+    }
+    return best->value > 0.0 ? &best->candidate : NULL;
 }
 
 static bool is_used(const hsdi_plan_setting *x, int i_device)
@@ -155,7 +173,10 @@ static void tell_device(teller *t, int d)
         return;
     }
     tell_as_target(t, d, as_target);
-    const hsdi_plan_candidate *with = c->i_draft >= 0 ? NULL : ask(t, HSD_MODE_MIRROR, d);
+    if (c->i_draft < 0) {
+        ask(t, 1u << HSD_MODE_MIRROR, 0, d);
+    }
+    const hsdi_plan_candidate *with = c->i_draft >= 0 ? NULL : answer(t, HSD_MODE_MIRROR);
     if (with && with->step.draft_ns > with->step.suffix_ns &&
         with->step.tokens_per_s < best->step.tokens_per_s) {
         say(t, "%s not used: its draft step of %.3g ms exceeds the suffix's %.3g ms, %s%s",
@@ -163,7 +184,7 @@ static void tell_device(teller *t, int d)
             worth(t, &with->step, one), as_target);
         return;
     }
-    with = c->i_draft >= 0 ? NULL : ask(t, HSD_MODE_AUTO, d);
+    with = c->i_draft >= 0 ? NULL : best_answer(t);
     if (with) {
         say(t, "%s not used: drafting there gives %s (%s, window %d), the plan %s%s", name_of(t, d),
             worth(t, &with->step, one), mode_name(with->setting.mode), with->setting.window,
@@ -189,7 +210,7 @@ static void tell_mode(teller *t, hsd_mode mode)
     if (done->choices.mode != HSD_MODE_AUTO) {
         return;
     }
-    const hsdi_plan_candidate *other = mode == HSD_MODE_AR ? &t->plan->alone : ask(t, mode, -1);
+    const hsdi_plan_candidate *other = mode == HSD_MODE_AR ? &t->plan->alone : answer(t, mode);
     if (!other) {
         say(t, "mode %s not chosen: no draft can serve it", mode_name(mode));
         return;
@@ -239,10 +260,15 @@ void hsdi_plan_explain(const hsdi_search *done, hsdi_plan *plan)
     if (!t.again) {
         return; // the plan holds without its reasons
     }
+    hsdi_search_init(t.again, done->machine, done->costs, done->options);
     for (int i = 0; i < done->machine->n_devices; i++) {
         if (!is_used(&plan->best.setting, done->order[i])) {
             tell_device(&t, done->order[i]);
         }
+    }
+    if (done->choices.mode == HSD_MODE_AUTO) {
+        unsigned speculates = 1u << HSD_MODE_SERIAL | 1u << HSD_MODE_MIRROR | 1u << HSD_MODE_ASYNC;
+        ask(&t, speculates, 1u << plan->best.setting.mode, -1);
     }
     for (int mode = HSD_MODE_AR; mode <= HSD_MODE_ASYNC; mode++) {
         tell_mode(&t, (hsd_mode)mode);
