@@ -28,8 +28,11 @@ typedef struct hsdi_launch_device {
     hsdi_device base;
     const hsdi_launch_driver *driver; ///< static
     bool shares;                      ///< kernels work on what `host_create` gives: no copies
-    bool records;           ///< passes are recorded and run again; else launched one by one
-    bool profiles;          ///< launches are timed; the driver calls hsdi_launch_timed
+    bool records;  ///< passes are recorded and run again; else launched one by one
+    bool profiles; ///< launches are timed; the driver calls hsdi_launch_timed
+    /// Work-groups that keep the device busy: where rows and heads are fewer, attention is cut into
+    /// chunks of positions. 0: never.
+    int split_groups;
     int n_queues;           ///< that there were: what was recorded for one is of no use to others
     _Atomic bool hung;      ///< may still use what it was given, which therefore is never freed
     uint64_t timeout_ns;    ///< longest wait for the device: hsdi_launch_timeout
@@ -44,9 +47,18 @@ typedef struct hsdi_launch_device {
 /// The time of HSD_DEVICE_TIMEOUT_S, or ten minutes: long passes on slow devices end before.
 HSD_NODISCARD hsd_status hsdi_launch_timeout(uint64_t *ns, hsd_error *err);
 
+/// A switch in the environment, 0 or 1, which decides over what *value was before.
+HSD_NODISCARD hsd_status hsdi_launch_switch(const char *name, bool *value, hsd_error *err);
+
 /// Whether short lists should come back instead of logits: not from a processor, which makes them
 /// more slowly than the host finds them; HSD_DEVICE_LISTS, 0 or 1, decides otherwise.
 HSD_NODISCARD hsd_status hsdi_launch_lists(hsdi_launch_device *device, bool is_cpu, hsd_error *err);
+
+/// Whether attention is cut, by the compute units of the device: not on a processor, whose few
+/// units rows and heads keep busy. HSD_DEVICE_SPLIT decides otherwise: 0, never; 1, wherever there
+/// are several chunks.
+HSD_NODISCARD hsd_status hsdi_launch_split(hsdi_launch_device *device, bool is_cpu, int n_units,
+                                           hsd_error *err);
 
 /// A launch of a kernel took so long on the device.
 void hsdi_launch_timed(hsdi_launch_device *device, const char *name, int64_t ns);

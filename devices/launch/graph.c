@@ -38,12 +38,15 @@ static hsd_status make_values(hsdi_launch_graph *g, const hsdi_graph_desc *desc,
         g->width[v] = desc->value_width[v];
         status = rows_memory(g, (size_t)g->width[v], &g->value[v], err);
     }
-    size_t parts_width = 0;
+    size_t parts_width = 0, chunk_bytes = 0;
     bool packs = false;
     for (int i = 0; i < desc->n_ops; i++) {
         const hsdi_op *op = &desc->ops[i];
         if (hsdi_launch_parts_width(op) > parts_width) {
             parts_width = hsdi_launch_parts_width(op);
+        }
+        if (hsdi_launch_chunk_bytes(g, &desc->heads, op) > chunk_bytes) {
+            chunk_bytes = hsdi_launch_chunk_bytes(g, &desc->heads, op);
         }
         if (op->kind == HSDI_OP_MATMUL && (size_t)hsdi_launch_n_in(op) > g->prepared_width) {
             g->prepared_width = (size_t)hsdi_launch_n_in(op);
@@ -57,6 +60,9 @@ static hsd_status make_values(hsdi_launch_graph *g, const hsdi_graph_desc *desc,
     }
     if (status == HSD_OK) {
         status = rows_memory(g, parts_width, &g->parts, err);
+    }
+    if (status == HSD_OK && chunk_bytes > 0) {
+        status = create(g, chunk_bytes, NULL, &g->chunks, err);
     }
     return status == HSD_OK ? rows_memory(g, g->prepared_width, &g->prepared, err) : status;
 }
@@ -115,7 +121,7 @@ static hsd_status make_external(hsdi_launch_graph *g, hsd_error *err)
 /// What tells the shapes of submissions apart, where launches can be kept.
 static hsd_status make_keys(hsdi_launch_graph *g, hsd_error *err)
 {
-    size_t n = 4 + 2 * (size_t)g->base.n_rows_max;
+    size_t n = 4 + 3 * (size_t)g->base.n_rows_max;
     if (!g->device->driver->record) {
         return HSD_OK;
     }
@@ -237,8 +243,8 @@ void hsdi_launch_graph_destroy(hsdi_graph *graph)
     for (int v = 0; v < g->n_values; v++) {
         driver->memory_destroy(g->device, g->value[v]);
     }
-    hsdi_launch_memory *const others[] = {g->in,     g->out,        g->prepared, g->parts,
-                                          g->packed, g->rope_table, g->table};
+    hsdi_launch_memory *const others[] = {g->in,     g->out,    g->prepared,   g->parts,
+                                          g->packed, g->chunks, g->rope_table, g->table};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         driver->memory_destroy(g->device, others[i]);
     }

@@ -30,13 +30,14 @@ typedef struct hsdi_launch {
     unsigned arg;    ///< first argument that is set per submission
     int n_tile_rows; ///< rows of a work-item, which wants to know how many there are; 0: one, no
     int layer;       ///< of the cache; -1: has nothing to do with it
+    int n_split;     ///< launches behind it that may take its place, for what it does by chunks
 } hsdi_launch;
 
 /// Launches kept for submissions of one shape.
 typedef struct hsdi_launch_kept {
     hsdi_launch_record *record; ///< owned; NULL: not used yet
     int n_key;                  ///< 0: what is in `record` is of no use
-    int64_t *key;               ///< [4 + 2 n_rows_max]
+    int64_t *key;               ///< [4 + 3 n_rows_max]
     int64_t used;               ///< n_runs of the last use
 } hsdi_launch_kept;
 
@@ -56,6 +57,7 @@ typedef struct hsdi_launch_graph {
     hsdi_launch_memory *packed;   ///< [n_rows_max, widest / 32, 10 words]: the same in 8 bits
     hsdi_launch_memory
         *parts; ///< [n_rows_max, widest]: lists of chunks, of one operation at a time
+    hsdi_launch_memory *chunks;             ///< what chunks of attention leave for `attn_join`
     hsdi_launch_memory *rope_table, *table; ///< [n_ctx, n_rot]; see `host`
     int32_t *host;                 ///< [HSDI_JOB_INTS n_rows_max + cells] as sent to `table`
     float *in_host, *out_host;     ///< `in` and `out` where the device shares memory with the host
@@ -87,6 +89,10 @@ int hsdi_launch_n_in(const hsdi_op *op);
 
 /// Does a product of this type take its rows in 8 bits?
 bool hsdi_launch_is_packed(const hsdi_launch_device *device, hsdi_type type);
+
+/// Bytes of what the chunks of attention leave; 0: it is not cut.
+size_t hsdi_launch_chunk_bytes(const hsdi_launch_graph *g, const hsdi_heads *heads,
+                               const hsdi_op *op);
 
 /// Floats per row of what HSDI_OP_TOP and HSDI_OP_DRAW keep between their launches; 0 for others.
 size_t hsdi_launch_parts_width(const hsdi_op *op);

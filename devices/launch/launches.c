@@ -1,4 +1,4 @@
-/// One launch or two per operation: which kernel, with which arguments.
+/// The launches of an operation: which kernel, with which arguments.
 #include "base/error.h"
 #include "devices/launch/graph.h"
 #include "kernels/opencl/source.h"
@@ -89,7 +89,7 @@ static hsdi_launch *add(hsdi_launch_graph *g, hsdi_launch_args *a, size_t width)
     return a->launch;
 }
 
-// ---- one launch or two per operation ----
+// ---- the launches of each operation ----
 
 /// Columns x -> y, n of them in y: gelu, silu_mul, copy.
 static hsd_status add_map(hsdi_launch_graph *g, const char *name, const hsdi_view *x, int n,
@@ -400,28 +400,90 @@ static hsd_status add_store(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *
     return a.status;
 }
 
-static hsd_status add_attn(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+/// Heads of queries, and what they share: a layer's input is one key and value for all.
+typedef struct attn_shape {
+    int n_head, n_kv, d_head;
+} attn_shape;
+
+static attn_shape attn_shape_of(const hsdi_heads *h, const hsdi_op *op)
 {
-    const hsdi_heads *h = &g->heads;
+    bool is_el = op->layout == HSDI_LAYOUT_EL;
+    int n_head = is_el ? op->n_head : h->n_head;
+    return (attn_shape){n_head, is_el ? 1 : h->n_kv, op->x.width / n_head};
+}
+
+size_t hsdi_launch_chunk_bytes(const hsdi_launch_graph *g, const hsdi_heads *heads,
+                               const hsdi_op *op)
+{
+    size_t n_chunks = ((size_t)g->base.n_ctx + HSDI_OPENCL_CHUNK - 1) / HSDI_OPENCL_CHUNK;
+    if (op->kind != HSDI_OP_ATTN || g->device->split_groups == 0 || n_chunks < 2) {
+        return 0;
+    }
+    attn_shape s = attn_shape_of(heads, op);
+    size_t n = (size_t)g->base.n_rows_max * (size_t)s.n_head;
+    size_t most = (size_t)g->device->split_groups; // with more no chunks are made
+    return (n < most ? n : most) * n_chunks * (2 + (size_t)s.d_head) * sizeof(float);
+}
+
+/// Attention over all positions, or over chunks, which go into `chunks`.
+static hsd_status add_attn_kernel(hsdi_launch_graph *g, const hsdi_op *op, bool by_chunk,
+                                  hsd_error *err)
+{
+    attn_shape s = attn_shape_of(&g->heads, op);
     hsdi_launch_args a;
-    hsd_status status = args_begin(g, "attn", of_type(g), &a, err);
+    hsd_status status = args_begin(g, by_chunk ? "attn_part" : "attn", of_type(g), &a, err);
     if (status != HSD_OK) {
         return status;
     }
-    bool is_el = op->layout == HSDI_LAYOUT_EL; // a layer's input is one key and value for all
-    int n_head = is_el ? op->n_head : h->n_head, d_head = op->x.width / n_head;
-    hsdi_launch *l = add(g, &a, (size_t)n_head * HSDI_OPENCL_GROUP);
+    hsdi_launch *l = add(g, &a, (size_t)s.n_head * HSDI_OPENCL_GROUP);
     arg_view(&a, g, &op->x, 0);
-    arg_view(&a, g, &op->y, 0);
-    hsdi_launch_arg_int(&a, n_head);
-    hsdi_launch_arg_int(&a, is_el ? 1 : h->n_kv);
-    hsdi_launch_arg_int(&a, d_head);
-    arg_float(&a, h->scale);
-    hsdi_launch_arg(&a, (size_t)d_head * sizeof(float), NULL); // local memory
+    if (by_chunk) {
+        hsdi_launch_arg_memory(&a, g->chunks);
+    } else {
+        arg_view(&a, g, &op->y, 0);
+    }
+    hsdi_launch_arg_int(&a, s.n_head);
+    hsdi_launch_arg_int(&a, s.n_kv);
+    hsdi_launch_arg_int(&a, s.d_head);
+    arg_float(&a, g->heads.scale);
+    // Local memory: a chunk, and what all have given together.
+    hsdi_launch_arg(&a, (by_chunk ? 1 : 2) * (size_t)s.d_head * sizeof(float), NULL);
     hsdi_launch_arg_memory(&a, g->table);
     l->arg = a.n;
     l->layer = op->layer;
     return a.status;
+}
+
+static hsd_status add_attn_join(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    attn_shape s = attn_shape_of(&g->heads, op);
+    hsdi_launch_args a;
+    hsd_status status = args_begin(g, "attn_join", "", &a, err);
+    if (status != HSD_OK) {
+        return status;
+    }
+    hsdi_launch *l = add(g, &a, (size_t)s.n_head * HSDI_OPENCL_GROUP);
+    hsdi_launch_arg_memory(&a, g->chunks);
+    arg_view(&a, g, &op->y, 0);
+    hsdi_launch_arg_int(&a, s.n_head);
+    hsdi_launch_arg_int(&a, s.d_head);
+    hsdi_launch_arg_memory(&a, g->table);
+    l->arg = a.n;
+    l->layer = op->layer;
+    return a.status;
+}
+
+/// One launch, and two more where it may be cut.
+static hsd_status add_attn(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
+{
+    hsdi_launch *whole = &g->launches[g->n_launches];
+    hsd_status status = add_attn_kernel(g, op, false, err);
+    if (status != HSD_OK || hsdi_launch_chunk_bytes(g, &g->heads, op) == 0) {
+        return status;
+    }
+    whole->n_split = 2;
+    status = add_attn_kernel(g, op, true, err);
+    return status == HSD_OK ? add_attn_join(g, op, err) : status;
 }
 
 /// Columns of a row for one group.

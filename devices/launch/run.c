@@ -150,6 +150,50 @@ static hsd_status start_tiled(const hsdi_launch_graph *g, const hsdi_launch *l, 
                : a.status;
 }
 
+/// The chunks of a job's longest row.
+static int count_chunks(const hsdi_job *job)
+{
+    int longest = 0;
+    for (int r = 0; r < job->n_rows; r++) {
+        longest = job->n_path[r] > longest ? job->n_path[r] : longest;
+    }
+    return (job->n_trunk + longest + HSDI_OPENCL_CHUNK - 1) / HSDI_OPENCL_CHUNK;
+}
+
+/// The rows of a job, of which `first` is the first of the submission, with its cache.
+static hsd_status start_on_cache(const hsdi_launch_graph *g, const hsdi_launch *l,
+                                 const hsdi_job *job, int first, hsd_error *err)
+{
+    const hsdi_launch_cache *c = (const hsdi_launch_cache *)job->cache;
+    hsdi_launch_args a = {.device = g->device, .kernel = l->kernel, .n = l->arg, .err = err};
+    hsdi_launch_arg_int(&a, first);
+    // From keys to values, which are one where a layer keeps its input.
+    bool is_el = c->base.layers[l->layer].layout == HSDI_LAYOUT_EL;
+    hsdi_launch_arg_int(&a, is_el ? 0 : c->base.n_cells);
+    hsdi_launch_arg_memory(&a, c->layers[l->layer]);
+    return a.status == HSD_OK ? start(g, l->kernel, l->width, job->n_rows, err) : a.status;
+}
+
+/// The same by chunks: l[0] makes them, l[1] joins them.
+static hsd_status start_chunks(const hsdi_launch_graph *g, const hsdi_launch *l,
+                               const hsdi_job *job, int first, int n_chunks, hsd_error *err)
+{
+    hsdi_launch part = l[0];
+    hsdi_launch_args a = {.device = g->device, .kernel = part.kernel, .n = part.arg, .err = err};
+    hsdi_launch_arg_int(&a, n_chunks);
+    part.arg = a.n;
+    part.width *= (size_t)n_chunks;
+    hsd_status status = a.status;
+    if (status == HSD_OK) {
+        status = start_on_cache(g, &part, job, first, err);
+    }
+    a = (hsdi_launch_args){.device = g->device, .kernel = l[1].kernel, .n = l[1].arg, .err = err};
+    hsdi_launch_arg_int(&a, n_chunks);
+    hsdi_launch_arg_int(&a, first);
+    status = status == HSD_OK ? a.status : status;
+    return status == HSD_OK ? start(g, l[1].kernel, l[1].width, job->n_rows, err) : status;
+}
+
 /// Once per job: each has its own cache.
 static hsd_status start_on_caches(const hsdi_launch_graph *g, const hsdi_launch *l,
                                   const hsdi_job *jobs, int n_jobs, hsd_error *err)
@@ -157,17 +201,11 @@ static hsd_status start_on_caches(const hsdi_launch_graph *g, const hsdi_launch 
     hsd_status status = HSD_OK;
     int first = 0;
     for (int i = 0; i < n_jobs && status == HSD_OK; i++) {
-        const hsdi_launch_cache *c = (const hsdi_launch_cache *)jobs[i].cache;
-        hsdi_launch_args a = {.device = g->device, .kernel = l->kernel, .n = l->arg, .err = err};
-        hsdi_launch_arg_int(&a, first);
-        // From keys to values, which are one where a layer keeps its input.
-        bool is_el = c->base.layers[l->layer].layout == HSDI_LAYOUT_EL;
-        hsdi_launch_arg_int(&a, is_el ? 0 : c->base.n_cells);
-        hsdi_launch_arg_memory(&a, c->layers[l->layer]);
-        status = a.status;
-        if (status == HSD_OK) {
-            status = start(g, l->kernel, l->width, jobs[i].n_rows, err);
-        }
+        int n_chunks = l->n_split ? count_chunks(&jobs[i]) : 1;
+        size_t n_groups = l->width / HSDI_OPENCL_GROUP * (size_t)jobs[i].n_rows;
+        bool cut = n_chunks > 1 && n_groups < (size_t)g->device->split_groups;
+        status = cut ? start_chunks(g, l + 1, &jobs[i], first, n_chunks, err)
+                     : start_on_cache(g, l, &jobs[i], first, err);
         first += jobs[i].n_rows;
     }
     return status;
@@ -220,6 +258,7 @@ static hsd_status start_all(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jo
     }
     for (int i = 0; i < g->n_launches && status == HSD_OK; i++) {
         const hsdi_launch *l = &g->launches[i];
+        i += l->n_split;
         status = l->layer >= 0    ? start_on_caches(g, l, jobs, n_jobs, err)
                  : l->n_products  ? start_product(g, l, n_rows, err)
                  : l->n_tile_rows ? start_tiled(g, l, n_rows, err)
@@ -241,6 +280,7 @@ static int make_key(hsdi_launch_graph *g, const hsdi_job *jobs, int n_jobs)
     for (int i = 0; i < n_jobs; i++) {
         *at++ = jobs[i].n_rows;
         *at++ = g->base.n_layers ? ((const hsdi_launch_cache *)jobs[i].cache)->serial : 0;
+        *at++ = g->base.n_layers && g->device->split_groups > 0 ? count_chunks(&jobs[i]) : 0;
     }
     return (int)(at - g->key);
 }

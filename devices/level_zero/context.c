@@ -227,8 +227,11 @@ static hsd_status inspect(hsdi_ze_device *ze, hsd_error *err)
         return hsdi_ze_fail(err, "zeDeviceGetProperties", code);
     }
     ze->launch.shares = device.flags & ZE_DEVICE_PROPERTY_FLAG_INTEGRATED;
-    hsd_status status = hsdi_launch_lists(&ze->launch, device.type == ZE_DEVICE_TYPE_CPU, err);
-    if (status != HSD_OK) {
+    bool is_cpu = device.type == ZE_DEVICE_TYPE_CPU;
+    int n_units = (int)(device.numSlices * device.numSubslicesPerSlice);
+    hsd_status status = hsdi_launch_lists(&ze->launch, is_cpu, err);
+    if (status != HSD_OK ||
+        (status = hsdi_launch_split(&ze->launch, is_cpu, n_units, err)) != HSD_OK) {
         return status;
     }
     ze->tick_ns = device.timerResolution;

@@ -14,14 +14,55 @@
 #include <stdlib.h>
 #include <string.h>
 
-hsd_status hsdi_ocl_memory(const hsdi_ocl_device *ocl, size_t size_bytes, const void *data,
-                           cl_mem *out, hsd_error *err)
+/// A byte of it is written, so that the device must have it.
+static hsd_status claim(hsdi_ocl_device *ocl, cl_mem memory, hsd_error *err)
+{
+    static const char zero;
+    cl_event event = NULL;
+    cl_int state = CL_QUEUED;
+    hsd_status status =
+        hsdi_ocl_check(err, "clEnqueueWriteBuffer",
+                       ocl->api->EnqueueWriteBuffer(ocl->host_queue, memory, CL_FALSE, 0,
+                                                    sizeof zero, &zero, 0, NULL, &event));
+    if (status != HSD_OK) {
+        return status;
+    }
+    status = hsdi_ocl_check(err, "clFlush", ocl->api->Flush(ocl->host_queue));
+    if (status == HSD_OK) {
+        status = hsdi_ocl_look(ocl, event, &state, err);
+    }
+    if (!atomic_load(&ocl->launch.hung)) {
+        (void)ocl->api->ReleaseEvent(event);
+    }
+    return status == HSD_OK && state < 0 ? hsdi_ocl_fail(err, "clEnqueueWriteBuffer", state)
+                                         : status;
+}
+
+hsd_status hsdi_ocl_memory(hsdi_ocl_device *ocl, size_t size_bytes, const void *data, cl_mem *out,
+                           hsd_error *err)
 {
     cl_int code;
     cl_mem_flags flags = CL_MEM_READ_WRITE | (data ? CL_MEM_COPY_HOST_PTR : 0);
+    *out = NULL;
+    if (atomic_load(&ocl->launch.hung)) {
+        return hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "the device was lost before");
+    }
+    if (!ocl->features.unified && size_bytes > ocl->features.memory_bytes) {
+        return hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name,
+                         "%zu bytes of memory are asked for, the device has %zu", size_bytes,
+                         ocl->features.memory_bytes);
+    }
     // The interface has no const; COPY_HOST_PTR only reads.
     *out = ocl->api->CreateBuffer(ocl->context, flags, size_bytes, (void *)(uintptr_t)data, &code);
-    return hsdi_ocl_check(err, "clCreateBuffer", code);
+    hsd_status status = hsdi_ocl_check(err, "clCreateBuffer", code);
+    if (status == HSD_OK && !data && !ocl->features.unified) {
+        status = claim(ocl, *out, err);
+    }
+    if (status != HSD_OK) {
+        hsdi_ocl_memory_free(ocl, *out);
+        *out = NULL;
+    }
+    return status;
 }
 
 void hsdi_ocl_memory_free(hsdi_ocl_device *ocl, cl_mem memory)
@@ -142,25 +183,23 @@ static hsd_status choose(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int inde
     return u->n > 0 ? take_units(ocl, u, err) : HSD_OK;
 }
 
-/// A switch in the environment, 0 or 1.
-static hsd_status read_switch(const char *name, bool *value, hsd_error *err)
-{
-    const char *text = getenv(name);
-    if (text && strcmp(text, "0") != 0 && strcmp(text, "1") != 0) {
-        return hsdi_fail(err, HSD_EINVAL, name, "\"%.32s\" is neither 0 nor 1", text);
-    }
-    *value = text ? *text == '1' : *value;
-    return HSD_OK;
-}
-
 /// What of the device's features is used: HSD_DEVICE_SHARED=0 copies rows and weights also where
-/// memory is the host's, HSD_DEVICE_RECORDS=0 launches one by one also where passes could be kept.
+/// memory is the host's, HSD_DEVICE_RECORDS=0 launches one by one also where passes could be kept,
+/// HSD_DEVICE_LOOKS=1 looks for the end of a pass also on processors. A GPU's driver may call
+/// milliseconds late (NVIDIA's: 10 to 20); looking takes a core that a processor computes on.
 static hsd_status choose_features(hsdi_ocl_device *ocl, hsd_error *err)
 {
-    hsd_status status = read_switch("HSD_DEVICE_SHARED", &ocl->features.unified, err);
-    ocl->launch.shares = ocl->features.unified;
-    return status == HSD_OK ? read_switch("HSD_DEVICE_RECORDS", &ocl->features.buffers, err)
-                            : status;
+    hsdi_ocl_features *f = &ocl->features;
+    hsd_status status = hsdi_launch_switch("HSD_DEVICE_SHARED", &f->unified, err);
+    ocl->launch.shares = f->unified;
+    ocl->looks = !f->is_cpu;
+    if (status != HSD_OK ||
+        (status = hsdi_launch_switch("HSD_DEVICE_RECORDS", &f->buffers, err)) != HSD_OK ||
+        (status = hsdi_launch_switch("HSD_DEVICE_LOOKS", &ocl->looks, err)) != HSD_OK ||
+        (status = hsdi_launch_lists(&ocl->launch, f->is_cpu, err)) != HSD_OK) {
+        return status;
+    }
+    return hsdi_launch_split(&ocl->launch, f->is_cpu, f->n_units, err);
 }
 
 /// Which kernels products use, and whether passes are recorded.
@@ -197,8 +236,7 @@ static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index,
         return status;
     }
     hsdi_ocl_features_get(ocl->api, ocl->id, &ocl->features);
-    if ((status = hsdi_launch_lists(&ocl->launch, ocl->features.is_cpu, err)) != HSD_OK ||
-        (status = choose_features(ocl, err)) != HSD_OK) {
+    if ((status = choose_features(ocl, err)) != HSD_OK) {
         return status;
     }
     ocl->context = ocl->api->CreateContext(NULL, 1, &ocl->id, NULL, NULL, &code);
@@ -206,7 +244,7 @@ static hsd_status make(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int index,
         return hsdi_ocl_fail(err, "clCreateContext", code);
     }
     ocl->queue = ocl->api->CreateCommandQueue(ocl->context, ocl->id, 0, &code);
-    if (code == CL_SUCCESS && ocl->launch.shares) {
+    if (code == CL_SUCCESS) {
         ocl->host_queue = ocl->api->CreateCommandQueue(ocl->context, ocl->id, 0, &code);
     }
     if (code != CL_SUCCESS) {

@@ -31,7 +31,8 @@ typedef struct hsdi_ocl_device {
     struct hsdi_ocl_event *events;      ///< owned [HSDI_OCL_MAX_EVENTS]; NULL: no times are taken
     struct hsdi_ocl_record *recording;  ///< borrowed: launches are kept there; guarded by the turn
     struct hsdi_ocl_recorder *recorder; ///< owned; NULL: passes cannot be recorded
-    cl_command_queue host_queue;        ///< for host memory that is made; NULL: nothing is shared
+    cl_command_queue host_queue;        ///< for memory that is made
+    bool looks;                         ///< an end is looked for; else the driver calls
     int n_events;                       ///< of launches since the last wait
     hsdi_gate ended;                    ///< counts what was waited for
     _Atomic cl_int state;               ///< of the last of it
@@ -45,6 +46,10 @@ typedef struct hsdi_ocl_event {
 
 /// Time every launch from now on, or no longer: by a queue that keeps times.
 hsd_status hsdi_ocl_profile(hsdi_device *device, bool on, hsd_error *err);
+/// Look at an event, which was flushed, until its command has ended; *state tells how. A device
+/// that does not answer in time hangs.
+HSD_NODISCARD hsd_status hsdi_ocl_look(hsdi_ocl_device *ocl, cl_event event, cl_int *state,
+                                       hsd_error *err);
 /// Wait for everything, take the times of the launches, and forget their events.
 hsd_status hsdi_ocl_finish(hsdi_ocl_device *ocl, hsd_error *err);
 
@@ -68,9 +73,11 @@ hsd_status hsdi_ocl_record_launch(hsdi_ocl_device *ocl, cl_kernel kernel, const 
 hsd_status hsdi_ocl_replay(hsdi_launch_device *device, hsdi_launch_record *record, hsd_error *err);
 void hsdi_ocl_record_destroy(hsdi_launch_device *device, hsdi_launch_record *record);
 
-/// Device memory of size_bytes, filled from `data` unless it is NULL.
-HSD_NODISCARD hsd_status hsdi_ocl_memory(const hsdi_ocl_device *ocl, size_t size_bytes,
-                                         const void *data, cl_mem *out, hsd_error *err);
+/// Device memory of size_bytes, filled from `data` unless it is NULL. It is there when this
+/// returns: drivers of devices with memory of their own else find out in use that there is not
+/// enough.
+HSD_NODISCARD hsd_status hsdi_ocl_memory(hsdi_ocl_device *ocl, size_t size_bytes, const void *data,
+                                         cl_mem *out, hsd_error *err);
 void hsdi_ocl_memory_free(hsdi_ocl_device *ocl, cl_mem memory);
 /// Unmap it, if it is memory that the host has mapped.
 void hsdi_ocl_shared_forget(hsdi_ocl_device *ocl, cl_mem memory);

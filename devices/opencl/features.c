@@ -61,7 +61,8 @@ void hsdi_ocl_features_get(const hsdi_ocl_api *api, cl_device_id id, hsdi_ocl_fe
     int major = 1, minor = 2;
     cl_bool unified = CL_FALSE;
     cl_device_type type = 0;
-    cl_ulong local = 0;
+    cl_ulong local = 0, memory = 0;
+    cl_uint n_units = 0;
     cl_device_fp_config half = 0;
     *out = (hsdi_ocl_features){0};
     // What a device does not say it has not.
@@ -69,14 +70,18 @@ void hsdi_ocl_features_get(const hsdi_ocl_api *api, cl_device_id id, hsdi_ocl_fe
     (void)api->GetDeviceInfo(id, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL);
     (void)api->GetDeviceInfo(id, CL_DEVICE_TYPE, sizeof type, &type, NULL);
     (void)api->GetDeviceInfo(id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local, &local, NULL);
+    (void)api->GetDeviceInfo(id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory, &memory, NULL);
     (void)api->GetDeviceInfo(id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof out->max_group,
                              &out->max_group, NULL);
     (void)api->GetDeviceInfo(id, CL_DEVICE_PLATFORM, sizeof out->platform, &out->platform, NULL);
+    (void)api->GetDeviceInfo(id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof n_units, &n_units, NULL);
     (void)sscanf(version, "OpenCL %d.%d", &major, &minor);
     out->version = 10 * major + minor;
     out->is_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
     out->unified = unified;
+    out->n_units = (int)n_units;
     out->local_bytes = (size_t)local;
+    out->memory_bytes = (size_t)memory;
     if (hsdi_ocl_has(api, id, "cl_khr_fp16")) {
         (void)api->GetDeviceInfo(id, CL_DEVICE_HALF_FP_CONFIG, sizeof half, &half, NULL);
         out->fp16 = (half & CL_FP_DENORM) != 0;

@@ -16,7 +16,8 @@ typedef struct hsdi_ocl_features {
     bool dot;         ///< products of four times 8 bits, packed (cl_khr_integer_dot_product)
     bool fast_dot;    ///< by an instruction, says the device
     bool buffers;     ///< recorded passes (cl_khr_command_buffer)
-    size_t max_group, local_bytes;
+    int n_units;      ///< compute units
+    size_t max_group, local_bytes, memory_bytes;
     cl_platform_id platform;
 } hsdi_ocl_features;
 

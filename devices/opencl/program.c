@@ -59,13 +59,15 @@ static void write_options(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text,
     // and PoCL writes their number to standard error. cmake/HsdSpirv.cmake compiles with all
     // warnings.
     snprintf(out, OPTION_CHARS,
-             "-w -cl-std=CL%s -DGROUP=%d -DHEAD_ROWS=%d -DJOB_INTS=%d -DJOB_POS=%d -DJOB_CELL=%d "
+             "-w -cl-std=CL%s -DGROUP=%d -DCHUNK=%d -DHEAD_ROWS=%d -DJOB_INTS=%d -DJOB_POS=%d "
+             "-DJOB_CELL=%d "
              "-DJOB_TRUNK=%d "
              "-DJOB_N_TRUNK=%d "
              "-DJOB_PATH=%d -DJOB_N_PATH=%d -DJOB_DRAW=%d%s%s%s",
-             std, HSDI_OPENCL_GROUP, HSDI_OPENCL_HEAD_ROWS, HSDI_JOB_INTS, HSDI_JOB_POS,
-             HSDI_JOB_CELL, HSDI_JOB_TRUNK, HSDI_JOB_N_TRUNK, HSDI_JOB_PATH, HSDI_JOB_N_PATH,
-             HSDI_JOB_DRAW, features, text->defines ? " " : "", text->defines ? text->defines : "");
+             std, HSDI_OPENCL_GROUP, HSDI_OPENCL_CHUNK, HSDI_OPENCL_HEAD_ROWS, HSDI_JOB_INTS,
+             HSDI_JOB_POS, HSDI_JOB_CELL, HSDI_JOB_TRUNK, HSDI_JOB_N_TRUNK, HSDI_JOB_PATH,
+             HSDI_JOB_N_PATH, HSDI_JOB_DRAW, features, text->defines ? " " : "",
+             text->defines ? text->defines : "");
 }
 
 hsd_status hsdi_ocl_build(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text, cl_program *out,

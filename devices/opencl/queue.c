@@ -7,8 +7,10 @@
 #include "base/error.h"
 #include "devices/launch/profile.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /// The layer above knows the handles as its own types.
 static hsdi_ocl_device *ocl_of(hsdi_launch_device *device)
@@ -122,6 +124,52 @@ static hsd_status hang(hsdi_ocl_device *ocl, hsd_status status)
     return status;
 }
 
+/// Between two looks at an event: short waits are not made longer, long ones by little, and leave
+/// the core to others.
+static void rest(int64_t waited_ns)
+{
+    enum { YIELD_NS = 100000, LONGEST_NS = 1000000, PART = 32 };
+    struct timespec pause = {.tv_nsec =
+                                 waited_ns / PART < LONGEST_NS ? waited_ns / PART : LONGEST_NS};
+    if (waited_ns < YIELD_NS) {
+        (void)sched_yield();
+    } else {
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+hsd_status hsdi_ocl_look(hsdi_ocl_device *ocl, cl_event event, cl_int *state, hsd_error *err)
+{
+    int64_t begin = hsdi_now_ns(), timeout_ns = (int64_t)ocl->launch.timeout_ns;
+    for (;;) {
+        hsd_status status =
+            hsdi_ocl_check(err, "clGetEventInfo",
+                           ocl->api->GetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS,
+                                                  sizeof *state, state, NULL));
+        if (status != HSD_OK || *state <= CL_COMPLETE) {
+            return status;
+        }
+        int64_t waited_ns = hsdi_now_ns() - begin;
+        if (waited_ns > timeout_ns) {
+            return hang(ocl, hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "no answer for %g s",
+                                       (double)timeout_ns / 1e9));
+        }
+        rest(waited_ns);
+    }
+}
+
+/// Sleep until the driver calls.
+static hsd_status sleep_until(hsdi_ocl_device *ocl, uint32_t seen, cl_int *state, hsd_error *err)
+{
+    int64_t timeout_ns = (int64_t)ocl->launch.timeout_ns;
+    if (hsdi_gate_wait_until(&ocl->ended, seen, hsdi_now_ns() + timeout_ns) == seen) {
+        return hang(ocl, hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "no answer for %g s",
+                                   (double)timeout_ns / 1e9));
+    }
+    *state = atomic_load(&ocl->state);
+    return HSD_OK;
+}
+
 /// clFinish has no limit of time, so a marker's event is waited for.
 static hsd_status wait(hsdi_ocl_device *ocl, hsd_error *err)
 {
@@ -131,25 +179,24 @@ static hsd_status wait(hsdi_ocl_device *ocl, hsd_error *err)
     }
     uint32_t seen = atomic_load(&ocl->ended.value);
     cl_event event = NULL;
+    cl_int state = CL_QUEUED;
     hsd_status status = hsdi_ocl_check(err, "clEnqueueMarkerWithWaitList",
                                        api->EnqueueMarkerWithWaitList(ocl->queue, 0, NULL, &event));
-    if (status == HSD_OK) {
+    if (status == HSD_OK && !ocl->looks) {
         status = hsdi_ocl_check(err, "clSetEventCallback",
                                 api->SetEventCallback(event, CL_COMPLETE, ended, ocl));
     }
     if (status == HSD_OK) {
         status = hsdi_ocl_check(err, "clFlush", api->Flush(ocl->queue));
     }
+    if (status == HSD_OK) {
+        status = ocl->looks ? hsdi_ocl_look(ocl, event, &state, err)
+                            : sleep_until(ocl, seen, &state, err);
+    }
     if (status != HSD_OK) {
         return hang(ocl, status);
     }
-    int64_t timeout_ns = (int64_t)ocl->launch.timeout_ns;
-    if (hsdi_gate_wait_until(&ocl->ended, seen, hsdi_now_ns() + timeout_ns) == seen) {
-        return hang(ocl, hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "no answer for %g s",
-                                   (double)timeout_ns / 1e9));
-    }
     (void)api->ReleaseEvent(event);
-    cl_int state = atomic_load(&ocl->state);
     return state < 0 ? hang(ocl, hsdi_ocl_fail(err, "clEnqueueMarkerWithWaitList", state)) : HSD_OK;
 }
 

@@ -5,13 +5,11 @@
 /// or shares its memory no byte moves; where a driver keeps a shadow, it copies then, by itself.
 #include "devices/opencl/context.h"
 
-#include "base/clock.h"
 #include "base/error.h"
 
 #include <stdlib.h>
-#include <time.h>
 
-enum { PAGE = 4096, POLL_NS = 20000 };
+enum { PAGE = 4096 };
 
 /// What was made by hsdi_ocl_host_create.
 typedef struct hsdi_ocl_shared {
@@ -48,22 +46,10 @@ static hsd_status map(const hsdi_ocl_device *ocl, cl_command_queue queue, cl_map
 /// same.
 static hsd_status wait_for(hsdi_ocl_device *ocl, cl_event event, hsd_error *err)
 {
-    const struct timespec pause = {.tv_nsec = POLL_NS};
-    int64_t end = hsdi_now_ns() + (int64_t)ocl->launch.timeout_ns;
     cl_int state = CL_QUEUED;
     hsd_status status = hsdi_ocl_check(err, "clFlush", ocl->api->Flush(ocl->host_queue));
-    while (status == HSD_OK && state > CL_COMPLETE) {
-        status = hsdi_ocl_check(err, "clGetEventInfo",
-                                ocl->api->GetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS,
-                                                       sizeof state, &state, NULL));
-        if (status == HSD_OK && state > CL_COMPLETE) {
-            if (hsdi_now_ns() > end) {
-                atomic_store(&ocl->launch.hung, true);
-                return hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "no answer for %g s",
-                                 (double)ocl->launch.timeout_ns / 1e9);
-            }
-            (void)nanosleep(&pause, NULL);
-        }
+    if (status == HSD_OK) {
+        status = hsdi_ocl_look(ocl, event, &state, err);
     }
     return status == HSD_OK && state < 0 ? hsdi_ocl_fail(err, "clEnqueueMapBuffer", state) : status;
 }

@@ -30,12 +30,20 @@ float group_sum(float value, __local float *parts)
     barrier(CLK_LOCAL_MEM_FENCE);
     parts[get_local_id(0)] = value;
     barrier(CLK_LOCAL_MEM_FENCE);
-    float sum = 0.0f;
-    for (int i = 0; i < GROUP; i++) {
-        sum += parts[i];
+    float sum0 = 0.0f, sum1 = 0.0f, sum2 = 0.0f, sum3 = 0.0f;
+    for (int i = 0; i < GROUP; i += 4) {
+        sum0 += parts[i];
+        sum1 += parts[i + 1];
+        sum2 += parts[i + 2];
+        sum3 += parts[i + 3];
     }
-    return sum;
+    return (sum0 + sum2) + (sum1 + sum3);
 }
+
+// In norms a work-item has four neighbours, then those 4 GROUP further on, and so on; of what is
+// left at the end, one.
+#define FOURS(i, n) int i = 4 * get_local_id(0); i + 4 <= n; i += 4 * GROUP
+#define REST(i, n) int i = n / 4 * 4 + get_local_id(0); i < n; i += GROUP
 
 // y = x / rms(x) * w over n elements, once per head. Groups: (heads of n columns, n_rows).
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
@@ -46,12 +54,25 @@ rms_norm(__global const float *x, int x_at, int x_stride, __global const float *
     size_t r = get_global_id(1), at = get_group_id(0) * (size_t)n;
     __global const float *from = x + r * x_stride + x_at + at;
     __global float *to = y + r * y_stride + y_at + at;
-    float squares = 0.0f;
-    for (int i = get_local_id(0); i < n; i += GROUP) {
-        squares = fma(from[i], from[i], squares);
+    float part0 = 0.0f, part1 = 0.0f, part2 = 0.0f, part3 = 0.0f;
+    for (FOURS(i, n)) {
+        part0 = fma(from[i], from[i], part0);
+        part1 = fma(from[i + 1], from[i + 1], part1);
+        part2 = fma(from[i + 2], from[i + 2], part2);
+        part3 = fma(from[i + 3], from[i + 3], part3);
     }
-    float scale = 1.0f / sqrt(group_sum(squares, parts) / (float)n + eps);
-    for (int i = get_local_id(0); i < n; i += GROUP) {
+    float sum = (part0 + part2) + (part1 + part3);
+    for (REST(i, n)) {
+        sum = fma(from[i], from[i], sum);
+    }
+    float scale = 1.0f / sqrt(group_sum(sum, parts) / (float)n + eps);
+    for (FOURS(i, n)) {
+        to[i] = from[i] * scale * w[i];
+        to[i + 1] = from[i + 1] * scale * w[i + 1];
+        to[i + 2] = from[i + 2] * scale * w[i + 2];
+        to[i + 3] = from[i + 3] * scale * w[i + 3];
+    }
+    for (REST(i, n)) {
         to[i] = from[i] * scale * w[i];
     }
 }
@@ -66,17 +87,40 @@ layer_norm(__global const float *x, int x_at, int x_stride, __global const float
     size_t r = get_global_id(1);
     __global const float *from = x + r * x_stride + x_at;
     __global float *to = y + r * y_stride + y_at;
-    float sum = 0.0f, squares = 0.0f;
-    for (int i = get_local_id(0); i < n; i += GROUP) {
+    float part0 = 0.0f, part1 = 0.0f, part2 = 0.0f, part3 = 0.0f;
+    for (FOURS(i, n)) {
+        part0 += from[i];
+        part1 += from[i + 1];
+        part2 += from[i + 2];
+        part3 += from[i + 3];
+    }
+    float sum = (part0 + part2) + (part1 + part3);
+    for (REST(i, n)) {
         sum += from[i];
     }
     float mean = group_sum(sum, parts) / (float)n;
-    for (int i = get_local_id(0); i < n; i += GROUP) {
-        float centred = from[i] - mean;
-        squares = fma(centred, centred, squares);
+    part0 = part1 = part2 = part3 = 0.0f;
+    for (FOURS(i, n)) {
+        float v0 = from[i] - mean, v1 = from[i + 1] - mean, v2 = from[i + 2] - mean;
+        float v3 = from[i + 3] - mean;
+        part0 = fma(v0, v0, part0);
+        part1 = fma(v1, v1, part1);
+        part2 = fma(v2, v2, part2);
+        part3 = fma(v3, v3, part3);
     }
-    float scale = 1.0f / sqrt(group_sum(squares, parts) / (float)n + eps);
-    for (int i = get_local_id(0); i < n; i += GROUP) {
+    sum = (part0 + part2) + (part1 + part3);
+    for (REST(i, n)) {
+        float centred = from[i] - mean;
+        sum = fma(centred, centred, sum);
+    }
+    float scale = 1.0f / sqrt(group_sum(sum, parts) / (float)n + eps);
+    for (FOURS(i, n)) {
+        for (int k = i; k < i + 4; k++) {
+            float unit = (from[k] - mean) * scale;
+            to[k] = has_b ? fma(unit, w[k], b[k]) : unit * w[k];
+        }
+    }
+    for (REST(i, n)) {
         float unit = (from[i] - mean) * scale;
         to[i] = has_b ? fma(unit, w[i], b[i]) : unit * w[i];
     }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 enum { HSDI_OPENCL_GROUP = 64 };    ///< work-items per group, of every kernel but products
+enum { HSDI_OPENCL_CHUNK = 256 };   ///< positions that attention sees before it meets the others
 enum { HSDI_OPENCL_HEAD_ROWS = 4 }; ///< rows of a work-item in a product per head
 
 enum {

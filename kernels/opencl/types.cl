@@ -20,15 +20,42 @@ float4 halves_at(__global const uchar *p, int apart)
                                   *(__global const half *)(p + 2 * apart),
                                   *(__global const half *)(p + 3 * apart)));
 }
+
+float half_bits(uint bits)
+{
+    return (float)as_half((ushort)bits);
+}
+#elif defined(LOADS_HALF)
+// By the load that every device has, an instruction of GPUs. Exact.
+float half_at(__global const uchar *p)
+{
+    return vload_half(0, (__global const half *)p);
+}
+
+float4 halves_at(__global const uchar *p, int apart)
+{
+    return (float4)(half_at(p), half_at(p + apart), half_at(p + 2 * apart), half_at(p + 3 * apart));
+}
+
+float half_bits(uint bits)
+{
+    ushort one = (ushort)bits;
+    return vload_half(0, (const __private half *)&one);
+}
 #else
 // By integers: vload_half of one number is a slow call on processors. Exact, also for subnormal
 // numbers on a device that flushes them in float.
-float half_at(__global const uchar *p)
+float half_bits(uint bits)
 {
-    uint bits = *(__global const ushort *)p, size = bits & 0x7fffu;
+    uint size = bits & 0x7fffu;
     uint small = as_uint((float)(int)size * 0x1p-24f);
     uint normal = (size << 13) + (size < 0x7c00u ? 112u << 23 : 224u << 23);
     return as_float((size < 0x400u ? small : normal) | (bits & 0x8000u) << 16);
+}
+
+float half_at(__global const uchar *p)
+{
+    return half_bits(*(__global const ushort *)p);
 }
 
 float4 halves_at(__global const uchar *p, int apart)
@@ -38,8 +65,8 @@ float4 halves_at(__global const uchar *p, int apart)
                          *(__global const ushort *)(p + 3 * apart));
     uint4 size = bits & 0x7fffu;
     uint4 small = as_uint4(convert_float4(as_int4(size)) * 0x1p-24f);
-    uint4 normal = (size << 13u) + select((uint4)(112u << 23), (uint4)(224u << 23),
-                                          size >= (uint4)(0x7c00u));
+    uint4 normal =
+        (size << 13u) + select((uint4)(112u << 23), (uint4)(224u << 23), size >= (uint4)(0x7c00u));
     return as_float4(select(normal, small, size < (uint4)(0x400u)) | (bits & 0x8000u) << 16u);
 }
 #endif
