@@ -124,7 +124,7 @@ struct hsdi_backend {
     hsdi_tile_set *(*tiles)(hsdi_device *device);
     /// Optional: see hsdi_weight_read. The device's turn is held.
     hsd_status (*weight_read)(hsdi_device *device, const hsdi_weight *weight, int way,
-                              hsd_error *err);
+                              size_t *n_bytes, hsd_error *err);
 };
 
 /// Fill the public part of a new device.

@@ -680,7 +680,8 @@ int hsdi_device_times(hsdi_device *device, hsdi_device_time *out, int cap)
     return n;
 }
 
-hsd_status hsdi_weight_read(hsdi_device *device, const hsdi_weight *weight, int way, hsd_error *err)
+hsd_status hsdi_weight_read(hsdi_device *device, const hsdi_weight *weight, int way,
+                            size_t *n_bytes, hsd_error *err)
 {
     if (!device->ops->weight_read) {
         return hsdi_fail(err, HSD_EUNSUPPORTED, device->info.name, "memory cannot be measured");
@@ -689,7 +690,7 @@ hsd_status hsdi_weight_read(hsdi_device *device, const hsdi_weight *weight, int 
         return hsdi_fail(err, HSD_EINVAL, "weight", "no matrix of this device, or way %d", way);
     }
     pthread_mutex_lock(&device->turn);
-    hsd_status status = device->ops->weight_read(device, weight, way, err);
+    hsd_status status = device->ops->weight_read(device, weight, way, n_bytes, err);
     pthread_mutex_unlock(&device->turn);
     return status;
 }

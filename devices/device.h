@@ -197,13 +197,14 @@ size_t hsdi_weight_bytes(const hsdi_weight *weight);
 /// Has its device hung? Then it may still read the data that stays, which must never go away.
 bool hsdi_weight_is_held(const hsdi_weight *weight);
 
-/// Read every byte of a matrix once and do next to nothing with it: what a device's memory can
-/// give.
+/// Read every byte of a matrix and do next to nothing with it: what a device's memory can give.
 ///
+/// n_bytes: that were read, to the next 64 of each work-item: of a fast device, which reads it many
+///          times, a multiple of the matrix.
 /// way    : 0 each thread or work-item reads a piece of its own, 1 they read side by side.
 /// Errors : HSD_EUNSUPPORTED for a device that cannot; HSD_EDEVICE; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_weight_read(hsdi_device *device, const hsdi_weight *weight, int way,
-                                          hsd_error *err);
+                                          size_t *n_bytes, hsd_error *err);
 
 /// Cells of keys and values. `desc` is borrowed for the call.
 ///

@@ -16,8 +16,8 @@ static const hsdi_type types[HSDI_N_TILE_TYPES] = {
     HSDI_TYPE_Q4_0, HSDI_TYPE_Q4_K, HSDI_TYPE_Q5_K, HSDI_TYPE_Q6_K,
 };
 
-static const char *const kinds[HSDI_N_TILE_KINDS] = {"item", "lanes", "subgroup", "dot"};
-static const char *const macros[HSDI_N_TILE_KINDS] = {"ITEM", "LANES", "SUBGROUP", "DOT"};
+static const char *const kinds[HSDI_N_TILE_KINDS] = {"item", "lanes", "subgroup", "panels", "dot"};
+static const char *const macros[HSDI_N_TILE_KINDS] = {"ITEM", "LANES", "SUBGROUP", "PANELS", "DOT"};
 
 const int hsdi_tile_class_rows[HSDI_TILE_CLASSES] = {1, 4, 8, 64};
 
@@ -28,6 +28,13 @@ const int hsdi_tile_class_rows[HSDI_TILE_CLASSES] = {1, 4, 8, 64};
         {HSDI_TILE_LANES, 1, 1, 64}, {HSDI_TILE_LANES, 4, 1, 64}, {HSDI_TILE_LANES, 8, 1, 64},     \
         {                                                                                          \
             HSDI_TILE_LANES, 8, 1, 64                                                              \
+        }                                                                                          \
+    }
+#define PANELS                                                                                     \
+    {                                                                                              \
+        {HSDI_TILE_PANELS, 1, 1, 64}, {HSDI_TILE_PANELS, 4, 1, 64}, {HSDI_TILE_PANELS, 4, 2, 64},  \
+        {                                                                                          \
+            HSDI_TILE_PANELS, 8, 1, 64                                                             \
         }                                                                                          \
     }
 #define ITEMS(one, four, eight)                                                                    \
@@ -42,26 +49,35 @@ const int hsdi_tile_class_rows[HSDI_TILE_CLASSES] = {1, 4, 8, 64};
 /// First fitting line wins, so special ones come first.
 static const struct row {
     const char *platform; ///< part of its name; NULL: any
+    bool panels;          ///< for devices whose limits have that
     unsigned types;       ///< bits, by index
     hsdi_tile tiles[HSDI_TILE_CLASSES];
 } built_in[] = {
     // Measured on PoCL 3.1 with AVX-512: registers, and how long a sum takes. Whole channels per
     // work-item become vectors of the processor there.
-    {"Portable Computing Language", 1 << 5 | 1 << 6, ITEMS(2, 2, 1)}, // Q4_K, Q5_K
-    {"Portable Computing Language", 1 << 7, ITEMS(1, 2, 1)},          // Q6_K
-    {"Portable Computing Language", 0xff, ITEMS(1, 2, 2)},
-    // Elsewhere neighbours read neighbouring weights, as GPUs want it (not measured: none was at
-    // hand), and compilers are fast: Mesa 22.3 takes minutes for kind "item" with several rows.
-    {NULL, 0xff, LANES},
+    {"Portable Computing Language", false, 1 << 5 | 1 << 6, ITEMS(2, 2, 1)}, // Q4_K, Q5_K
+    {"Portable Computing Language", false, 1 << 7, ITEMS(1, 2, 1)},          // Q6_K
+    {"Portable Computing Language", false, 0xff, ITEMS(1, 2, 2)},
+    // Measured on an NVIDIA H200 but for the last two classes' sizes: F16, BF16, Q8_0, Q4_0.
+    {NULL, true, 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4, PANELS},
+    // Elsewhere neighbours read neighbouring weights, as GPUs want it, and compilers are fast: Mesa
+    // 22.3 takes minutes for kind "item" with several rows.
+    {NULL, false, 0xff, LANES},
 };
+
+static bool has_panels(unsigned t)
+{
+    return hsdi_tile_has_panels(types[t]);
+}
 
 void hsdi_tiles_default(const hsdi_tile_limits *limits, hsdi_tiles *out)
 {
     out->records = true;
     for (unsigned t = 0; t < HSDI_N_TILE_TYPES; t++) {
         const struct row *r = built_in;
-        while ((r->platform && !strstr(limits->platform, r->platform)) || !(r->types >> t & 1)) {
-            r++; // the last line fits everything
+        while ((r->platform && !strstr(limits->platform, r->platform)) || !(r->types >> t & 1) ||
+               r->panels != (limits->panels && has_panels(t))) {
+            r++; // the last lines fit everything
         }
         memcpy(out->of[t], r->tiles, sizeof r->tiles);
     }
@@ -93,6 +109,18 @@ int hsdi_tile_class(int n_rows)
     return c;
 }
 
+bool hsdi_tile_has_panels(hsdi_type type)
+{
+    return type == HSDI_TYPE_F16 || type == HSDI_TYPE_BF16 || type == HSDI_TYPE_Q8_0 ||
+           type == HSDI_TYPE_Q4_0;
+}
+
+bool hsdi_tiles_lay_out(const hsdi_tiles *tiles, hsdi_type type)
+{
+    int t = hsdi_tile_type_index(type);
+    return t >= 0 && tiles->of[t][0].kind == HSDI_TILE_PANELS;
+}
+
 bool hsdi_tile_equals(const hsdi_tile *a, const hsdi_tile *b)
 {
     return a->kind == b->kind && a->rows == b->rows && a->wide == b->wide && a->group == b->group;
@@ -107,7 +135,8 @@ static bool is_power(int n, int max)
 bool hsdi_tile_is_legal(const hsdi_tile *tile, hsdi_type type)
 {
     bool has_kind = (unsigned)tile->kind < HSDI_N_TILE_KINDS &&
-                    (tile->kind != HSDI_TILE_DOT || hsdi_type_is_quantised(type));
+                    (tile->kind != HSDI_TILE_DOT || hsdi_type_is_quantised(type)) &&
+                    (tile->kind != HSDI_TILE_PANELS || hsdi_tile_has_panels(type));
     return has_kind && is_power(tile->rows, HSDI_TILE_MAX_ROWS) &&
            is_power(tile->wide, HSDI_TILE_MAX_WIDE) && is_power(tile->group, HSDI_TILE_MAX_GROUP) &&
            tile->group >= HSDI_TILE_TEAM;
@@ -133,7 +162,8 @@ static bool is_built(const hsdi_tile *tile)
 
 static bool meets_in_local(const hsdi_tile *tile)
 {
-    return tile->kind == HSDI_TILE_LANES || tile->kind == HSDI_TILE_DOT;
+    return tile->kind == HSDI_TILE_LANES || tile->kind == HSDI_TILE_PANELS ||
+           tile->kind == HSDI_TILE_DOT;
 }
 
 size_t hsdi_tile_local_bytes(const hsdi_tile *tile)
@@ -148,6 +178,7 @@ bool hsdi_tile_fits(const hsdi_tile *tile, hsdi_type type, const hsdi_tile_limit
     return hsdi_tile_is_legal(tile, type) && (size_t)tile->group <= limits->max_group &&
            hsdi_tile_local_bytes(tile) <= limits->local_bytes &&
            (tile->kind != HSDI_TILE_SUBGROUP || limits->subgroups) &&
+           (tile->kind != HSDI_TILE_PANELS || limits->panels) &&
            (!limits->built_only || is_built(tile));
 }
 
@@ -155,9 +186,10 @@ bool hsdi_tiles_fit(const hsdi_tiles *tiles, const hsdi_tile_limits *limits)
 {
     for (int t = 0; t < HSDI_N_TILE_TYPES; t++) {
         for (int c = 0; c < HSDI_TILE_CLASSES; c++) {
-            const hsdi_tile *tile = &tiles->of[t][c];
+            const hsdi_tile *tile = &tiles->of[t][c], *first = &tiles->of[t][0];
             if (!hsdi_tile_fits(tile, types[t], limits) ||
-                (tile->kind == HSDI_TILE_DOT) != (tiles->of[t][0].kind == HSDI_TILE_DOT)) {
+                (tile->kind == HSDI_TILE_DOT) != (first->kind == HSDI_TILE_DOT) ||
+                (tile->kind == HSDI_TILE_PANELS) != (first->kind == HSDI_TILE_PANELS)) {
                 return false;
             }
         }
@@ -178,10 +210,12 @@ void hsdi_tile_defines(const hsdi_tile *tile, hsdi_type type, char *defines)
              macros[tile->kind], hsdi_type_find(type)->name, tile->rows, tile->wide);
 }
 
-size_t hsdi_tile_width(const hsdi_tile *tile, int n_out)
+size_t hsdi_tile_width(const hsdi_tile *tile, const int *n_out, int n_parts)
 {
-    size_t wide = (size_t)tile->wide, group = (size_t)tile->group;
-    size_t n = ((size_t)n_out + wide - 1) / wide;
+    size_t wide = (size_t)tile->wide, group = (size_t)tile->group, n = 0;
+    for (int i = 0; i < n_parts; i++) {
+        n += ((size_t)n_out[i] + wide - 1) / wide;
+    }
     n *= tile->kind == HSDI_TILE_ITEM ? 1 : HSDI_TILE_TEAM;
     return (n + group - 1) / group * group;
 }
@@ -276,7 +310,9 @@ int hsdi_tile_candidates(const hsdi_tile_limits *limits, hsdi_type type, int i_c
     int n = 0, most = hsdi_tile_class_rows[i_class];
     most = most < HSDI_TILE_MAX_ROWS ? most : HSDI_TILE_MAX_ROWS;
     for (int kind = 0; kind < HSDI_N_TILE_KINDS; kind++) {
-        bool has_kind = kind != HSDI_TILE_DOT || int8 || limits->fast_dot;
+        bool panels = limits->panels && hsdi_tile_has_panels(type);
+        bool has_kind =
+            kind == HSDI_TILE_DOT ? int8 || limits->fast_dot : (kind == HSDI_TILE_PANELS) == panels;
         // Smaller tiles read the weights again and again.
         for (int rows = i_class == 2 ? most / 2 : most; rows <= most && has_kind; rows *= 2) {
             for (int i = 0; i < 2 * 3; i++) {

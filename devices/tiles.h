@@ -3,7 +3,8 @@
 /// A tile is a kernel of kernels/opencl with its group size. The built-in tables and the limits are
 /// in tiles.c, as data; `hsd tune` measures others and keeps them (devices/keep.h). Whatever a
 /// table says, a row's result does not depend on how many rows there are: all kinds but "dot" give
-/// the same bits, and a type has kind "dot" for every number of rows or for none.
+/// the same bits, and a type has kind "dot" for every number of rows or for none. So it is with
+/// kind "panels", since weights are laid out once.
 #ifndef HSDI_DEVICES_TILES_H
 #define HSDI_DEVICES_TILES_H
 
@@ -14,6 +15,7 @@ typedef enum hsdi_tile_kind {
     HSDI_TILE_ITEM,     ///< a work-item has whole channels
     HSDI_TILE_LANES,    ///< sixteen work-items have them, and meet in local memory
     HSDI_TILE_SUBGROUP, ///< the same, by shuffles
+    HSDI_TILE_PANELS,   ///< as lanes, from weights that are laid out anew
     HSDI_TILE_DOT,      ///< rows of 8 bits, products of integers; sums of an order of its own
     HSDI_N_TILE_KINDS,
 } hsdi_tile_kind;
@@ -45,6 +47,7 @@ typedef struct hsdi_tile_limits {
     bool built_only;      ///< no compiler there: only the kernels that were built with hsd
     bool subgroups;       ///< kernels of kind "subgroup" can be used
     bool fast_dot;        ///< has an instruction for products of 8 bits
+    bool panels;          ///< weights are copied there, so they may be laid out anew
     size_t max_group, local_bytes;
 } hsdi_tile_limits;
 
@@ -72,7 +75,11 @@ int hsdi_tile_class(int n_rows);
 bool hsdi_tile_is_legal(const hsdi_tile *tile, hsdi_type type);
 /// Legal, and within what the device has.
 bool hsdi_tile_fits(const hsdi_tile *tile, hsdi_type type, const hsdi_tile_limits *limits);
-/// Every tile fits, and no type is of two orders of sums.
+/// Has the type kernels of kind "panels"?
+bool hsdi_tile_has_panels(hsdi_type type);
+/// Are weights of the type laid out for them, by this table? false also for types without tiles.
+bool hsdi_tiles_lay_out(const hsdi_tiles *tiles, hsdi_type type);
+/// Every tile fits, and no type is of two orders of sums, or of two layouts.
 bool hsdi_tiles_fit(const hsdi_tiles *tiles, const hsdi_tile_limits *limits);
 bool hsdi_tile_equals(const hsdi_tile *a, const hsdi_tile *b);
 
@@ -83,8 +90,8 @@ void hsdi_tile_defines(const hsdi_tile *tile, hsdi_type type, char *defines);
 void hsdi_tile_describe(const hsdi_tile *tile, char *out, size_t cap);
 /// Of the kernel's last argument; 0: it has none.
 size_t hsdi_tile_local_bytes(const hsdi_tile *tile);
-/// Work-items in the first dimension for n_out channels.
-size_t hsdi_tile_width(const hsdi_tile *tile, int n_out);
+/// Work-items in the first dimension for n_parts matrices of so many channels.
+size_t hsdi_tile_width(const hsdi_tile *tile, const int *n_out, int n_parts);
 
 /// The table for a device that was not tuned.
 void hsdi_tiles_default(const hsdi_tile_limits *limits, hsdi_tiles *out);
@@ -94,7 +101,8 @@ size_t hsdi_tiles_write(const hsdi_tiles *tiles, char *out);
 /// The same back. false: it is none, in the smallest thing; *out is then not specified.
 bool hsdi_tiles_parse(const char *text, size_t n_bytes, hsdi_tiles *out);
 
-/// Tiles worth a measurement, in no order; int8: also of kind "dot" where `fast_dot` is not set.
+/// Tiles worth a measurement, in no order, for weights laid out as the default table has them;
+/// int8: also of kind "dot" where `fast_dot` is not set.
 ///
 /// Shapes : out [cap]. Returns their number, also when it exceeds cap.
 int hsdi_tile_candidates(const hsdi_tile_limits *limits, hsdi_type type, int i_class, bool int8,

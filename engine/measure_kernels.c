@@ -82,8 +82,9 @@ static hsd_status measure_read(const rig *r, int n_repeats, double *best_gbps, h
     hsd_status status = HSD_OK;
     for (int i = 0; i < 2 * n_repeats && status == HSD_OK; i++) {
         int64_t begin = hsdi_now_ns();
-        status = hsdi_weight_read(r->device, r->weight, i % 2, err);
-        double gbps = (double)hsdi_weight_bytes(r->weight) / (double)(hsdi_now_ns() - begin);
+        size_t n_bytes = 0;
+        status = hsdi_weight_read(r->device, r->weight, i % 2, &n_bytes, err);
+        double gbps = (double)n_bytes / (double)(hsdi_now_ns() - begin);
         *best_gbps = gbps > *best_gbps ? gbps : *best_gbps;
     }
     return status;

@@ -47,6 +47,7 @@ typedef struct tuning {
     hsdi_type type;
     int n_channels;
     hsdi_weight *weight;    ///< owned
+    uint8_t *data;          ///< owned; its blocks
     hsdi_buffer *in, *out;  ///< owned; [MAX_ROWS, ..]
     float *want, *want_dot; ///< owned [MAX_ROWS, n_channels]; of the plain kernels
     candidate all[MAX_CANDIDATES];
@@ -111,7 +112,7 @@ static hsd_status make_weight(tuning *t, hsd_error *err)
     const hsdi_type_info *info = hsdi_type_find(t->type);
     size_t block = (size_t)info->block_bytes;
     size_t n = (size_t)N_IN / (size_t)info->block_elems * (size_t)t->n_channels;
-    uint8_t *data = malloc(n * block);
+    uint8_t *data = t->data = malloc(n * block);
     uint32_t seed = (uint32_t)t->type + 1;
     if (!data) {
         return hsdi_fail(err, HSD_ENOMEM, "tune", "%zu bytes", n * block);
@@ -119,10 +120,9 @@ static hsd_status make_weight(tuning *t, hsd_error *err)
     for (size_t i = 0; i < n; i++) {
         fill_block(t->type, info->block_bytes, data + i * block, &seed);
     }
-    hsd_status status = hsdi_weight_create(t->device, t->type, t->n_channels, N_IN, data,
-                                           HSDI_USE_MATMUL, &t->weight, err);
-    free(data);
-    return status;
+    // Rows are never looked up: but so there are blocks for the plain kernel, whatever the layout.
+    return hsdi_weight_create(t->device, t->type, t->n_channels, N_IN, data,
+                              HSDI_USE_MATMUL | HSDI_USE_ROWS, &t->weight, err);
 }
 
 static hsd_status make_rows(tuning *t, hsd_error *err)
@@ -397,6 +397,18 @@ static void take(tuning *t, const choice ch[HSDI_TILE_CLASSES], hsd_tuned *out)
     }
 }
 
+/// A kept table may have the type's weights laid out otherwise than the candidates want them: it
+/// begins anew.
+static void set_layout(const tuning *t)
+{
+    hsdi_tiles first;
+    int i = hsdi_tile_type_index(t->type);
+    hsdi_tiles_default(&t->set->limits, &first);
+    if (hsdi_tiles_lay_out(&first, t->type) != hsdi_tiles_lay_out(&t->set->tiles, t->type)) {
+        memcpy(t->set->tiles.of[i], first.of[i], sizeof first.of[i]);
+    }
+}
+
 static hsd_status tune_type(const hsd_tune_options *o, hsdi_device *device, hsdi_type type,
                             hsd_tuned *out, hsd_error *err)
 {
@@ -410,6 +422,7 @@ static hsd_status tune_type(const hsd_tune_options *o, hsdi_device *device, hsdi
                   .set = hsdi_device_tiles(device),
                   .type = type,
                   .n_channels = o->n_channels};
+    set_layout(t);
     hsd_status status = make_weight(t, err);
     if (status == HSD_OK) {
         status = make_rows(t, err);
@@ -425,7 +438,11 @@ static hsd_status tune_type(const hsd_tune_options *o, hsdi_device *device, hsdi
     drop_candidates(t);
     hsdi_buffer_destroy(&t->in);
     hsdi_buffer_destroy(&t->out);
+    bool is_held = t->weight && hsdi_weight_is_held(t->weight);
     hsdi_weight_destroy(&t->weight);
+    if (!is_held) {
+        free(t->data);
+    }
     free(t->want);
     free(t->want_dot);
     free(t);

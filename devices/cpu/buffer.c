@@ -126,7 +126,7 @@ static void read_part(void *arg, int i_thread, int n_threads)
 }
 
 hsd_status hsdi_cpu_weight_read(hsdi_device *device, const hsdi_weight *weight, int way,
-                                hsd_error *err)
+                                size_t *n_bytes, hsd_error *err)
 {
     const hsdi_cpu_device *cpu = (const hsdi_cpu_device *)device;
     read_job job = {.words = ((const hsdi_cpu_weight *)weight)->packed,
@@ -134,6 +134,7 @@ hsd_status hsdi_cpu_weight_read(hsdi_device *device, const hsdi_weight *weight, 
     (void)way;
     (void)err;
     hsdi_cpu_pool_run(cpu->pool, device->info.n_threads, read_part, &job);
+    *n_bytes = 64 * job.n;
     return HSD_OK;
 }
 

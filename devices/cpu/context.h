@@ -41,7 +41,7 @@ hsd_status hsdi_cpu_weight_create(hsdi_device *device, const struct hsdi_weight 
                                   const void *data, hsdi_weight **out, hsd_error *err);
 void hsdi_cpu_weight_destroy(hsdi_weight *weight);
 hsd_status hsdi_cpu_weight_read(hsdi_device *device, const hsdi_weight *weight, int way,
-                                hsd_error *err);
+                                size_t *n_bytes, hsd_error *err);
 hsd_status hsdi_cpu_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
                                  hsdi_cache **out, hsd_error *err);
 void hsdi_cpu_cache_destroy(hsdi_cache *cache);

@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "devices/launch/panels.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,7 @@ void hsdi_launch_weight_destroy(hsdi_weight *weight)
 {
     hsdi_launch_weight *w = (hsdi_launch_weight *)weight;
     destroy(w->device, w->blocks);
+    destroy(w->device, w->panels);
     destroy(w->device, w->vector);
     free(w);
 }
@@ -59,6 +61,21 @@ static hsd_status put_vector(hsdi_launch_weight *w, const void *data, hsd_error 
     return status;
 }
 
+static hsd_status put_panels(hsdi_launch_weight *w, const void *data, hsd_error *err)
+{
+    size_t size = w->panel_row_bytes * (size_t)w->base.n_out;
+    uint8_t *panels = malloc(size);
+    if (!panels) {
+        return hsdi_fail(err, HSD_ENOMEM, "weight", "[%d, %d]", w->base.n_out, w->base.n_in);
+    }
+    hsdi_panels_fill(w->base.type, w->base.n_out, w->base.n_in, data, panels);
+    atomic_fetch_add(&w->device->n_weight_copies, 1);
+    hsd_status status = create(w->device, size, panels, &w->panels, err);
+    w->base.size_bytes += size;
+    free(panels);
+    return status;
+}
+
 hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weight *shape,
                                      const void *data, hsdi_weight **out, hsd_error *err)
 {
@@ -74,7 +91,14 @@ hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weig
     if (shape->uses & HSDI_USE_VECTOR) {
         status = put_vector(w, data, err);
     }
-    if (status == HSD_OK && (shape->uses & (HSDI_USE_MATMUL | HSDI_USE_ROWS | HSDI_USE_HEADS))) {
+    bool is_operand = (shape->uses & HSDI_USE_MATMUL) != 0;
+    bool has_panels = is_operand && hsdi_tiles_lay_out(&w->device->tiles.tiles, shape->type);
+    if (status == HSD_OK && has_panels) {
+        w->panel_row_bytes = hsdi_panels_row_bytes(shape->type, shape->n_in);
+        status = put_panels(w, data, err);
+    }
+    if (status == HSD_OK &&
+        ((is_operand && !has_panels) || (shape->uses & (HSDI_USE_ROWS | HSDI_USE_HEADS)))) {
         size_t size = w->row_bytes * (size_t)shape->n_out;
         size *= shape->n_heads > 0 ? (size_t)shape->n_heads : 1;
         bool stays = (shape->uses & (HSDI_USE_ROWS | HSDI_USE_STAYS)) != 0;

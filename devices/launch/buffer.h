@@ -6,13 +6,14 @@
 #include "devices/host_buffer.h"
 #include "devices/launch/driver.h"
 
-/// A matrix in the file's own blocks, or a vector of f32.
+/// A matrix in the file's own blocks, or laid out anew, or both; or a vector of f32.
 typedef struct hsdi_launch_weight {
     struct hsdi_weight base;
     hsdi_launch_device *device; ///< its memory is of no use on another one
-    hsdi_launch_memory *blocks; ///< owned, NULL for a vector
+    hsdi_launch_memory *blocks; ///< owned, NULL for a vector, and where `panels` are enough
+    hsdi_launch_memory *panels; ///< owned, NULL where no kernel wants them (devices/tiles.h)
     hsdi_launch_memory *vector; ///< owned, NULL without HSDI_USE_VECTOR
-    size_t row_bytes;
+    size_t row_bytes, panel_row_bytes;
 } hsdi_launch_weight;
 
 typedef struct hsdi_launch_cache {
@@ -36,7 +37,7 @@ hsd_status hsdi_launch_weight_create(hsdi_device *device, const struct hsdi_weig
 void hsdi_launch_weight_destroy(hsdi_weight *weight);
 bool hsdi_launch_weight_is_held(const hsdi_weight *weight);
 hsd_status hsdi_launch_weight_read(hsdi_device *device, const hsdi_weight *weight, int way,
-                                   hsd_error *err);
+                                   size_t *n_bytes, hsd_error *err);
 hsd_status hsdi_launch_cache_create(hsdi_device *device, const struct hsdi_cache *shape,
                                     hsdi_cache **out, hsd_error *err);
 void hsdi_launch_cache_destroy(hsdi_cache *cache);

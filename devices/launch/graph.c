@@ -170,6 +170,13 @@ static bool weights_are_here(const hsdi_launch_graph *g, const hsdi_op *op)
     return true;
 }
 
+/// Does the next operation rotate the columns behind those of this one?
+static bool goes_on(const hsdi_op *op, const hsdi_op *next)
+{
+    return op->kind == HSDI_OP_ROPE && next->kind == HSDI_OP_ROPE && op->y.value == next->y.value &&
+           op->y.offset + op->y.width == next->y.offset;
+}
+
 static hsd_status make_launches(hsdi_launch_graph *g, const hsdi_graph_desc *desc, hsd_error *err)
 {
     size_t n = (size_t)desc->n_ops * LAUNCHES_PER_OP;
@@ -183,7 +190,12 @@ static hsd_status make_launches(hsdi_launch_graph *g, const hsdi_graph_desc *des
             return hsdi_fail(err, HSD_EINVAL, desc->name, "operation %d: weights of another device",
                              i);
         }
-        status = hsdi_launch_add(g, &desc->ops[i], err);
+        hsdi_op op = desc->ops[i];
+        for (; i + 1 < desc->n_ops && goes_on(&op, &desc->ops[i + 1]); i++) {
+            op.y.width += desc->ops[i + 1].y.width;
+            op.n_head += desc->ops[i + 1].n_head;
+        }
+        status = hsdi_launch_add(g, &op, err);
     }
     return status;
 }

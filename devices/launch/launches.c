@@ -220,26 +220,36 @@ static hsd_status add_pack(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *e
     return a.status;
 }
 
-static void product_args(const hsdi_launch_graph *g, const hsdi_op *op, const hsdi_part *part,
-                         const hsdi_tile *tile, hsdi_launch_args *a)
+/// Parts of a product that one launch computes: one, or, by kernels of kind "panels", all of one
+/// type.
+typedef struct product {
+    const hsdi_op *op;
+    const hsdi_part *parts;
+    int n_parts;
+} product;
+
+static const hsdi_launch_weight *weight_of(const hsdi_part *part)
 {
-    arg_blocks(a, part->w);
-    hsdi_launch_arg_int(a, part->w->n_in);
-    hsdi_launch_arg_int(a, part->w->n_out);
-    // Without a bias any memory will do: it is not read.
-    hsdi_launch_arg_memory(a, part->bias ? vector_of(part->bias)
-                                         : ((const hsdi_launch_weight *)part->w)->blocks);
-    hsdi_launch_arg_int(a, part->bias != NULL);
+    return (const hsdi_launch_weight *)part->w;
+}
+
+static void arg_rows(hsdi_launch_args *a, const hsdi_launch_graph *g, const product *p,
+                     const hsdi_tile *tile)
+{
     if (tile->kind == HSDI_TILE_DOT) {
         hsdi_launch_arg_memory(a, g->packed);
         hsdi_launch_arg_int(a, 0);
-        hsdi_launch_arg_int(a, part->w->n_in / 32 * PACKED_WORDS);
-    } else if (is_prepared(op)) {
+        hsdi_launch_arg_int(a, p->parts[0].w->n_in / 32 * PACKED_WORDS);
+    } else if (is_prepared(p->op)) {
         arg_prepared(a, g);
     } else {
-        arg_view(a, g, &op->x, 0);
+        arg_view(a, g, &p->op->x, 0);
     }
-    arg_view(a, g, &op->y, part->y_offset);
+}
+
+/// What is set when a product starts, and local memory.
+static void args_end(hsdi_launch_args *a, const hsdi_op *op, const hsdi_tile *tile)
+{
     hsdi_launch_arg_int(a, op->accumulate);
     a->launch->arg = a->n;
     if (hsdi_tile_local_bytes(tile) > 0) {
@@ -248,46 +258,120 @@ static void product_args(const hsdi_launch_graph *g, const hsdi_op *op, const hs
     }
 }
 
-/// The kernel for class `c`, or that of an earlier class with the same tile.
-static hsd_status add_class(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_part *part,
-                            hsdi_launch *l, int c, hsd_error *err)
+static void blocks_args(const hsdi_launch_graph *g, const product *p, const hsdi_tile *tile,
+                        hsdi_launch_args *a)
 {
-    hsdi_type type = part->w->type;
-    hsdi_launch_product *p = &l->products[c];
+    const hsdi_part *part = &p->parts[0];
+    arg_blocks(a, part->w);
+    hsdi_launch_arg_int(a, part->w->n_in);
+    hsdi_launch_arg_int(a, part->w->n_out);
+    // Without a bias any memory will do: it is not read.
+    hsdi_launch_arg_memory(a, part->bias ? vector_of(part->bias) : weight_of(part)->blocks);
+    hsdi_launch_arg_int(a, part->bias != NULL);
+    arg_rows(a, g, p, tile);
+    arg_view(a, g, &p->op->y, part->y_offset);
+    args_end(a, p->op, tile);
+}
+
+/// Of parts that are not there any memory will do, and no channels.
+static void panels_args(const hsdi_launch_graph *g, const product *p, const hsdi_tile *tile,
+                        hsdi_launch_args *a)
+{
+    const hsdi_launch_weight *first = weight_of(&p->parts[0]);
+    uint64_t row_bytes = first->panel_row_bytes;
+    int biases = 0;
+    for (int i = 0; i < HSDI_GRAPH_MAX_PARTS; i++) {
+        hsdi_launch_arg_memory(a, i < p->n_parts ? weight_of(&p->parts[i])->panels : first->panels);
+    }
+    hsdi_launch_arg(a, sizeof row_bytes, &row_bytes);
+    hsdi_launch_arg_int(a, first->base.n_in);
+    for (int i = 0; i < HSDI_GRAPH_MAX_PARTS; i++) {
+        hsdi_launch_arg_int(a, i < p->n_parts ? p->parts[i].w->n_out : 0);
+    }
+    for (int i = 0; i < HSDI_GRAPH_MAX_PARTS; i++) {
+        const struct hsdi_weight *bias = i < p->n_parts ? p->parts[i].bias : NULL;
+        hsdi_launch_arg_memory(a, bias ? vector_of(bias) : first->panels);
+        biases |= (bias != NULL) << i;
+    }
+    hsdi_launch_arg_int(a, biases);
+    arg_rows(a, g, p, tile);
+    arg_view(a, g, &p->op->y, p->parts[0].y_offset);
+    for (int i = 1; i < HSDI_GRAPH_MAX_PARTS; i++) {
+        hsdi_launch_arg_int(a, i < p->n_parts ? p->op->y.offset + p->parts[i].y_offset : 0);
+    }
+    args_end(a, p->op, tile);
+}
+
+static size_t product_width(const product *p, const hsdi_tile *tile)
+{
+    int n_out[HSDI_GRAPH_MAX_PARTS];
+    for (int i = 0; i < p->n_parts; i++) {
+        n_out[i] = p->parts[i].w->n_out;
+    }
+    return hsdi_tile_width(tile, n_out, p->n_parts);
+}
+
+/// The kernel for class `c`, or that of an earlier class with the same tile.
+static hsd_status add_class(hsdi_launch_graph *g, const product *p, hsdi_launch *l, int c,
+                            hsd_error *err)
+{
+    hsdi_type type = p->parts[0].w->type;
+    hsdi_launch_product *of = &l->products[c];
     char name[HSDI_TILE_NAME_BYTES], defines[HSDI_TILE_DEFINES_BYTES];
-    p->tile = g->device->tiles.tiles.of[hsdi_tile_type_index(type)][c];
-    p->width = hsdi_tile_width(&p->tile, part->w->n_out);
+    of->tile = g->device->tiles.tiles.of[hsdi_tile_type_index(type)][c];
+    of->width = product_width(p, &of->tile);
+    bool is_panels = of->tile.kind == HSDI_TILE_PANELS;
+    if (is_panels ? !weight_of(&p->parts[0])->panels : !weight_of(&p->parts[0])->blocks) {
+        return hsdi_fail(err, HSD_EINVAL, g->device->base.info.name,
+                         "weights were laid out for another table of sizes");
+    }
     for (int i = 0; i < c; i++) {
-        if (hsdi_tile_equals(&l->products[i].tile, &p->tile)) {
-            p->kernel = l->products[i].kernel;
+        if (hsdi_tile_equals(&l->products[i].tile, &of->tile)) {
+            of->kernel = l->products[i].kernel;
             l->n_products = c + 1;
             return HSD_OK;
         }
     }
     hsdi_launch_args a = {.device = g->device, .err = err, .launch = l};
-    hsdi_tile_name(&p->tile, type, name);
-    hsdi_tile_defines(&p->tile, type, defines);
-    hsd_status status = g->device->driver->kernel_create(g->device, name, defines, &p->kernel, err);
+    hsdi_tile_name(&of->tile, type, name);
+    hsdi_tile_defines(&of->tile, type, defines);
+    hsd_status status =
+        g->device->driver->kernel_create(g->device, name, defines, &of->kernel, err);
     if (status != HSD_OK) {
         return status;
     }
     l->n_products = c + 1;
     l->n_external = 0; // the same arguments once more
-    a.kernel = p->kernel;
-    product_args(g, op, part, &p->tile, &a);
+    a.kernel = of->kernel;
+    if (is_panels) {
+        panels_args(g, p, &of->tile, &a);
+    } else {
+        blocks_args(g, p, &of->tile, &a);
+    }
     return a.status;
 }
 
-static hsd_status add_product(hsdi_launch_graph *g, const hsdi_op *op, const hsdi_part *part,
-                              hsd_error *err)
+static hsd_status add_product(hsdi_launch_graph *g, const product *p, hsd_error *err)
 {
     hsdi_launch *l = &g->launches[g->n_launches++];
     hsd_status status = HSD_OK;
     *l = (hsdi_launch){.layer = -1};
     for (int c = 0; c <= hsdi_tile_class(g->base.n_rows_max) && status == HSD_OK; c++) {
-        status = add_class(g, op, part, l, c, err);
+        status = add_class(g, p, l, c, err);
     }
     return status;
+}
+
+/// How many parts from the first on one launch computes.
+static int count_together(const hsdi_launch_graph *g, const hsdi_part *parts, int n)
+{
+    hsdi_type type = parts[0].w->type;
+    int together = 1;
+    while (together < n && hsdi_tiles_lay_out(&g->device->tiles.tiles, type) &&
+           parts[together].w->type == type) {
+        together++;
+    }
+    return together;
 }
 
 static hsd_status add_matmul(hsdi_launch_graph *g, const hsdi_op *op, hsd_error *err)
@@ -300,8 +384,10 @@ static hsd_status add_matmul(hsdi_launch_graph *g, const hsdi_op *op, hsd_error 
     if (status == HSD_OK && packs) {
         status = add_pack(g, op, err);
     }
-    for (int i = 0; i < op->n_parts && status == HSD_OK; i++) {
-        status = add_product(g, op, &op->parts[i], err);
+    for (int i = 0; i < op->n_parts && status == HSD_OK;) {
+        int n = count_together(g, op->parts + i, op->n_parts - i);
+        status = add_product(g, &(product){op, op->parts + i, n}, err);
+        i += n;
     }
     return status;
 }

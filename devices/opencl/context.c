@@ -47,7 +47,7 @@ hsd_status hsdi_ocl_memory(hsdi_ocl_device *ocl, size_t size_bytes, const void *
     if (atomic_load(&ocl->launch.hung)) {
         return hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "the device was lost before");
     }
-    if (!ocl->features.unified && size_bytes > ocl->features.memory_bytes) {
+    if (ocl->features.own_memory && size_bytes > ocl->features.memory_bytes) {
         return hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name,
                          "%zu bytes of memory are asked for, the device has %zu", size_bytes,
                          ocl->features.memory_bytes);
@@ -55,7 +55,7 @@ hsd_status hsdi_ocl_memory(hsdi_ocl_device *ocl, size_t size_bytes, const void *
     // The interface has no const; COPY_HOST_PTR only reads.
     *out = ocl->api->CreateBuffer(ocl->context, flags, size_bytes, (void *)(uintptr_t)data, &code);
     hsd_status status = hsdi_ocl_check(err, "clCreateBuffer", code);
-    if (status == HSD_OK && !data && !ocl->features.unified) {
+    if (status == HSD_OK && !data && ocl->features.own_memory) {
         status = claim(ocl, *out, err);
     }
     if (status != HSD_OK) {
@@ -185,17 +185,21 @@ static hsd_status choose(hsdi_ocl_device *ocl, const hsdi_ocl_found *f, int inde
 
 /// What of the device's features is used: HSD_DEVICE_SHARED=0 copies rows and weights also where
 /// memory is the host's, HSD_DEVICE_RECORDS=0 launches one by one also where passes could be kept,
-/// HSD_DEVICE_LOOKS=1 looks for the end of a pass also on processors. A GPU's driver may call
-/// milliseconds late (NVIDIA's: 10 to 20); looking takes a core that a processor computes on.
+/// HSD_DEVICE_OWN=1 takes memory for the device's own also on processors: it is claimed, and
+/// weights are laid out anew there, HSD_DEVICE_LOOKS=1 looks for the end of a pass also on
+/// processors. A GPU's driver may call milliseconds late (NVIDIA's: 10 to 20); looking takes a core
+/// that a processor computes on.
 static hsd_status choose_features(hsdi_ocl_device *ocl, hsd_error *err)
 {
     hsdi_ocl_features *f = &ocl->features;
     hsd_status status = hsdi_launch_switch("HSD_DEVICE_SHARED", &f->unified, err);
     ocl->launch.shares = f->unified;
     ocl->looks = !f->is_cpu;
+    f->own_memory = !f->is_cpu && !f->unified;
     if (status != HSD_OK ||
         (status = hsdi_launch_switch("HSD_DEVICE_RECORDS", &f->buffers, err)) != HSD_OK ||
         (status = hsdi_launch_switch("HSD_DEVICE_LOOKS", &ocl->looks, err)) != HSD_OK ||
+        (status = hsdi_launch_switch("HSD_DEVICE_OWN", &f->own_memory, err)) != HSD_OK ||
         (status = hsdi_launch_lists(&ocl->launch, f->is_cpu, err)) != HSD_OK) {
         return status;
     }
@@ -211,6 +215,7 @@ static hsd_status load_tiles(hsdi_ocl_device *ocl, hsd_error *err)
     set->limits = (hsdi_tile_limits){.platform = set->key, // its first line
                                      .subgroups = f->shuffles,
                                      .fast_dot = f->fast_dot,
+                                     .panels = f->own_memory,
                                      .max_group = f->max_group,
                                      .local_bytes = f->local_bytes};
     hsdi_tile_set_load(set);

@@ -15,6 +15,7 @@ typedef struct hsdi_ocl_features {
     bool subgroup_16; ///< sub-groups of 16 on request
     bool dot;         ///< products of four times 8 bits, packed (cl_khr_integer_dot_product)
     bool fast_dot;    ///< by an instruction, says the device
+    bool own_memory;  ///< a GPU that does not share the host's
     bool buffers;     ///< recorded passes (cl_khr_command_buffer)
     int n_units;      ///< compute units
     size_t max_group, local_bytes, memory_bytes;

@@ -43,7 +43,10 @@ static void write_features(const hsdi_ocl_device *ocl, const hsdi_ocl_text *text
                            size_t cap)
 {
     const hsdi_ocl_features *f = &ocl->features;
-    snprintf(out, cap, "%s%s%s%s", f->fp16 ? " -DHAS_FP16" : "",
+    snprintf(out, cap, "%s%s%s%s",
+             f->fp16      ? " -DHAS_FP16"
+             : !f->is_cpu ? " -DLOADS_HALF"
+                          : "",
              text->newest && f->dot ? " -DDOT_4X8=dot_4x8packed_ss_int" : "",
              text->newest && f->shuffles ? " -DSHUFFLE_XOR=sub_group_shuffle_xor" : "",
              text->newest && f->subgroup_16 ? " -DSUBGROUP_16" : "");

@@ -858,16 +858,18 @@ static void a_matrix_can_be_read_from_end_to_end(void **state)
     const place *on = *state;
     hsdi_device *device = on->open(1), *null = NULL;
     hsd_error err = {0};
+    size_t n_bytes = 0;
     // 2^20 bytes, and a few.
     hsdi_weight *w = weight(device, 513, 512, HSDI_USE_MATMUL, 1, NULL);
     hsdi_weight *vector = weight(device, 1, 512, HSDI_USE_VECTOR, 2, NULL);
     for (int way = 0; way < 2; way++) {
-        must(hsdi_weight_read(device, w, way, &err), &err);
+        must(hsdi_weight_read(device, w, way, &n_bytes, &err), &err);
+        assert_in_range(n_bytes, 1 << 20, SIZE_MAX);
     }
-    assert_int_equal(hsdi_weight_read(device, w, 2, &err), HSD_EINVAL);
-    assert_int_equal(hsdi_weight_read(device, vector, 0, &err), HSD_EINVAL);
+    assert_int_equal(hsdi_weight_read(device, w, 2, &n_bytes, &err), HSD_EINVAL);
+    assert_int_equal(hsdi_weight_read(device, vector, 0, &n_bytes, &err), HSD_EINVAL);
     must(hsdi_device_open_null(NULL, &null, &err), &err);
-    assert_int_equal(hsdi_weight_read(null, w, 0, &err), HSD_EUNSUPPORTED);
+    assert_int_equal(hsdi_weight_read(null, w, 0, &n_bytes, &err), HSD_EUNSUPPORTED);
     hsdi_weight_destroy(&w);
     hsdi_weight_destroy(&vector);
     hsdi_device_close(&null);

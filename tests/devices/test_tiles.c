@@ -1,7 +1,8 @@
 /// Proves: the built-in tables fit every device that hsd opens; a table is read back as it was
-///           written; what is cut, longer, changed or not of this version is refused, and whatever
-///           is taken is written again as the same text; tiles beyond the limits, and a type of two
-///           orders of sums, do not fit.
+///           written; weights of a type are laid out for all numbers of rows or for none; what is
+///           cut, longer, changed or not of this version is refused, and whatever is taken is
+///           written again as the same text; tiles beyond the limits, and a type of two orders of
+///           sums, do not fit.
 ///         A kept table that is damaged, foreign or beyond the device's limits is ignored, and said
 ///           to be; without one there is nothing to say.
 /// Does not prove: that a table is fast; that kernels compute (test_opencl_kernels.c).
@@ -23,6 +24,9 @@ static const hsdi_tile_limits largest = {.platform = "any",
                                          .fast_dot = true,
                                          .max_group = 1024,
                                          .local_bytes = 65536};
+/// A GPU with memory of its own.
+static const hsdi_tile_limits copying = {
+    .platform = "any", .fast_dot = true, .panels = true, .max_group = 1024, .local_bytes = 49152};
 static char root[64];
 
 static int begin(void **state)
@@ -52,6 +56,39 @@ static void built_in_tables_fit_every_device(void **state)
         hsdi_tiles_default(&limits, &tiles);
         assert_true(hsdi_tiles_fit(&tiles, &limits));
     }
+}
+
+static void weights_are_laid_out_for_whole_types_where_they_are_copied(void **state)
+{
+    (void)state;
+    hsdi_tiles tiles;
+    hsdi_tile all[64];
+    hsdi_tiles_default(&copying, &tiles);
+    assert_true(hsdi_tiles_fit(&tiles, &copying));
+    assert_false(hsdi_tiles_fit(&tiles, &largest));
+    for (int t = 0; t < HSDI_N_TILE_TYPES; t++) {
+        hsdi_type type = hsdi_tile_type(t);
+        bool has = hsdi_tile_has_panels(type);
+        assert_int_equal(hsdi_tiles_lay_out(&tiles, type), has);
+        for (int c = 0; c < HSDI_TILE_CLASSES; c++) {
+            int n = hsdi_tile_candidates(&copying, type, c, true, all, 64);
+            assert_in_range(n, 1, 64);
+            for (int i = 0; i < n; i++) {
+                assert_true(hsdi_tile_fits(&all[i], type, &copying));
+                assert_true(all[i].kind == HSDI_TILE_DOT ||
+                            (all[i].kind == HSDI_TILE_PANELS) == has);
+            }
+        }
+    }
+    const hsdi_tile lanes = {HSDI_TILE_LANES, 1, 1, 64}, panels = {HSDI_TILE_PANELS, 1, 1, 64};
+    int q8 = hsdi_tile_type_index(HSDI_TYPE_Q8_0);
+    for (int c = 0; c < HSDI_TILE_CLASSES; c++) { // as a table of an earlier version may be
+        assert_true(hsdi_tiles_fit(&tiles, &copying) == (c == 0));
+        tiles.of[q8][c] = lanes;
+    }
+    assert_true(hsdi_tiles_fit(&tiles, &copying));
+    assert_false(hsdi_tile_is_legal(&panels, HSDI_TYPE_F32));
+    assert_false(hsdi_tile_is_legal(&panels, HSDI_TYPE_Q4_K));
 }
 
 static void classes_cut_the_numbers_of_rows(void **state)
@@ -248,6 +285,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(built_in_tables_fit_every_device),
+        cmocka_unit_test(weights_are_laid_out_for_whole_types_where_they_are_copied),
         cmocka_unit_test(classes_cut_the_numbers_of_rows),
         cmocka_unit_test(every_candidate_fits_and_has_a_name_of_its_own),
         cmocka_unit_test(a_table_is_read_back_and_nothing_else_is_read),
