@@ -115,7 +115,7 @@ HSD_NODISCARD hsd_status hsdi_device_open_null(const hsdi_null_options *options,
 /// Errors : HSD_EDEVICE where there is no OpenCL, with the call and the vendor's code where one
 ///          fails, with the compiler's log where the kernels do not build; HSD_ENODEVICE for an
 ///          index too high; HSD_EUNSUPPORTED for a device that is too small; HSD_EINVAL, also for
-///          HSD_DEVICE_TIMEOUT_S and HSD_DEVICE_LISTS in the environment; HSD_ENOMEM.
+///          HSD_DEVICE_TIMEOUT_S, HSD_DEVICE_LISTS and others in the environment; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_device_open_opencl(int index, hsdi_device **out, hsd_error *err);
 /// Compute units [first, first + n) of device `index` as a device of its own; n 0: all of them.
 ///
@@ -130,8 +130,8 @@ HSD_NODISCARD hsd_status hsdi_device_open_opencl_units(int index, int first, int
 /// Errors : HSD_EDEVICE where there is no Level Zero, with the call and the vendor's code where one
 ///          fails, with the build log where the kernels do not build; HSD_ENODEVICE for an index
 ///          too high; HSD_EUNSUPPORTED with the reason for a device that runs no kernels;
-///          HSD_EINVAL, also for HSD_DEVICE_TIMEOUT_S and HSD_DEVICE_LISTS in the environment;
-///          HSD_ENOMEM.
+///          HSD_EINVAL, also for HSD_DEVICE_TIMEOUT_S, HSD_DEVICE_LISTS and others in the
+///          environment; HSD_ENOMEM.
 HSD_NODISCARD hsd_status hsdi_device_open_level_zero(int index, hsdi_device **out, hsd_error *err);
 /// The device that writes networks (devices/openvino): hsdi_graph_compile writes the graph for
 /// exactly n_rows_max rows and n_ctx cells, overwriting the two files; there is nothing to run.
