@@ -14,6 +14,11 @@ enum {
     KEY_WHY,
     KEY_OBJECTIVE,
     KEY_CTX,
+    KEY_CACHE,
+    KEY_DRAFT_CACHE,
+    KEY_CACHE_TYPE,
+    KEY_DRAFT_CACHE_TYPE,
+    KEY_CACHE_MEMORY,
     KEY_MARGIN
 };
 
@@ -35,6 +40,14 @@ static const struct argp_option options[] = {
      0},
     {"objective", KEY_OBJECTIVE, "WHAT", 0, "speed (the default), latency or energy", 0},
     {"ctx", KEY_CTX, "N", 0, "tokens that the caches must hold", 0},
+    {"cache", KEY_CACHE, "LAYOUT", 0, "what the target keeps of a token: auto, kv, el, as for run",
+     0},
+    {"draft-cache", KEY_DRAFT_CACHE, "LAYOUT", 0, "the same for the draft", 0},
+    {"cache-type", KEY_CACHE_TYPE, "TYPE", 0, "of the target's cache: f32 (the default), f16, q8_0",
+     0},
+    {"draft-cache-type", KEY_DRAFT_CACHE_TYPE, "TYPE", 0, "the same for the draft", 0},
+    {"cache-memory", KEY_CACHE_MEMORY, "SIZE", 0,
+     "most memory for caches, such as 512MiB (default: the description's limit, if any)", 0},
     {"margin", KEY_MARGIN, "X", 0,
      "speculation must promise X times the target alone; 1.05 without it", 0},
     {"why", KEY_WHY, 0, 0, "say why other devices and modes were not chosen", 0},
@@ -89,6 +102,21 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_CTX:
         o->plan.n_ctx = (int)cli_parse_int(state, "--ctx", arg, 1, 1 << 24);
+        return 0;
+    case KEY_CACHE:
+        o->plan.cache_layout = cli_parse_cache_layout(state, "--cache", arg);
+        return 0;
+    case KEY_DRAFT_CACHE:
+        o->plan.draft_cache_layout = cli_parse_cache_layout(state, "--draft-cache", arg);
+        return 0;
+    case KEY_CACHE_TYPE:
+        o->plan.cache_type = cli_parse_cache_type(state, "--cache-type", arg);
+        return 0;
+    case KEY_DRAFT_CACHE_TYPE:
+        o->plan.draft_cache_type = cli_parse_cache_type(state, "--draft-cache-type", arg);
+        return 0;
+    case KEY_CACHE_MEMORY:
+        o->plan.cache_memory_bytes = cli_parse_bytes(state, "--cache-memory", arg);
         return 0;
     case KEY_MARGIN:
         o->plan.margin = cli_parse_real(state, "--margin", arg, 1.0, 100.0);
@@ -204,6 +232,22 @@ static void put_runners_up(const hsd_plan *plan)
     }
 }
 
+static void put_memory(const hsd_plan *plan)
+{
+    const double mib = 1024.0 * 1024.0;
+    for (int i = 0; i < hsd_plan_n_memories(plan); i++) {
+        hsd_plan_memory m;
+        hsd_plan_get_memory(plan, i, &m);
+        cli_outf("memory   %s: %.1f MiB (weights %.1f, caches %.1f, rows %.1f)", m.name,
+                 (double)m.need_bytes / mib, (double)m.weights_bytes / mib,
+                 (double)m.cache_bytes / mib, (double)m.rows_bytes / mib);
+        if (m.have_bytes > 0) {
+            cli_outf(" of %.1f", (double)m.have_bytes / mib);
+        }
+        cli_outf("\n");
+    }
+}
+
 static int print_text(const hsd_plan *plan, bool why)
 {
     hsd_plan_choice best, alone;
@@ -213,6 +257,7 @@ static int print_text(const hsd_plan *plan, bool why)
     hsd_plan_summarize(plan, &s);
     put_setting(&best);
     cli_outf("cache    %s\n", s.cache);
+    put_memory(plan);
     put_timeline(&best);
     if (best.mode != HSD_MODE_AR) {
         cli_outf("  %.2f times the target alone (%.1f tokens/s); acceptance %.2f %s",
@@ -248,6 +293,22 @@ static json_t *json_of(const hsd_plan_choice *c)
         "joules_per_token", c->joules_per_token, "estimated", c->is_estimated);
 }
 
+static json_t *json_of_memory(const hsd_plan *plan)
+{
+    json_t *all = json_array();
+    for (int i = 0; i < hsd_plan_n_memories(plan); i++) {
+        hsd_plan_memory m;
+        hsd_plan_get_memory(plan, i, &m);
+        (void)json_array_append_new(
+            all, json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I}", "name", m.name, "host", m.is_host,
+                           "weights_bytes", (json_int_t)m.weights_bytes, "cache_bytes",
+                           (json_int_t)m.cache_bytes, "rows_bytes", (json_int_t)m.rows_bytes,
+                           "need_bytes", (json_int_t)m.need_bytes, "have_bytes",
+                           (json_int_t)m.have_bytes));
+    }
+    return all;
+}
+
 static int print_json(const hsd_plan *plan)
 {
     hsd_plan_choice best, alone;
@@ -265,11 +326,13 @@ static int print_json(const hsd_plan *plan)
         (void)json_array_append_new(reasons, json_string(hsd_plan_reason(plan, i)));
     }
     return cli_print_json(
-        json_pack("{s:s, s:o, s:o, s:o, s:o, s:f, s:f, s:b, s:s, s:I, s:I}", "machine", s.machine,
-                  "plan", json_of(&best), "alone", json_of(&alone), "runners_up", next, "reasons",
-                  reasons, "break_even", s.break_even, "acceptance", s.acceptance,
-                  "acceptance_was_seen", s.acceptance_was_seen, "cache", s.cache, "tried",
-                  (json_int_t)s.n_tried, "pruned", (json_int_t)s.n_pruned));
+        json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:b, s:s, s:I, s:I, s:I, s:I}",
+                  "machine", s.machine, "plan", json_of(&best), "alone", json_of(&alone),
+                  "runners_up", next, "reasons", reasons, "memory", json_of_memory(plan),
+                  "break_even", s.break_even, "acceptance", s.acceptance, "acceptance_was_seen",
+                  s.acceptance_was_seen, "cache", s.cache, "limited_cache_bytes",
+                  (json_int_t)s.limited_bytes, "cache_limit_bytes", (json_int_t)s.limit_bytes,
+                  "tried", (json_int_t)s.n_tried, "pruned", (json_int_t)s.n_pruned));
 }
 
 int cli_plan(int argc, char **argv)

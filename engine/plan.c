@@ -123,6 +123,24 @@ static void add_mirrors(const hsd_engine *e, hsdi_session_plan *out, const hsdi_
     }
 }
 
+/// Only what the session will be promised: the caches' limit less what others have.
+static void bound_memory(hsd_engine *e, const hsd_session_options *o, hsdi_plan_options *how)
+{
+    int64_t limit = e->memory.limit_bytes;
+    how->n_prompt_rows = o->n_ctx > 0 ? o->n_ctx : e->n_ctx;
+    if (limit > 0) {
+        int64_t room = limit - hsdi_memory_promised(&e->memory);
+        int n_layers = e->target.model->n_layers;
+        // Layouts were settled when the models were loaded: what their cells take is known.
+        how->cache_memory_bytes = room > 0 ? room : 1;
+        how->target_cells = hsdi_plan_target_cells;
+        how->draft_cells = hsdi_plan_draft_cells;
+        how->target_token_bytes = hsdi_cell_bytes(&e->target.runner, n_layers);
+        how->draft_token_bytes =
+            e->draft.model ? hsdi_cell_bytes(&e->draft.runner, e->draft.model->n_layers) : 0;
+    }
+}
+
 static void log_reasons(const hsd_engine *e, const hsdi_plan *plan, double alone)
 {
     const hsdi_plan_step *s = &plan->best.step;
@@ -150,6 +168,7 @@ static hsd_status plan_modes(hsd_engine *e, const hsd_session_options *o, hsdi_s
         return hsdi_fail(err, HSD_ENOMEM, "plan", "plan");
     }
     hsdi_plan_options_init(&how);
+    bound_memory(e, o, &how);
     out->exit_layer = o->exit_layer > 0 ? o->exit_layer : e->target.model->n_layers / 2;
     out->roots = o->roots > 0 ? o->roots : 8;
     for (int mode = HSD_MODE_AR; mode <= HSD_MODE_ASYNC; mode++) {
@@ -184,7 +203,7 @@ static hsd_status plan_modes(hsd_engine *e, const hsd_session_options *o, hsdi_s
     free(plan);
     hsdi_logf(&e->log, HSDI_LOG_INFO, "mode auto: %s; the target alone gives %.1f tokens/s",
               hsd_mode_name(out->mode), alone);
-    if (hope < hsdi_plan_hopeless * alone) {
+    if (!(hope > 0.0) || hope < hsdi_plan_hopeless * alone) {
         free(out->predictor);
         out->predictor = NULL;
     }

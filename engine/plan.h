@@ -58,6 +58,10 @@ typedef struct hsdi_placed {
     int draft_kinds[HSDI_PLAN_WORKERS]; ///< hsd_draft_kind
 } hsdi_placed;
 
+/// Cells that sessions promise, in whole blocks, see session_memory.c.
+int hsdi_plan_target_cells(int n_ctx);
+int hsdi_plan_draft_cells(int n_ctx, int window, int roots);
+
 /// Plan for options->machine with the options' models; logs the reasons.
 HSD_NODISCARD hsd_status hsdi_plan_place(const hsd_engine_options *options, hsdi_placed *out,
                                          hsd_error *err);

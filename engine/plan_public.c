@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CTX_DEFAULT_MAX = 4096 };
+enum { CTX_DEFAULT_MAX = 4096, TREE_MOST = 32 };
 
 struct hsd_plan {
     hsdi_machine machine;
@@ -34,9 +34,20 @@ void hsd_plan_free(hsd_plan **plan)
     }
 }
 
-/// A model's shape, from its header; a shipped one where no path is given.
+int hsdi_plan_target_cells(int n_ctx)
+{
+    return HSDI_BLOCK_CELLS * hsdi_blocks_needed(hsdi_target_cells_needed(n_ctx, TREE_MOST), n_ctx);
+}
+
+int hsdi_plan_draft_cells(int n_ctx, int window, int roots)
+{
+    const hsdi_draft_config config = {.n_ctx = n_ctx, .window = window, .roots = roots};
+    return HSDI_BLOCK_CELLS * hsdi_blocks_needed(hsdi_draft_cells_needed(&config), n_ctx);
+}
+
+/// A model's shape, from its header; a shipped one where no path is given. *max_ctx: its positions.
 static hsd_status read_shape(const char *path, const char *shipped, hsdi_cost_model *out,
-                             hsd_error *err)
+                             int *max_ctx, hsd_error *err)
 {
     char *found = malloc(HSDI_PATH_MAX);
     hsdi_model *model = NULL;
@@ -50,6 +61,7 @@ static hsd_status read_shape(const char *path, const char *shipped, hsdi_cost_mo
     }
     if (status == HSD_OK) {
         *out = hsdi_cost_model_of(model);
+        *max_ctx = hsdi_model_max_ctx(model);
         hsdi_model_free(&model);
     }
     free(found);
@@ -125,10 +137,16 @@ static int context_of(const hsd_plan_options *o, const hsdi_cost_model *m)
 
 static hsd_status make(const hsd_plan_options *o, hsd_plan *p, hsd_error *err)
 {
+    int target_most = 0, draft_most = 0;
     hsdi_plan_options how;
-    hsd_status status = read_shape(o->target_path, hsdi_shipped_target, &p->costs.target, err);
+    hsd_status status =
+        read_shape(o->target_path, hsdi_shipped_target, &p->costs.target, &target_most, err);
+    if (status == HSD_OK && o->n_ctx > target_most) {
+        status = hsdi_fail(err, HSD_EINVAL, "n_ctx", "%d tokens, but the target has %d positions",
+                           o->n_ctx, target_most);
+    }
     if (status == HSD_OK && (o->draft_path || !o->target_path)) {
-        status = read_shape(o->draft_path, hsdi_shipped_draft, &p->costs.draft, err);
+        status = read_shape(o->draft_path, hsdi_shipped_draft, &p->costs.draft, &draft_most, err);
     }
     if (status == HSD_OK) {
         status = find_machine(o, p, err);
@@ -147,6 +165,12 @@ static hsd_status make(const hsd_plan_options *o, hsd_plan *p, hsd_error *err)
         how.objective = (hsdi_objective)o->objective;
         how.margin = o->margin > 0.0 ? o->margin : how.margin;
         how.n_prompt_rows = context_of(o, &p->costs.target);
+        how.n_pass_rows = HSDI_STAGE_ROWS;
+        how.target_cache = (hsdi_plan_caching){o->cache_layout, o->cache_type};
+        how.draft_cache = (hsdi_plan_caching){o->draft_cache_layout, o->draft_cache_type};
+        how.cache_memory_bytes = o->cache_memory_bytes;
+        how.target_cells = hsdi_plan_target_cells;
+        how.draft_cells = hsdi_plan_draft_cells;
         status = hsdi_plan_make(&p->machine, &p->costs, &how, &p->plan, err);
     }
     return status;
@@ -157,6 +181,13 @@ hsd_status hsd_plan_make(const hsd_plan_options *options, hsd_plan **out, hsd_er
     if (!options || !out || options->n_ctx < 0 || (int)options->objective < 0 ||
         options->objective > HSD_OBJECTIVE_ENERGY) {
         return hsdi_fail(err, HSD_EINVAL, "plan", "options and a result are required");
+    }
+    if ((unsigned)options->cache_layout >= HSD_N_CACHE_LAYOUTS ||
+        (unsigned)options->draft_cache_layout >= HSD_N_CACHE_LAYOUTS ||
+        (unsigned)options->cache_type >= HSD_N_CACHE_TYPES ||
+        (unsigned)options->draft_cache_type >= HSD_N_CACHE_TYPES ||
+        options->cache_memory_bytes < 0) {
+        return hsdi_fail(err, HSD_EINVAL, "cache_layout", "a layout, type or limit is none");
     }
     *out = NULL;
     hsd_plan *p = calloc(1, sizeof *p);
@@ -262,9 +293,59 @@ void hsd_plan_summarize(const hsd_plan *plan, hsd_plan_summary *out)
                               .n_tried = (long long)plan->plan.n_tried,
                               .n_pruned = (long long)plan->plan.n_pruned};
     (void)snprintf(out->machine, sizeof out->machine, "%.63s", plan->machine.name);
-    (void)snprintf(out->cache, sizeof out->cache, "%s in %s",
-                   hsdi_cache_kind_name(plan->plan.cache.kind),
-                   hsd_cache_type_name(plan->plan.cache.type));
+    const hsdi_plan_needs *needs = &plan->plan.needs;
+    int n_layers = plan->costs.target.n_layers, n_el = needs->n_el;
+    int n = snprintf(out->cache, sizeof out->cache, "%s in %s",
+                     hsdi_cache_kind_name(plan->plan.cache.kind),
+                     hsd_cache_type_name(plan->plan.cache.type));
+    if (n_el > 0 && n_el < n_layers && n > 0) {
+        (void)snprintf(out->cache + n, sizeof out->cache - (size_t)n,
+                       " in the last %d of %d layers", n_el, n_layers);
+    }
+    out->limited_bytes = needs->limited_bytes;
+    out->limit_bytes = needs->limit_bytes;
+}
+
+/// The i-th that anything is needed of, devices first; counts them where i is negative.
+static const hsdi_plan_need *find_need(const hsd_plan *p, int i, hsd_plan_memory *out, int *count)
+{
+    const hsdi_machine *m = &p->machine;
+    int n = 0;
+    for (int k = 0; k < m->n_devices + m->n_hosts; k++) {
+        bool is_host = k >= m->n_devices;
+        int at = is_host ? k - m->n_devices : k;
+        const hsdi_plan_need *need =
+            is_host ? &p->plan.needs.hosts[at] : &p->plan.needs.devices[at];
+        if (hsdi_plan_need_bytes(need) > 0 && n++ == i) {
+            *out = (hsd_plan_memory){.is_host = is_host};
+            (void)snprintf(out->name, sizeof out->name, "%.63s",
+                           is_host ? m->hosts[at].name : m->devices[at].name);
+            return need;
+        }
+    }
+    *count = n;
+    return NULL;
+}
+
+int hsd_plan_n_memories(const hsd_plan *plan)
+{
+    int n = 0;
+    (void)find_need(plan, -1, NULL, &n);
+    return n;
+}
+
+void hsd_plan_get_memory(const hsd_plan *plan, int i, hsd_plan_memory *out)
+{
+    int n = 0;
+    *out = (hsd_plan_memory){0};
+    const hsdi_plan_need *need = find_need(plan, i, out, &n);
+    if (need) {
+        out->weights_bytes = need->weights_bytes;
+        out->cache_bytes = need->cache_bytes;
+        out->rows_bytes = need->rows_bytes;
+        out->need_bytes = hsdi_plan_need_bytes(need);
+        out->have_bytes = need->have_bytes;
+    }
 }
 
 // ---- places of an engine ----
@@ -312,6 +393,11 @@ hsd_status hsdi_plan_place(const hsd_engine_options *o, hsdi_placed *out, hsd_er
     how.target_path = o->target_path;
     how.draft_path = o->draft_path;
     how.n_ctx = o->n_ctx;
+    how.cache_layout = o->cache_layout;
+    how.draft_cache_layout = o->draft_cache_layout;
+    how.cache_type = o->cache_type;
+    how.draft_cache_type = o->draft_cache_type;
+    how.cache_memory_bytes = o->cache_memory_bytes;
     memset(out, 0, sizeof *out);
     hsd_status status = hsd_plan_make(&how, &plan, err);
     if (status == HSD_OK) {

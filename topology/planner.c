@@ -118,7 +118,7 @@ static void choose_cache(const hsdi_search *s, hsdi_plan *plan)
 {
     const hsdi_cost_model *m = &s->costs->target;
     const hsdi_machine_device *d = &s->machine->devices[plan->best.setting.i_target];
-    hsdi_shortage unused;
+    hsd_cache_type type = s->options->target_cache.type;
     const hsdi_cache_case layer = {
         .n_embd = m->n_embd,
         .n_heads = m->n_heads,
@@ -126,13 +126,14 @@ static void choose_cache(const hsdi_search *s, hsdi_plan *plan)
         .d_head = m->d_head,
         .positions = m->is_rotary ? HSDI_POSITIONS_ROTARY : HSDI_POSITIONS_OTHER,
         .n_rows = plan->best.setting.window + 1,
-        .is_memory_short = !hsdi_search_fits(s, &plan->best.setting, &unused),
         .gops = d->type == HSDI_DEVICE_CPU ? d->f32_gops : d->f16_gops,
         .read_gbps = d->read_gbps,
     };
+    hsdi_search_needs(s, &plan->best.setting, &plan->needs);
     if (m->n_heads > 0 && m->n_kv_heads > 0 && m->d_head > 0) {
         plan->cache_wanted = hsdi_cache_layout(&layer);
-        plan->cache = hsdi_cache_built(&layer);
+        plan->cache =
+            hsdi_cache_make(&layer, plan->needs.n_el > 0 ? HSDI_CACHE_EL : HSDI_CACHE_KV, type);
     }
 }
 
@@ -168,20 +169,57 @@ static bool has_any_table(const hsdi_search *s)
     return s->costs->n_tables > 0;
 }
 
-static hsd_status fail_impossible(const hsdi_search *s, hsd_error *err)
+/// Where the target fits nowhere: the device that lacks least. HSD_OK: it fits somewhere.
+static hsd_status fail_short(const hsdi_search *s, hsd_error *err)
 {
+    hsdi_shortage lacks, least = {0};
+    int i_least = -1;
     for (int i = 0; i < s->machine->n_devices; i++) {
         int d = s->order[i];
-        const hsdi_plan_setting x = {
-            .mode = HSD_MODE_AR, .i_target = d, .i_suffix = -1, .n_workers = 0};
-        hsdi_shortage short_of;
-        if (!hsdi_search_target_bar(s, d) && !hsdi_search_fits(s, &x, &short_of)) {
-            return hsdi_fail(err, HSD_EUNSUPPORTED, short_of.name,
-                             "the target needs %.2f GB of weights and cache, there are %.2f GB",
-                             (double)short_of.need_bytes * 1e-9,
-                             (double)short_of.have_bytes * 1e-9);
+        const hsdi_plan_setting x = {.mode = HSD_MODE_AR, .i_target = d, .i_suffix = -1};
+        bool is_free = s->choices.i_target < 0 || s->choices.i_target == d;
+        if (!is_free || hsdi_search_target_bar(s, d)) {
+            continue;
+        }
+        if (hsdi_search_fits(s, &x, &lacks)) {
+            return HSD_OK;
+        }
+        int64_t missing = lacks.need_bytes - lacks.have_bytes;
+        if (i_least < 0 || missing < least.need_bytes - least.have_bytes) {
+            least = lacks;
+            i_least = d;
         }
     }
+    if (i_least < 0) {
+        return HSD_OK;
+    }
+    char text[HSDI_SHORTAGE_TEXT];
+    const char *name = s->machine->devices[i_least].name;
+    hsdi_shortage_tell(&least, "the target", name, text);
+    return hsdi_fail(err, HSD_EUNSUPPORTED, name, "%s", text);
+}
+
+/// EL-attention for a model that has none is refused, as an engine does.
+static hsd_status check_layouts(const hsdi_search *s, hsd_error *err)
+{
+    const struct {
+        const char *name;
+        const hsdi_plan_caching *how;
+        const hsdi_cost_model *model;
+    } all[] = {{"cache", &s->options->target_cache, &s->costs->target},
+               {"draft_cache", &s->options->draft_cache, &s->costs->draft}};
+    for (int i = 0; i < 2; i++) {
+        if (all[i].how->layout == HSD_CACHE_LAYOUT_EL && all[i].model->n_layers > 0 &&
+            !hsdi_search_has_el(s, (hsdi_cost_role)i)) {
+            return hsdi_fail(err, HSD_EUNSUPPORTED, all[i].name,
+                             "el needs a model without rotary positions whose heads share no keys");
+        }
+    }
+    return HSD_OK;
+}
+
+static hsd_status fail_impossible(const hsdi_search *s, hsd_error *err)
+{
     for (int i = 0; i < s->machine->n_devices; i++) {
         int d = s->order[i];
         const char *why = hsdi_search_target_bar(s, d);
@@ -192,7 +230,11 @@ static hsd_status fail_impossible(const hsdi_search *s, hsd_error *err)
                              why);
         }
     }
-    return hsdi_fail(err, HSD_EUNSUPPORTED, "plan",
+    hsd_status status = fail_short(s, err);
+    return status != HSD_OK
+               ? status
+               : hsdi_fail(
+                     err, HSD_EUNSUPPORTED, "plan",
                      "no device and mode is left by what is forbidden, pinned, limited or unknown");
 }
 
@@ -208,7 +250,8 @@ hsd_status hsdi_plan_make(const hsdi_machine *machine, const hsdi_costs *costs,
         return hsdi_fail(err, HSD_ENOMEM, "plan", "search");
     }
     hsdi_search_init(s, machine, costs, options);
-    status = hsdi_search_run(s, err);
+    status = check_layouts(s, err);
+    status = status == HSD_OK ? hsdi_search_run(s, err) : status;
     if (status == HSD_OK && s->n_kept == 0) {
         status = fail_impossible(s, err);
     }

@@ -50,6 +50,22 @@ typedef struct hsdi_plan_candidate {
     hsdi_plan_step step;
 } hsdi_plan_candidate;
 
+/// What a setting takes of a device's memory, or of a host's.
+typedef struct hsdi_plan_need {
+    int64_t weights_bytes, cache_bytes;
+    int64_t rows_bytes; ///< of the rows of a pass, reckoned
+    int64_t have_bytes; ///< that there may be; 0: not known
+} hsdi_plan_need;
+
+int64_t hsdi_plan_need_bytes(const hsdi_plan_need *need); ///< the sum
+
+/// By device and by host; a host's has what its devices without memory of their own take.
+typedef struct hsdi_plan_needs {
+    hsdi_plan_need devices[HSDI_MACHINE_DEVICES], hosts[HSDI_MACHINE_HOSTS];
+    int64_t limited_bytes, limit_bytes; ///< caches in this process, and their limit; 0: none
+    int n_el; ///< layers of the target that keep their input, the last ones
+} hsdi_plan_needs;
+
 typedef struct hsdi_plan {
     hsdi_plan_candidate best;
     hsdi_plan_candidate alone; ///< the best plan of mode AR
@@ -62,13 +78,28 @@ typedef struct hsdi_plan {
     int64_t n_tried, n_pruned;             ///< settings
     int64_t n_told;                        ///< and those tried for the reasons
     hsdi_cache_choice cache, cache_wanted; ///< of the target: what it gets, what the table says
+    hsdi_plan_needs needs;                 ///< of the best
 } hsdi_plan;
+
+/// How a model's caches are kept: as in hsd_engine_options.
+typedef struct hsdi_plan_caching {
+    hsd_cache_layout layout;
+    hsd_cache_type type;
+} hsdi_plan_caching;
 
 typedef struct hsdi_plan_options {
     hsdi_objective objective;
-    double margin;     ///< speculation must promise this much more than the target alone, 1.05:
-                       ///< plans are compared by what they promise, speculation divided by it
-    int n_prompt_rows; ///< expected context, for memory; 0: the model's whole context
+    double margin; ///< speculation must promise this much more than the target alone, 1.05:
+                   ///< plans are compared by what they promise, speculation divided by it
+    // For memory.
+    int n_prompt_rows; ///< expected context; 0: the model's whole context
+    int n_sessions;    ///< texts at once, each with caches of its own; 0: 1
+    int n_pass_rows;   ///< most rows of a pass; 0: their values are not counted
+    hsdi_plan_caching target_cache, draft_cache;
+    int64_t cache_memory_bytes; ///< of all caches in this process; 0: the machine's choice, if any
+    int64_t target_token_bytes, draft_token_bytes; ///< in all layers, where settled; 0: by caching
+    int (*target_cells)(int n_ctx);                ///< of a text's cache; NULL: n_ctx and a tree
+    int (*draft_cells)(int n_ctx, int window, int roots); ///< likewise
 } hsdi_plan_options;
 
 /// Acceptance, the same at every depth and with coverage in proportion, at which `one` is worth as

@@ -136,8 +136,57 @@ static bool alone_on(const teller *t, int i_device, hsdi_plan_step *out)
     return any;
 }
 
+static void put_size(int64_t n_bytes, char out[24])
+{
+    double kib = (double)n_bytes / 1024.0, mib = kib / 1024.0;
+    bool is_gib = mib >= 1024.0, is_mib = mib >= 1.0;
+    (void)snprintf(out, 24, "%.1f %s",
+                   is_gib   ? mib / 1024.0
+                   : is_mib ? mib
+                            : kib,
+                   is_gib   ? "GiB"
+                   : is_mib ? "MiB"
+                            : "KiB");
+}
+
+void hsdi_shortage_tell(const hsdi_shortage *lacks, const char *who, const char *device,
+                        char out[HSDI_SHORTAGE_TEXT])
+{
+    char need[24], have[24];
+    put_size(lacks->need_bytes, need);
+    put_size(lacks->have_bytes, have);
+    if (!lacks->name) {
+        (void)snprintf(out, HSDI_SHORTAGE_TEXT, "caches with %s need %s, the limit is %s", who,
+                       need, have);
+    } else if (strcmp(lacks->name, device) == 0) {
+        (void)snprintf(out, HSDI_SHORTAGE_TEXT, "%s needs %s there, it has %s", who, need, have);
+    } else {
+        (void)snprintf(out, HSDI_SHORTAGE_TEXT, "with %s %.24s needs %s, it has %s", who,
+                       lacks->name, need, have);
+    }
+}
+
+/// Does the plan's target leave no memory for a draft on a device?
+static bool lacks_for_draft(const teller *t, int d, char out[HSDI_SHORTAGE_TEXT])
+{
+    const hsdi_plan_setting *best = &t->plan->best.setting;
+    hsdi_shortage lacks;
+    hsdi_plan_setting x = *best;
+    x.mode = HSD_MODE_SERIAL;
+    x.draft_kind = HSD_DRAFT_MODEL;
+    x.n_workers = 1;
+    x.i_draft[0] = d;
+    x.i_worker[0] = -1;
+    x.roots = 0;
+    if (hsdi_search_draft_bar(t->done, d) || hsdi_search_fits(t->done, &x, &lacks)) {
+        return false;
+    }
+    hsdi_shortage_tell(&lacks, "the draft", name_of(t, d), out);
+    return true;
+}
+
 /// What keeps the target from a device, for the end of a sentence.
-static void tell_as_target(const teller *t, int d, char out[96])
+static void tell_as_target(const teller *t, int d, char out[128])
 {
     const hsdi_plan_setting x = {.mode = HSD_MODE_AR, .i_target = d, .i_suffix = -1};
     hsdi_shortage lacks;
@@ -148,11 +197,33 @@ static void tell_as_target(const teller *t, int d, char out[96])
         return;
     }
     if (!hsdi_search_fits(t->done, &x, &lacks)) {
-        (void)snprintf(out, 96, "; the target's %.1f GB do not fit its %.1f",
-                       (double)lacks.need_bytes * 1e-9, (double)lacks.have_bytes * 1e-9);
+        char why[HSDI_SHORTAGE_TEXT];
+        hsdi_shortage_tell(&lacks, "the target", name_of(t, d), why);
+        (void)snprintf(out, 128, "; %s", why);
     } else if (alone_on(t, d, &step)) {
-        (void)snprintf(out, 96, "; as the target alone %s", worth(t, &step, text));
+        (void)snprintf(out, 128, "; as the target alone %s", worth(t, &step, text));
     }
+}
+
+static bool does_target_fit(const teller *t, int d)
+{
+    const hsdi_plan_setting x = {.mode = HSD_MODE_AR, .i_target = d, .i_suffix = -1};
+    return hsdi_search_fits(t->done, &x, NULL);
+}
+
+/// Memory that keeps drafts from the devices that are left, if it does.
+static bool is_draft_kept_out(const teller *t, char out[2 * HSDI_SHORTAGE_TEXT])
+{
+    const hsdi_machine *m = t->done->machine;
+    char why[HSDI_SHORTAGE_TEXT];
+    for (int i = 0; i < m->n_devices; i++) {
+        int d = t->done->order[i];
+        if (lacks_for_draft(t, d, why)) {
+            (void)snprintf(out, 2 * HSDI_SHORTAGE_TEXT, "on %.48s %s", name_of(t, d), why);
+            return true;
+        }
+    }
+    return false;
 }
 
 static void tell_device(teller *t, int d)
@@ -161,10 +232,14 @@ static void tell_device(teller *t, int d)
     const hsdi_machine_choices *c = &t->done->choices;
     const hsdi_plan_candidate *best = &t->plan->best;
     const char *bar = hsdi_search_draft_bar(t->done, d);
-    char as_target[96], one[32], two[32];
+    char as_target[128], one[32], two[32], lacks[HSDI_SHORTAGE_TEXT];
     if (bar && (!is_served(m, d) || m->devices[d].is_forbidden)) {
         const char *why = hsdi_search_target_bar(t->done, d);
         tell_as_target(t, d, as_target);
+        if (!why && !does_target_fit(t, d)) { // memory is reason enough
+            say(t, "%s not used: %s", name_of(t, d), as_target + 2);
+            return;
+        }
         say(t, "%s not used: %s%s", name_of(t, d), why ? why : bar, as_target);
         return;
     }
@@ -173,6 +248,10 @@ static void tell_device(teller *t, int d)
         return;
     }
     tell_as_target(t, d, as_target);
+    if (!bar && lacks_for_draft(t, d, lacks)) {
+        say(t, "%s not used: %s%s", name_of(t, d), lacks, as_target);
+        return;
+    }
     if (c->i_draft < 0) {
         ask(t, 1u << HSD_MODE_MIRROR, 0, d);
     }
@@ -211,6 +290,11 @@ static void tell_mode(teller *t, hsd_mode mode)
         return;
     }
     const hsdi_plan_candidate *other = mode == HSD_MODE_AR ? &t->plan->alone : answer(t, mode);
+    char short_of[2 * HSDI_SHORTAGE_TEXT];
+    if (!other && is_draft_kept_out(t, short_of)) {
+        say(t, "mode %s not chosen: %.150s", mode_name(mode), short_of);
+        return;
+    }
     if (!other) {
         say(t, "mode %s not chosen: no draft can serve it", mode_name(mode));
         return;

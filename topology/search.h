@@ -49,13 +49,27 @@ HSD_NODISCARD hsd_status hsdi_search_run(hsdi_search *s, hsd_error *err);
 const char *hsdi_search_target_bar(const hsdi_search *s, int i_device);
 const char *hsdi_search_draft_bar(const hsdi_search *s, int i_device);
 
-/// Do weights and caches fit? Else the device or host that is too small, and what it would need.
+/// Do weights, caches and working rows fit? Else the device or host that is too small, and what it
+/// would need.
 typedef struct hsdi_shortage {
-    const char *name;
+    const char *name; ///< NULL: the limit of caches
     int64_t need_bytes, have_bytes;
 } hsdi_shortage;
 
 bool hsdi_search_fits(const hsdi_search *s, const hsdi_plan_setting *setting, hsdi_shortage *out);
+
+void hsdi_search_needs(const hsdi_search *s, const hsdi_plan_setting *setting,
+                       hsdi_plan_needs *out);
+
+/// Does hsd have EL-attention for the model?
+bool hsdi_search_has_el(const hsdi_search *s, hsdi_cost_role role);
+/// Layers of a model with its first ones on a device that keep their input.
+int hsdi_search_el_layers(const hsdi_search *s, hsdi_cost_role role, int i_device);
+
+enum { HSDI_SHORTAGE_TEXT = 96 };
+/// "the target needs 5.2 GiB there, it has 4.0 GiB"
+void hsdi_shortage_tell(const hsdi_shortage *lacks, const char *who, const char *device,
+                        char out[HSDI_SHORTAGE_TEXT]);
 
 /// Sentences for a plan that is complete otherwise.
 void hsdi_plan_explain(const hsdi_search *done, hsdi_plan *plan);

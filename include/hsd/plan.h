@@ -36,6 +36,9 @@ typedef struct hsd_plan_options {
     hsd_objective objective;
     double margin; ///< speculation must promise this much more than the target alone; 0: 1.05
     int n_ctx;     ///< tokens that caches must hold; 0: what the models were trained on, up to 4096
+    hsd_cache_layout cache_layout, draft_cache_layout; ///< as in hsd_engine_options
+    hsd_cache_type cache_type, draft_cache_type;
+    int64_t cache_memory_bytes; ///< likewise; 0: the limit that a described machine sets, if any
 } hsd_plan_options;
 
 HSD_API void hsd_plan_options_init(hsd_plan_options *options);
@@ -77,13 +80,29 @@ HSD_API void hsd_plan_runner_up(const hsd_plan *plan, int i, hsd_plan_choice *ou
 HSD_API int hsd_plan_n_reasons(const hsd_plan *plan);
 HSD_API const char *hsd_plan_reason(const hsd_plan *plan, int i);
 
+/// Memory of a device, or of a host, which has what its devices without memory of their own need.
+typedef struct hsd_plan_memory {
+    char name[64];
+    bool is_host;
+    int64_t weights_bytes, cache_bytes;
+    int64_t rows_bytes; ///< values of a pass's rows, reckoned
+    int64_t need_bytes; ///< the sum
+    int64_t have_bytes; ///< that there may be; 0: not known
+} hsd_plan_memory;
+
+/// What the best setting takes, of those devices and hosts that it takes anything of.
+HSD_API int hsd_plan_n_memories(const hsd_plan *plan);
+HSD_API void hsd_plan_get_memory(const hsd_plan *plan, int i, hsd_plan_memory *out);
+
 typedef struct hsd_plan_summary {
     char machine[64];
     double break_even; ///< acceptance at which the plan is as fast as the target alone; below 0: it
                        ///< is the target alone; above 1: at none
     double acceptance; ///< of a draft's first token
     bool acceptance_was_seen; ///< in a profile; else it is assumed
-    char cache[32];           ///< "K+V in f32"
+    char cache[48];           ///< "K+V in f32", "EL in f16 in the last 3 of 12 layers"
+    int64_t limited_bytes;    ///< caches of this process that a limit counts
+    int64_t limit_bytes;      ///< 0: there is none
     long long n_tried, n_pruned;
 } hsd_plan_summary;
 

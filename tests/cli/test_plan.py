@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Proves: `hsd plan` prints a plan of every described example without models there, as text with a
         timeline and reasons, and as JSON with the same plan; the objective and pins of a file are
-        followed; a machine of unknown speed and a broken file are refused in one line; `hsd run`
+        followed; what does not fit a memory or the limit of caches is not
+        chosen, and both figures are told; what plan finds to fit, run opens with; a machine of
+        unknown speed and a broken file are refused in one line; `hsd run`
         in mode auto prints the text of mode ar and says what it did.
 Does not prove: that a plan is the fastest (tests/bench/auto.py).
 """
@@ -82,6 +84,59 @@ class Plan(CliCase):
         path = self.file(CORES)
         self.assertIn("EIO", self.failure("plan", "--topology", path, "--target",
                                           "/nonexistent.gguf", env=self.env))
+
+    def test_memory_keeps_models_out_and_is_told_with_both_figures(self):
+        gpu = """  - name: gpu
+    type: gpu
+    host: here
+    id: opencl:0
+    memory: %s
+    read: 900 GB/s
+    f32: 20000 Gop/s
+"""
+        small, large = CORES + gpu % "1 MiB", CORES + gpu % "8 GiB"
+        out = self.json("plan", "--topology", self.file(large), env=self.env)
+        self.assertEqual(out["plan"]["target"], "gpu")
+        need = [m for m in out["memory"] if m["name"] == "gpu"][0]
+        self.assertEqual(need["have_bytes"], 8 << 30)
+        self.assertEqual(need["need_bytes"], need["weights_bytes"] + need["cache_bytes"] +
+                         need["rows_bytes"])
+        out = self.json("plan", "--topology", self.file(small), env=self.env)
+        self.assertEqual(out["plan"]["target"], "cores")
+        self.assertNotIn("gpu", [m["name"] for m in out["memory"]])
+        told = [r for r in out["reasons"] if r.startswith("gpu not used: ")]
+        self.assertEqual(len(told), 1)
+        self.assertRegex(told[0], r"the target needs [0-9.]+ MiB there, it has 1\.0 MiB")
+
+    def test_caches_are_reckoned_as_run_makes_them(self):
+        path = self.file(CORES)
+        sizes = {}
+        for layout in ("kv", "el"):
+            for kind in ("f32", "f16", "q8_0"):
+                out = self.json("plan", "--topology", path, "--cache", layout, "--cache-type", kind,
+                                "--objective", "latency", env=self.env)
+                self.assertEqual(out["plan"]["mode"], "ar")
+                sizes[layout, kind] = out["limited_cache_bytes"]
+        for kind in ("f32", "f16", "q8_0"):
+            self.assertEqual(sizes["kv", kind], 2 * sizes["el", kind])
+        self.assertEqual(sizes["kv", "f32"], 2 * sizes["kv", "f16"])
+        # The least that a plan needs is what run opens with, and less is refused by both.
+        run = ["run", "--prompt", PROMPT, "-n", "8", "--mode", "ar"]
+        least = sizes["el", "f32"]
+        for limit, fits in ((least, True), (least // 2, False)):
+            plan = ["plan", "--topology", path, "--cache-memory", str(limit)]
+            if fits:
+                out = self.json(*plan, env=self.env)
+                self.assertLessEqual(out["limited_cache_bytes"], limit)
+                self.assertEqual(out["cache_limit_bytes"], limit)
+                self.assertIn("EL", out["cache"])
+                self.json(*run, "--cache-memory", str(limit), env=self.env)
+            else:
+                self.assertRegex(self.failure(*plan, env=self.env), r"need .* the limit is ")
+                self.failure(*run, "--cache-memory", str(limit), env=self.env)
+        self.usage_error("plan", "--cache-memory", "many")
+        self.assertIn("positions", self.failure("plan", "--topology", path, "--ctx", "9999999",
+                                                env=self.env))
 
     def test_auto_prints_the_text_of_ar(self):
         args = ["run", "--prompt", PROMPT, "-n", "96", "--ignore-eos"]

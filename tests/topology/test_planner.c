@@ -1,8 +1,10 @@
 /// Proves, on hundreds of random machines (the seed of a failure is printed): a plan is never worse
 /// than the target alone by its own model; a device made faster never makes it worse; what is
 /// forbidden is never chosen and what is pinned always; the order of devices, hosts and workers
-/// means nothing; memory and power limits hold; what the search leaves out is not better than what
-/// it finds; reasons name every device that is not used. Does not prove: that the law is right.
+/// means nothing; memory and power limits hold to the byte,
+/// more memory never makes a plan worse, and caches count by layout, type, context and texts; what
+/// the search leaves out is not better than what it finds; reasons name every device that is not
+/// used. Does not prove: that the law is right.
 #include "random_machine.h"
 
 #include <math.h>
@@ -340,6 +342,150 @@ static void memory_and_power_limits_hold(void **state)
     assert_true(n_limited > 100 && n_split > 0);
 }
 
+static bool all_fit(const hsdi_machine *m, const hsdi_plan_needs *n)
+{
+    bool fit = n->limit_bytes == 0 || n->limited_bytes <= n->limit_bytes;
+    for (int i = 0; i < m->n_devices; i++) {
+        const hsdi_plan_need *at = &n->devices[i];
+        fit = fit && (at->have_bytes == 0 || hsdi_plan_need_bytes(at) <= at->have_bytes);
+    }
+    return fit;
+}
+
+/// Heads of their own keys, no rotary positions: EL-attention is possible.
+static void give_heads(hsdi_cost_model *m)
+{
+    m->d_head = 32;
+    m->n_embd = 32 * (m->n_embd / 32);
+    m->n_heads = m->n_kv_heads = m->n_embd / 32;
+    m->cache_bytes = 8 * m->n_embd;
+}
+
+static void a_byte_less_than_needed_is_not_enough(void **state)
+{
+    world *w = *state;
+    int n_devices = 0, n_limits = 0;
+    for (uint64_t seed = 1; seed <= N_MACHINES; seed++) {
+        hsdi_plan_options o = objective(HSDI_OBJECTIVE_SPEED);
+        o.n_pass_rows = 64;
+        o.target_cache.type = o.draft_cache.type = (hsd_cache_type)(seed % 3);
+        random_make(seed, 8, &w->a);
+        random_finish(&w->a);
+        if (make(&w->a, &o, &w->plan) != HSD_OK) {
+            continue;
+        }
+        hsdi_machine_device *d = &w->a.machine.devices[w->plan.best.setting.i_target];
+        int64_t was = d->memory_limit_bytes,
+                need = hsdi_plan_need_bytes(&w->plan.needs.devices[w->plan.best.setting.i_target]);
+        assert_true(all_fit(&w->a.machine, &w->plan.needs));
+        d->memory_limit_bytes = need;
+        assert_int_equal(make(&w->a, &o, &w->other), HSD_OK);
+        assert_true(value_of(&o, &w->other) >= value_of(&o, &w->plan)); // the same still fits
+        d->memory_limit_bytes = need - 1;
+        if (make(&w->a, &o, &w->other) == HSD_OK) {
+            n_devices++;
+            assert_true(all_fit(&w->a.machine, &w->other.needs));
+            assert_true(value_of(&o, &w->other) <= value_of(&o, &w->plan) ||
+                        w->other.best.setting.i_suffix >= 0);
+        }
+        d->memory_limit_bytes = was;
+        o.cache_memory_bytes = w->plan.needs.limited_bytes - 1;
+        if (make(&w->a, &o, &w->other) == HSD_OK) {
+            n_limits++;
+            assert_true(all_fit(&w->a.machine, &w->other.needs));
+        }
+    }
+    print_message("%d plans with less on a device, %d with less for caches\n", n_devices, n_limits);
+    assert_true(n_devices > 20 && n_limits > 20);
+}
+
+/// A target on two devices is looked for only where it fits on none, so that is not compared.
+static void more_memory_never_makes_a_plan_worse(void **state)
+{
+    world *w = *state;
+    int n_better = 0;
+    for (uint64_t seed = 1; seed <= 2 * N_MACHINES; seed++) {
+        uint64_t r = seed * 29;
+        const hsdi_plan_options o = objective(HSDI_OBJECTIVE_SPEED);
+        random_make(seed, 8, &w->a);
+        hsdi_cost_model *t = &w->a.costs.target;
+        double whole = (double)((t->layer_bytes + t->cache_bytes * t->n_ctx) * t->n_layers);
+        for (int i = 0; i < w->a.machine.n_devices; i++) {
+            w->a.machine.devices[i].memory_limit_bytes =
+                (int64_t)(whole * random_real(&r, 0.3, 2.5)) + 1;
+        }
+        random_finish(&w->a);
+        w->b = w->a;
+        hsdi_machine_device *d =
+            &w->b.machine.devices[random_int(&r, 0, w->b.machine.n_devices - 1)];
+        d->memory_limit_bytes *= 4;
+        if (make(&w->a, &o, &w->plan) != HSD_OK || w->plan.best.setting.i_suffix >= 0) {
+            continue;
+        }
+        assert_int_equal(make(&w->b, &o, &w->other), HSD_OK);
+        double before = value_of(&o, &w->plan), after = value_of(&o, &w->other);
+        n_better += after > before;
+        if (!(after >= before)) {
+            fail_msg("seed %d: %.9g, with less memory %.9g", (int)seed, after, before);
+        }
+    }
+    print_message("%d plans are better with more memory\n", n_better);
+    assert_true(n_better > 5);
+}
+
+static int64_t cache_of(world *w, const hsdi_plan_options *o)
+{
+    assert_int_equal(make(&w->a, o, &w->plan), HSD_OK);
+    return w->plan.needs.devices[w->plan.best.setting.i_target].cache_bytes;
+}
+
+static void caches_count_by_layout_type_context_and_sessions(void **state)
+{
+    world *w = *state;
+    int n = 0;
+    for (uint64_t seed = 1; seed <= N_MACHINES; seed++) {
+        hsdi_plan_options o = objective(HSDI_OBJECTIVE_SPEED);
+        random_make(seed, 4, &w->a);
+        give_heads(&w->a.costs.target);
+        give_heads(&w->a.costs.draft);
+        for (int i = 0; i < w->a.machine.n_devices; i++) {
+            w->a.machine.devices[i].memory_bytes = 0;
+        }
+        for (int i = 0; i < w->a.machine.n_hosts; i++) {
+            w->a.machine.hosts[i].memory_bytes = 0;
+        }
+        w->a.machine.choices.mode = HSD_MODE_AR;
+        random_finish(&w->a);
+        o.n_prompt_rows = 200;
+        o.target_cache.layout = HSD_CACHE_LAYOUT_KV;
+        if (make(&w->a, &o, &w->plan) != HSD_OK) {
+            continue;
+        }
+        n++;
+        const hsdi_cost_model *t = &w->a.costs.target;
+        int64_t kv = cache_of(w, &o), heads = (int64_t)t->n_layers * t->n_embd * 2;
+        assert_int_equal(kv, (200 + 33) * heads * 4);
+        o.target_cache.layout = HSD_CACHE_LAYOUT_EL;
+        assert_int_equal(2 * cache_of(w, &o), kv);
+        o.target_cache.type = HSD_CACHE_F16;
+        assert_int_equal(4 * cache_of(w, &o), kv);
+        o.target_cache.type = HSD_CACHE_Q8_0;
+        assert_int_equal(cache_of(w, &o) * 2 * 128, kv * 34);
+        o.target_cache = (hsdi_plan_caching){HSD_CACHE_LAYOUT_KV, HSD_CACHE_F32};
+        o.n_sessions = 3;
+        assert_int_equal(cache_of(w, &o), 3 * kv);
+        o.n_sessions = 0;
+        o.target_cache.layout = HSD_CACHE_LAYOUT_AUTO;
+        o.cache_memory_bytes = kv - 1; // as few layers as needed, with or without a draft's room
+        int64_t least = cache_of(w, &o);
+        assert_true(least < kv && 2 * least >= kv && w->plan.needs.n_el > 0);
+        w->a.costs.target.is_rotary = true;
+        o.target_cache.layout = HSD_CACHE_LAYOUT_EL;
+        assert_int_equal(make(&w->a, &o, &w->plan), HSD_EUNSUPPORTED);
+    }
+    assert_true(n > N_MACHINES / 2);
+}
+
 /// Ask the law alone, about everything on one target device with one draft.
 static double best_of_all(const random_case *c, const hsdi_plan_options *o, int i_target,
                           hsdi_plan_setting *out)
@@ -510,6 +656,9 @@ int main(void)
         cmocka_unit_test(what_is_pinned_is_always_chosen),
         cmocka_unit_test(the_order_of_devices_means_nothing),
         cmocka_unit_test(memory_and_power_limits_hold),
+        cmocka_unit_test(a_byte_less_than_needed_is_not_enough),
+        cmocka_unit_test(more_memory_never_makes_a_plan_worse),
+        cmocka_unit_test(caches_count_by_layout_type_context_and_sessions),
         cmocka_unit_test(what_the_search_leaves_out_is_not_better),
         cmocka_unit_test(reasons_name_every_device_that_is_not_used),
         cmocka_unit_test(sixteen_devices_take_few_tries),
