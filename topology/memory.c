@@ -6,8 +6,8 @@
 
 /// Rows beyond the context that a pass may need: a tree and a token.
 static const int64_t spare_rows = 33;
-/// A session's draft where neither window nor roots are given, see engine/session.c.
-enum { USUAL_WINDOW = 8, USUAL_ROOTS = 8 };
+/// Window of a session's draft where none is given, see engine/session.c.
+enum { USUAL_WINDOW = 8 };
 /// Values of a layer that are alive at once, in widths of the model: input, residual, queries,
 /// keys, values, attention's output, and four for the inner one.
 static const int64_t live_widths = 10;
@@ -90,7 +90,7 @@ static int64_t draft_cells(const hsdi_search *s, int roots)
 {
     const hsdi_machine_choices *c = &s->choices;
     int n = context_of(s, &s->costs->draft), window = c->window > 0 ? c->window : USUAL_WINDOW;
-    roots = c->roots > 0 ? c->roots : roots > USUAL_ROOTS ? roots : USUAL_ROOTS;
+    roots = c->roots > 0 ? c->roots : roots > HSDI_USUAL_ROOTS ? roots : HSDI_USUAL_ROOTS;
     return s->options->draft_cells ? s->options->draft_cells(n, window, roots) : n + spare_rows;
 }
 

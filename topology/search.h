@@ -66,6 +66,9 @@ bool hsdi_search_has_el(const hsdi_search *s, hsdi_cost_role role);
 /// Layers of a model with its first ones on a device that keep their input.
 int hsdi_search_el_layers(const hsdi_search *s, hsdi_cost_role role, int i_device);
 
+/// Roots of a session's draft where none are given, see engine/session.c.
+enum { HSDI_USUAL_ROOTS = 8 };
+
 enum { HSDI_SHORTAGE_TEXT = 96 };
 /// "the target needs 5.2 GiB there, it has 4.0 GiB"
 void hsdi_shortage_tell(const hsdi_shortage *lacks, const char *who, const char *device,

@@ -155,7 +155,8 @@ static void try_roots(hsdi_search *s, hsdi_law *law, hsdi_plan_setting *x)
             s->n_pruned += n_roots - r;
             break;
         }
-        if (roots[r] > 8 && s->options->draft_cells && !hsdi_search_fits(s, x, NULL)) {
+        if (roots[r] > HSDI_USUAL_ROOTS && s->options->draft_cells &&
+            !hsdi_search_fits(s, x, NULL)) {
             break; // more of them need more cells
         }
         hsdi_search_try(s, law, x);

@@ -47,10 +47,10 @@ hsd_status hsdi_ocl_memory(hsdi_ocl_device *ocl, size_t size_bytes, const void *
     if (atomic_load(&ocl->launch.hung)) {
         return hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name, "the device was lost before");
     }
-    if (ocl->features.own_memory && size_bytes > ocl->features.memory_bytes) {
+    size_t most = ocl->features.memory_bytes; // 0: it does not say
+    if (ocl->features.own_memory && most > 0 && size_bytes > most) {
         return hsdi_fail(err, HSD_EDEVICE, ocl->base.info.name,
-                         "%zu bytes of memory are asked for, the device has %zu", size_bytes,
-                         ocl->features.memory_bytes);
+                         "%zu bytes of memory are asked for, the device has %zu", size_bytes, most);
     }
     // The interface has no const; COPY_HOST_PTR only reads.
     *out = ocl->api->CreateBuffer(ocl->context, flags, size_bytes, (void *)(uintptr_t)data, &code);

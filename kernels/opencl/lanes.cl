@@ -103,8 +103,9 @@ float2 pair_q6_k(__global const uchar *row, int k, int l)
         }                                                                                          \
     }
 
-// The partial sums s [C][R] of lane l for channels o .. o + C - 1, rows first .. first + R - 1.
-#define TEAM_SUMS(R, C, PAIR, LAST, ONE)                                                           \
+// Where a team reads, and its sums before anything is added: channels o .. o + C - 1 of n_out,
+// which may be 0, rows first .. first + R - 1.
+#define TEAM_ROWS(R, C)                                                                            \
     __global const float *in[R];                                                                   \
     __global const uchar *row[C];                                                                  \
     float s[C][R];                                                                                 \
@@ -114,12 +115,16 @@ float2 pair_q6_k(__global const uchar *row, int k, int l)
     }                                                                                              \
     _Pragma("unroll") for (int c = 0; c < C; c++)                                                  \
     {                                                                                              \
-        row[c] = w + (size_t)min(o + c, n_out - 1) * row_bytes;                                    \
+        row[c] = w + (size_t)max(min(o + c, n_out - 1), 0) * row_bytes;                            \
         _Pragma("unroll") for (int r = 0; r < R; r++)                                              \
         {                                                                                          \
             s[c][r] = 0.0f;                                                                        \
         }                                                                                          \
-    }                                                                                              \
+    }
+
+// The partial sums s [C][R] of lane l.
+#define TEAM_SUMS(R, C, PAIR, LAST, ONE)                                                           \
+    TEAM_ROWS(R, C)                                                                                \
     int k = 0;                                                                                     \
     for (; k + 32 <= n_in; k += 32) {                                                              \
         _Pragma("unroll") for (int c = 0; c < C; c++)                                              \

@@ -154,21 +154,7 @@ float2 left_q4_0(__global const uchar *row, int n_in, int k, int l)
     {                                                                                              \
         int l = get_local_id(0) % 16, first = get_global_id(1) * R;                                \
         PANEL_PART(C)                                                                              \
-        __global const float *in[R];                                                               \
-        __global const uchar *row[C];                                                              \
-        float s[C][R];                                                                             \
-        _Pragma("unroll") for (int r = 0; r < R; r++)                                              \
-        {                                                                                          \
-            in[r] = x + (size_t)min(first + r, n_rows - 1) * x_stride + x_at;                      \
-        }                                                                                          \
-        _Pragma("unroll") for (int c = 0; c < C; c++)                                              \
-        {                                                                                          \
-            row[c] = w + (size_t)max(min(o + c, n_out - 1), 0) * row_bytes;                        \
-            _Pragma("unroll") for (int r = 0; r < R; r++)                                          \
-            {                                                                                      \
-                s[c][r] = 0.0f;                                                                    \
-            }                                                                                      \
-        }                                                                                          \
+        TEAM_ROWS(R, C)                                                                            \
         enum { DEPTH = C >= 4 ? 1 : 4 / C };                                                       \
         int k = 0;                                                                                 \
         for (; k + DEPTH * CHUNK_SIZE <= n_in; k += DEPTH * CHUNK_SIZE) {                          \

@@ -3,7 +3,8 @@
 ///           that stays for the next one, as the process itself is told (/proc/self/statm): of
 ///           sessions that are closed, and of blocks by themselves, whose cells read as zeros then
 ///           while those beside them stay as they are.
-///         Under a limit mode auto's layout leaves room for the draft.
+///         Under a limit the automatic layout leaves room for the draft; mode auto opens wherever
+///           the target alone has room, and says the same.
 /// Does not prove: other devices, where memory is there at once and stays; which blocks are
 ///           discarded, see tests/pipelines/test_blocks.c. Under sanitizers sizes are not looked
 ///           at.
@@ -225,6 +226,63 @@ static void a_layout_leaves_room_for_the_draft(void **state)
     assert_int_equal(n_drafting, n_more); // more layers of el only where the draft then fits
 }
 
+enum { N_ASKED = 3, N_SAID = N_ASKED + 8 };
+
+/// A prompt and eight tokens in that mode, if there is room for the session.
+static bool says(hsd_engine *engine, hsd_mode mode, int32_t out[N_SAID])
+{
+    hsd_session_options how;
+    hsd_session *session = NULL;
+    hsd_error err = {0};
+    const int32_t prompt[N_ASKED] = {5, 9, 2};
+    int n = 0;
+    hsd_session_options_init(&how);
+    how.mode = mode;
+    how.n_tokens = N_SAID - N_ASKED;
+    how.ignore_eos = true;
+    if (hsd_session_open(engine, &how, &session, &err) != HSD_OK) {
+        assert_int_equal(err.status, HSD_ENOMEM);
+        return false;
+    }
+    must(hsd_session_submit_tokens(session, prompt, N_ASKED, &err), &err);
+    must(hsd_session_wait(session, &err), &err);
+    must(hsd_session_text(session, out, N_SAID, &n, &err), &err);
+    assert_int_equal(n, N_SAID);
+    hsd_session_close(&session);
+    return true;
+}
+
+/// Limits from too little for the target to enough for both.
+static void auto_goes_without_a_draft_that_has_no_room(void **state)
+{
+    (void)state;
+    int n_alone = 0, n_both = 0;
+    for (int64_t quarters = 4; quarters <= 60; quarters += 2) {
+        hsd_engine_options options;
+        hsd_engine *engine = NULL;
+        hsd_error err = {0};
+        int32_t want[N_SAID], got[N_SAID];
+        hsd_engine_options_init(&options);
+        options.cache_memory_bytes = quarters * MIB / 4;
+        options.cache_layout = HSD_CACHE_LAYOUT_KV;
+        options.n_ctx = 256;
+        if (hsd_engine_open(&options, &engine, &err) != HSD_OK) {
+            assert_int_equal(err.status, HSD_ENOMEM);
+            continue;
+        }
+        bool alone = says(engine, HSD_MODE_AR, want);
+        bool both = says(engine, HSD_MODE_SERIAL, got);
+        assert_true(alone || !both);
+        assert_int_equal(says(engine, HSD_MODE_AUTO, got), alone);
+        assert_true(!alone || memcmp(got, want, sizeof want) == 0);
+        n_alone += alone && !both;
+        n_both += both;
+        hsd_engine_close(&engine);
+    }
+    print_message("%d limits with room for the target alone, %d for both\n", n_alone, n_both);
+    assert_true(n_alone > 0 && n_both > 0);
+}
+
 int main(void)
 {
     snprintf(random_model, sizeof random_model, "/tmp/hsd-memory-XXXXXX");
@@ -236,6 +294,7 @@ int main(void)
         cmocka_unit_test(blocks_that_are_free_give_their_pages_back),
         cmocka_unit_test(sessions_that_are_closed_give_their_pages_back),
         cmocka_unit_test(a_layout_leaves_room_for_the_draft),
+        cmocka_unit_test(auto_goes_without_a_draft_that_has_no_room),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     (void)unlink(random_model);
